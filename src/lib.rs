@@ -1,0 +1,3 @@
+//! SQL Server Always Encrypted for the driver you already use.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
