@@ -4,6 +4,14 @@
 
 pub mod client;
 pub mod crypto;
+mod error;
 pub mod keystore;
+pub mod metadata;
+pub mod policy;
+pub mod session;
 pub mod tds;
 pub mod value;
+
+pub use client::{Client, Config, Connector, Encrypt};
+pub use error::Error;
+pub use session::SessionError;
