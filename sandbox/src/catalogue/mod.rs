@@ -1,0 +1,211 @@
+//! What the database holds besides rows: tables, columns, column master keys and column encryption keys.
+//! `store` keeps it in SQLite; `views` shows it as SQL Server's catalogue views.
+
+pub(crate) mod store;
+pub(crate) mod views;
+
+use crate::error::{Result, SqlError};
+use crate::tds::token::{CekEntry, CekValue, ColumnCrypto};
+use crate::types::{Collation, SqlType};
+
+pub(crate) const DATABASE_NAME: &str = "sandbox";
+/// The first id that SQL Server gives to a user's database.
+pub(crate) const DATABASE_ID: u32 = 5;
+/// CEK versions never change in SQL Server; the metadata version does.
+pub(crate) const CEK_VERSION: u32 = 1;
+pub(crate) const ALGORITHM_NAME: &str = "AEAD_AES_256_CBC_HMAC_SHA_256";
+
+/// DETERMINISTIC or RANDOMIZED, with the number each has on the wire and in `sys.columns`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EncryptionType {
+    Deterministic,
+    Randomized,
+}
+
+impl EncryptionType {
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            EncryptionType::Deterministic => 1,
+            EncryptionType::Randomized => 2,
+        }
+    }
+
+    pub(crate) fn from_number(number: i64) -> Option<Self> {
+        match number {
+            1 => Some(EncryptionType::Deterministic),
+            2 => Some(EncryptionType::Randomized),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            EncryptionType::Deterministic => "DETERMINISTIC",
+            EncryptionType::Randomized => "RANDOMIZED",
+        }
+    }
+}
+
+/// How a column, or an encrypted parameter, is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Encryption {
+    pub(crate) kind: EncryptionType,
+    pub(crate) cek_id: i32,
+}
+
+impl Encryption {
+    pub(crate) fn on_wire(self) -> ColumnCrypto {
+        ColumnCrypto {
+            cek_id: self.cek_id,
+            encryption_type: self.kind.number(),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Column {
+    pub(crate) id: i64,
+    pub(crate) name: String,
+    pub(crate) ty: SqlType,
+    pub(crate) collation: Option<Collation>,
+    pub(crate) nullable: bool,
+    /// Seed and increment.
+    pub(crate) identity: Option<(i64, i64)>,
+    /// The constant of DEFAULT as T-SQL, to be bound anew by each INSERT.
+    pub(crate) default: Option<String>,
+    pub(crate) encryption: Option<Encryption>,
+}
+
+impl Column {
+    pub(crate) fn collation(&self) -> Collation {
+        self.collation.clone().unwrap_or_default()
+    }
+
+    /// The name under which SQLite knows the column.
+    pub(crate) fn sqlite_name(&self) -> String {
+        format!("c{}", self.id)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Table {
+    pub(crate) object_id: i64,
+    pub(crate) schema: String,
+    pub(crate) name: String,
+    pub(crate) columns: Vec<Column>,
+}
+
+impl Table {
+    pub(crate) fn sqlite_name(&self) -> String {
+        format!("t{}", self.object_id)
+    }
+
+    pub(crate) fn column(&self, name: &str) -> Option<&Column> {
+        self.columns
+            .iter()
+            .find(|column| column.name.eq_ignore_ascii_case(name))
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct MasterKey {
+    pub(crate) id: i32,
+    pub(crate) name: String,
+    pub(crate) provider: String,
+    pub(crate) path: String,
+    /// Of ENCLAVE_COMPUTATIONS.
+    pub(crate) signature: Option<Vec<u8>>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct EncryptionKeyValue {
+    pub(crate) cmk_id: i32,
+    pub(crate) algorithm: String,
+    pub(crate) encrypted: Vec<u8>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct EncryptionKey {
+    pub(crate) id: i32,
+    pub(crate) name: String,
+    pub(crate) md_version: [u8; 8],
+    pub(crate) values: Vec<EncryptionKeyValue>,
+}
+
+/// All of it, as one session sees it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Catalogue {
+    pub(crate) tables: Vec<Table>,
+    pub(crate) master_keys: Vec<MasterKey>,
+    pub(crate) encryption_keys: Vec<EncryptionKey>,
+}
+
+impl Catalogue {
+    pub(crate) fn table(&self, schema: &str, name: &str) -> Option<&Table> {
+        self.tables
+            .iter()
+            .find(|t| t.name.eq_ignore_ascii_case(name) && t.schema.eq_ignore_ascii_case(schema))
+    }
+
+    pub(crate) fn master_key(&self, name: &str) -> Option<&MasterKey> {
+        self.master_keys
+            .iter()
+            .find(|key| key.name.eq_ignore_ascii_case(name))
+    }
+
+    pub(crate) fn encryption_key(&self, name: &str) -> Option<&EncryptionKey> {
+        self.encryption_keys
+            .iter()
+            .find(|key| key.name.eq_ignore_ascii_case(name))
+    }
+
+    pub(crate) fn encryption_key_by_id(&self, id: i32) -> Option<&EncryptionKey> {
+        self.encryption_keys.iter().find(|key| key.id == id)
+    }
+
+    /// A CEK with the master key of each of its values, as describe and COLMETADATA carry it.
+    pub(crate) fn cek_entry(&self, cek_id: i32) -> Result<CekEntry> {
+        let lost = || {
+            SqlError::new(
+                596,
+                format!("The column encryption key {cek_id} is missing."),
+            )
+        };
+        let key = self.encryption_key_by_id(cek_id).ok_or_else(lost)?;
+        let values = key.values.iter().map(|value| {
+            let master = self
+                .master_keys
+                .iter()
+                .find(|master| master.id == value.cmk_id)
+                .ok_or_else(lost)?;
+            Ok(CekValue {
+                encrypted: value.encrypted.clone(),
+                provider: master.provider.clone(),
+                path: master.path.clone(),
+                algorithm: value.algorithm.clone(),
+            })
+        });
+        Ok(CekEntry {
+            database_id: DATABASE_ID,
+            cek_id,
+            version: CEK_VERSION,
+            md_version: key.md_version,
+            values: values.collect::<Result<_>>()?,
+        })
+    }
+
+    /// `(encryption_type = ...)` as the messages of SQL Server have it.
+    pub(crate) fn describe_encryption(&self, encryption: Option<Encryption>) -> String {
+        let Some(encryption) = encryption else {
+            return "(encryption_type = 'PLAINTEXT')".to_owned();
+        };
+        let key = self
+            .encryption_key_by_id(encryption.cek_id)
+            .map_or("?", |key| key.name.as_str());
+        format!(
+            "(encryption_type = '{}', encryption_algorithm_name = '{ALGORITHM_NAME}', column_encryption_key_name = \
+             '{key}', column_encryption_key_database_name = '{DATABASE_NAME}')",
+            encryption.kind.name()
+        )
+    }
+}

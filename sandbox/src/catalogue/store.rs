@@ -1,0 +1,335 @@
+//! The catalogue in SQLite, beside the rows, so that one transaction covers both and a file keeps all of it.
+//!
+//! A user's table `n` is the SQLite table `tN`, with a column `cM` for each of its columns; names live here only.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::catalogue::{
+    Catalogue, Column, Encryption, EncryptionKey, EncryptionKeyValue, EncryptionType, MasterKey,
+    Table,
+};
+use crate::error::{Result, SqlError};
+use crate::types::{Collation, parse};
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tables (
+    object_id INTEGER PRIMARY KEY, schema_name TEXT NOT NULL, name TEXT NOT NULL COLLATE NOCASE,
+    created INTEGER NOT NULL, UNIQUE (schema_name, name));
+CREATE TABLE IF NOT EXISTS columns (
+    object_id INTEGER NOT NULL, column_id INTEGER NOT NULL, name TEXT NOT NULL, type TEXT NOT NULL, collation TEXT,
+    nullable INTEGER NOT NULL, identity_seed INTEGER, identity_increment INTEGER, identity_last INTEGER,
+    default_value TEXT, encryption_type INTEGER, cek_id INTEGER, PRIMARY KEY (object_id, column_id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS indexes (
+    object_id INTEGER NOT NULL, name TEXT NOT NULL COLLATE NOCASE, PRIMARY KEY (object_id, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS master_keys (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE COLLATE NOCASE, provider TEXT NOT NULL, path TEXT NOT NULL,
+    signature BLOB, created INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS encryption_keys (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE COLLATE NOCASE, md_version BLOB NOT NULL,
+    created INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS encryption_key_values (
+    cek_id INTEGER NOT NULL, cmk_id INTEGER NOT NULL, algorithm TEXT NOT NULL, encrypted BLOB NOT NULL,
+    ordinal INTEGER NOT NULL, PRIMARY KEY (cek_id, cmk_id)) WITHOUT ROWID;
+INSERT OR IGNORE INTO meta VALUES ('generation', 0), ('next_id', 0);
+";
+
+/// Object ids begin where SQL Server's look like those of user objects.
+const FIRST_OBJECT_ID: i64 = 901_578_250;
+/// Generations never repeat in one process, so that a rolled-back one cannot be taken for a later one.
+static GENERATION: AtomicI64 = AtomicI64::new(1);
+
+pub(crate) fn initialise(connection: &Connection) -> Result<()> {
+    connection.execute_batch(SCHEMA)?;
+    let stored = generation(connection)?;
+    GENERATION.fetch_max(stored.saturating_add(1), Ordering::SeqCst);
+    Ok(())
+}
+
+pub(crate) fn generation(connection: &Connection) -> Result<i64> {
+    let mut statement =
+        connection.prepare_cached("SELECT value FROM meta WHERE key = 'generation'")?;
+    Ok(statement.query_row([], |row| row.get(0))?)
+}
+
+/// Must follow every change, in the same transaction.
+pub(crate) fn changed(connection: &Connection) -> Result<()> {
+    let next = GENERATION.fetch_add(1, Ordering::SeqCst);
+    connection.execute(
+        "UPDATE meta SET value = ?1 WHERE key = 'generation'",
+        [next],
+    )?;
+    Ok(())
+}
+
+pub(crate) fn next_id(connection: &Connection) -> Result<i64> {
+    connection.execute(
+        "UPDATE meta SET value = value + 1 WHERE key = 'next_id'",
+        [],
+    )?;
+    Ok(
+        connection.query_row("SELECT value FROM meta WHERE key = 'next_id'", [], |row| {
+            row.get(0)
+        })?,
+    )
+}
+
+pub(crate) fn next_object_id(connection: &Connection) -> Result<i64> {
+    Ok(FIRST_OBJECT_ID.saturating_add(next_id(connection)?))
+}
+
+fn collect<T>(
+    connection: &Connection,
+    sql: &str,
+    id: Option<i64>,
+    read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = match id {
+        Some(id) => statement
+            .query_map([id], read)?
+            .collect::<rusqlite::Result<Vec<T>>>()?,
+        None => statement
+            .query_map([], read)?
+            .collect::<rusqlite::Result<Vec<T>>>()?,
+    };
+    Ok(rows)
+}
+
+pub(crate) fn load(connection: &Connection) -> Result<Catalogue> {
+    let mut tables = collect(
+        connection,
+        "SELECT object_id, schema_name, name FROM tables ORDER BY object_id",
+        None,
+        |row| {
+            Ok(Table {
+                object_id: row.get(0)?,
+                schema: row.get(1)?,
+                name: row.get(2)?,
+                columns: Vec::new(),
+            })
+        },
+    )?;
+    for table in &mut tables {
+        table.columns = load_columns(connection, table.object_id)?;
+    }
+    let master_keys = collect(
+        connection,
+        "SELECT id, name, provider, path, signature FROM master_keys ORDER BY id",
+        None,
+        |row| {
+            Ok(MasterKey {
+                id: row.get(0)?,
+                name: row.get(1)?,
+                provider: row.get(2)?,
+                path: row.get(3)?,
+                signature: row.get(4)?,
+            })
+        },
+    )?;
+    let mut encryption_keys = collect(
+        connection,
+        "SELECT id, name, md_version FROM encryption_keys ORDER BY id",
+        None,
+        |row| {
+            Ok(EncryptionKey {
+                id: row.get(0)?,
+                name: row.get(1)?,
+                md_version: row.get(2)?,
+                values: Vec::new(),
+            })
+        },
+    )?;
+    for key in &mut encryption_keys {
+        let sql = "SELECT cmk_id, algorithm, encrypted FROM encryption_key_values WHERE cek_id = ?1 ORDER BY ordinal";
+        key.values = collect(connection, sql, Some(i64::from(key.id)), |row| {
+            Ok(EncryptionKeyValue {
+                cmk_id: row.get(0)?,
+                algorithm: row.get(1)?,
+                encrypted: row.get(2)?,
+            })
+        })?;
+    }
+    Ok(Catalogue {
+        tables,
+        master_keys,
+        encryption_keys,
+    })
+}
+
+/// A column with its type and collation still as text.
+type RawColumn = (Column, String, Option<String>);
+
+fn load_columns(connection: &Connection, object_id: i64) -> Result<Vec<Column>> {
+    let sql = "SELECT column_id, name, type, collation, nullable, identity_seed, identity_increment, default_value, \
+               encryption_type, cek_id FROM columns WHERE object_id = ?1 ORDER BY column_id";
+    let raw: Vec<RawColumn> = collect(connection, sql, Some(object_id), |row| {
+        let identity: (Option<i64>, Option<i64>) = (row.get(5)?, row.get(6)?);
+        let kind = row
+            .get::<_, Option<i64>>(8)?
+            .and_then(EncryptionType::from_number);
+        let column = Column {
+            id: row.get(0)?,
+            name: row.get(1)?,
+            ty: crate::types::SqlType::Bit,
+            collation: None,
+            nullable: row.get(4)?,
+            identity: identity.0.zip(identity.1),
+            default: row.get(7)?,
+            encryption: kind
+                .zip(row.get(9)?)
+                .map(|(kind, cek_id)| Encryption { kind, cek_id }),
+        };
+        Ok((column, row.get(2)?, row.get(3)?))
+    })?;
+    raw.into_iter()
+        .map(|(mut column, ty, collation)| {
+            let lost = || SqlError::new(596, "The sandbox's catalogue is damaged.");
+            column.ty = parse::declarations(&format!("@c {ty}"))?
+                .first()
+                .ok_or_else(lost)?
+                .ty;
+            column.collation = collation.as_deref().map(Collation::parse).transpose()?;
+            Ok(column)
+        })
+        .collect()
+}
+
+pub(crate) fn insert_table(connection: &Connection, table: &Table, created: i64) -> Result<()> {
+    connection.execute(
+        "INSERT INTO tables VALUES (?1, ?2, ?3, ?4)",
+        params![table.object_id, table.schema, table.name, created],
+    )?;
+    for column in &table.columns {
+        connection.execute(
+            "INSERT INTO columns VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL, ?9, ?10, ?11)",
+            params![
+                table.object_id,
+                column.id,
+                column.name,
+                column.ty.to_string(),
+                column
+                    .collation
+                    .as_ref()
+                    .map(|collation| collation.name.as_str()),
+                column.nullable,
+                column.identity.map(|(seed, _)| seed),
+                column.identity.map(|(_, increment)| increment),
+                column.default,
+                column.encryption.map(|encryption| encryption.kind.number()),
+                column.encryption.map(|encryption| encryption.cek_id),
+            ],
+        )?;
+    }
+    changed(connection)
+}
+
+pub(crate) fn delete_table(connection: &Connection, object_id: i64) -> Result<()> {
+    for table in ["tables", "columns", "indexes"] {
+        connection.execute(
+            &format!("DELETE FROM {table} WHERE object_id = ?1"),
+            [object_id],
+        )?;
+    }
+    changed(connection)
+}
+
+pub(crate) fn identity_last(connection: &Connection, object_id: i64) -> Result<Option<i64>> {
+    let sql =
+        "SELECT identity_last FROM columns WHERE object_id = ?1 AND identity_seed IS NOT NULL";
+    Ok(connection
+        .query_row(sql, [object_id], |row| row.get(0))
+        .optional()?
+        .flatten())
+}
+
+pub(crate) fn set_identity_last(connection: &Connection, object_id: i64, last: i64) -> Result<()> {
+    connection.execute(
+        "UPDATE columns SET identity_last = ?2 WHERE object_id = ?1 AND identity_seed IS NOT NULL",
+        [object_id, last],
+    )?;
+    Ok(())
+}
+
+/// Inserts the index's name; false if the table has one of that name.
+pub(crate) fn insert_index(connection: &Connection, object_id: i64, name: &str) -> Result<bool> {
+    let inserted = connection.execute(
+        "INSERT OR IGNORE INTO indexes VALUES (?1, ?2)",
+        params![object_id, name],
+    )?;
+    changed(connection)?;
+    Ok(inserted == 1)
+}
+
+pub(crate) fn insert_master_key(
+    connection: &Connection,
+    key: &MasterKey,
+    created: i64,
+) -> Result<()> {
+    connection.execute(
+        "INSERT INTO master_keys VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![
+            key.id,
+            key.name,
+            key.provider,
+            key.path,
+            key.signature,
+            created
+        ],
+    )?;
+    changed(connection)
+}
+
+pub(crate) fn delete_master_key(connection: &Connection, id: i32) -> Result<()> {
+    connection.execute("DELETE FROM master_keys WHERE id = ?1", [id])?;
+    changed(connection)
+}
+
+pub(crate) fn insert_encryption_key(
+    connection: &Connection,
+    key: &EncryptionKey,
+    created: i64,
+) -> Result<()> {
+    connection.execute(
+        "INSERT INTO encryption_keys VALUES (?1, ?2, ?3, ?4)",
+        params![key.id, key.name, key.md_version, created],
+    )?;
+    replace_values(connection, key)
+}
+
+/// After ADD VALUE or DROP VALUE.
+pub(crate) fn update_encryption_key(connection: &Connection, key: &EncryptionKey) -> Result<()> {
+    connection.execute(
+        "UPDATE encryption_keys SET md_version = ?2 WHERE id = ?1",
+        params![key.id, key.md_version],
+    )?;
+    replace_values(connection, key)
+}
+
+fn replace_values(connection: &Connection, key: &EncryptionKey) -> Result<()> {
+    connection.execute(
+        "DELETE FROM encryption_key_values WHERE cek_id = ?1",
+        [key.id],
+    )?;
+    for (ordinal, value) in (0i64..).zip(&key.values) {
+        connection.execute(
+            "INSERT INTO encryption_key_values VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                key.id,
+                value.cmk_id,
+                value.algorithm,
+                value.encrypted,
+                ordinal
+            ],
+        )?;
+    }
+    changed(connection)
+}
+
+pub(crate) fn delete_encryption_key(connection: &Connection, id: i32) -> Result<()> {
+    connection.execute("DELETE FROM encryption_key_values WHERE cek_id = ?1", [id])?;
+    connection.execute("DELETE FROM encryption_keys WHERE id = ?1", [id])?;
+    changed(connection)
+}

@@ -1,0 +1,14 @@
+//! Runs requests against the database: one session per connection, on a thread of its own.
+
+pub(crate) mod database;
+pub(crate) mod ddl;
+pub(crate) mod describe;
+pub(crate) mod functions;
+pub(crate) mod like;
+pub(crate) mod lock;
+pub(crate) mod parameters;
+pub(crate) mod procedures;
+pub(crate) mod query;
+pub(crate) mod response;
+pub(crate) mod session;
+pub(crate) mod transaction;

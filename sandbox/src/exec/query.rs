@@ -1,0 +1,284 @@
+//! Runs bound statements on SQLite: rows to tokens, counts, and SQLite's constraint errors as SQL Server's.
+
+use std::sync::PoisonError;
+
+use rusqlite::{Row, Statement};
+use sqlparser::ast::{Query, Statement as SqlStatement};
+
+use crate::catalogue::{Catalogue, Table, store};
+use crate::error::{Result, SqlError};
+use crate::exec::functions::Identity;
+use crate::exec::parameters::Parameters;
+use crate::exec::response::{Outcome, Response};
+use crate::exec::session::Session;
+use crate::sql::bind::{Bind, Binder};
+use crate::sql::dml::WritePlan;
+use crate::tds::token::{
+    self, CMD_DELETE, CMD_INSERT, CMD_SELECT, CMD_UPDATE, CekEntry, ResultColumn, TOKEN_ROW,
+};
+use crate::tds::type_info::write_value;
+use crate::types::{SqlType, Value, storage};
+
+/// What a write has done.
+#[derive(Debug)]
+struct Written {
+    count: u64,
+    /// ROW tokens of OUTPUT.
+    rows: Vec<u8>,
+    identity: Option<i64>,
+}
+
+impl Session {
+    pub(crate) fn run_query(
+        &mut self,
+        query: &Query,
+        parameters: &Parameters,
+        response: &mut Response,
+    ) -> Outcome<()> {
+        self.begin_if_implicit(response)?;
+        let types = parameters.types();
+        let mut binder = Binder::new(&self.catalogue, &types, &self.values, false);
+        let plan = binder.query(query)?;
+        let binds = std::mem::take(&mut binder.binds);
+        let table = self.cek_table(&plan.columns)?;
+        let mut statement = self.connection.prepare(&plan.sql)?;
+        bind(&mut statement, &binds, parameters)?;
+        response.token(|out| token::col_metadata(out, &plan.columns, table.as_deref()));
+        let mut rows = statement.raw_query();
+        let mut count = 0u64;
+        let mut buffer = Vec::new();
+        while let Some(row) = rows.next()? {
+            buffer.clear();
+            write_row(&mut buffer, row, &plan.columns)?;
+            response.token(|out| out.extend_from_slice(&buffer));
+            count = count.saturating_add(1);
+            response.flow()?;
+        }
+        self.values.row_count = i64::try_from(count).unwrap_or(i64::MAX);
+        response.done(CMD_SELECT, Some(count));
+        Ok(())
+    }
+
+    /// The CEKs of a result, or None on connections without Always Encrypted.
+    pub(crate) fn cek_table(&self, columns: &[ResultColumn]) -> Result<Option<Vec<CekEntry>>> {
+        if !self.column_encryption {
+            return Ok(None);
+        }
+        let mut ids: Vec<i32> = Vec::new();
+        for crypto in columns.iter().filter_map(|column| column.crypto) {
+            if !ids.contains(&crypto.cek_id) {
+                ids.push(crypto.cek_id);
+            }
+        }
+        ids.into_iter()
+            .map(|id| self.catalogue.cek_entry(id))
+            .collect::<Result<Vec<_>>>()
+            .map(Some)
+    }
+
+    pub(crate) fn run_write(
+        &mut self,
+        statement: &SqlStatement,
+        parameters: &Parameters,
+        response: &mut Response,
+    ) -> Outcome<()> {
+        let types = parameters.types();
+        let catalogue = std::sync::Arc::clone(&self.catalogue);
+        let values = self.values.clone();
+        let mut binder = Binder::new(&catalogue, &types, &values, false);
+        let (plan, command) = match statement {
+            SqlStatement::Insert(insert) => (binder.insert(insert)?, CMD_INSERT),
+            SqlStatement::Update(update) => (binder.update(update)?, CMD_UPDATE),
+            SqlStatement::Delete(delete) => (binder.delete(delete)?, CMD_DELETE),
+            _ => return Err(SqlError::unsupported("this statement").into()),
+        };
+        let cek_table = self.cek_table(plan.output.as_deref().unwrap_or_default())?;
+        let written = self.write(response, |session| {
+            session.write_plan(&plan, parameters, &catalogue)
+        })?;
+        if let Some(columns) = &plan.output {
+            response.token(|out| {
+                token::col_metadata(out, columns, cek_table.as_deref());
+                out.extend_from_slice(&written.rows);
+            });
+        }
+        if written.identity.is_some() {
+            self.values.scope_identity = written.identity;
+        }
+        self.values.row_count = i64::try_from(written.count).unwrap_or(i64::MAX);
+        if !self.no_count || plan.output.is_some() {
+            response.done(command, Some(written.count));
+        }
+        Ok(())
+    }
+
+    fn write_plan(
+        &mut self,
+        plan: &WritePlan,
+        parameters: &Parameters,
+        catalogue: &Catalogue,
+    ) -> Result<Written> {
+        let lost = || SqlError::new(596, "A table was dropped while it was written to.");
+        let table = catalogue
+            .tables
+            .iter()
+            .find(|table| table.object_id == plan.object_id)
+            .ok_or_else(lost)?;
+        self.load_identity(table)?;
+        let mut written = Written {
+            count: 0,
+            rows: Vec::new(),
+            identity: None,
+        };
+        for (sql, binds) in &plan.statements {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            bind(&mut statement, binds, parameters)?;
+            let count = match &plan.output {
+                None => statement
+                    .raw_execute()
+                    .map_err(|error| constraint(error, table))?,
+                Some(columns) => {
+                    let mut rows = statement.raw_query();
+                    let mut count = 0usize;
+                    while let Some(row) = rows.next().map_err(|error| constraint(error, table))? {
+                        write_row(&mut written.rows, row, columns)?;
+                        count = count.saturating_add(1);
+                    }
+                    count
+                }
+            };
+            written.count = written
+                .count
+                .saturating_add(u64::try_from(count).unwrap_or(0));
+        }
+        written.identity = self.save_identity(table)?;
+        Ok(written)
+    }
+
+    fn load_identity(&mut self, table: &Table) -> Result<()> {
+        let Some((column, (seed, increment))) =
+            table.columns.iter().find_map(|c| Some((c, c.identity?)))
+        else {
+            return Ok(());
+        };
+        let last = store::identity_last(&self.connection, table.object_id)?;
+        let identity = Identity {
+            last,
+            seed,
+            increment,
+            ty: column.ty,
+        };
+        let mut identities = self
+            .identities
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        identities.next.insert(table.object_id, identity);
+        Ok(())
+    }
+
+    /// Keeps the last identity value that the statement gave out.
+    fn save_identity(&mut self, table: &Table) -> Result<Option<i64>> {
+        let identity = {
+            let mut identities = self
+                .identities
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            identities.next.remove(&table.object_id)
+        };
+        let Some(last) = identity.and_then(|identity| identity.last) else {
+            return Ok(None);
+        };
+        if store::identity_last(&self.connection, table.object_id)? == Some(last) {
+            return Ok(None);
+        }
+        store::set_identity_last(&self.connection, table.object_id, last)?;
+        Ok(Some(last))
+    }
+
+    /// The first row of a query of this program's own making.
+    pub(crate) fn single_row(
+        &self,
+        sql: &str,
+        binds: &[Bind],
+        parameters: &Parameters,
+        types: &[SqlType],
+    ) -> Result<Vec<Value>> {
+        let mut statement = self.connection.prepare(sql)?;
+        bind(&mut statement, binds, parameters)?;
+        let mut rows = statement.raw_query();
+        let Some(row) = rows.next()? else {
+            return Ok(Vec::new());
+        };
+        types
+            .iter()
+            .enumerate()
+            .map(|(i, ty)| storage::load(row.get_ref(i)?, *ty))
+            .collect()
+    }
+}
+
+fn bind(statement: &mut Statement<'_>, binds: &[Bind], parameters: &Parameters) -> Result<()> {
+    // A constant that was bound and then not used has no place in the statement.
+    let count = statement.parameter_count();
+    for (i, bind) in binds.iter().take(count).enumerate() {
+        let at = i.saturating_add(1);
+        match bind {
+            Bind::Constant(value) => statement.raw_bind_parameter(at, value)?,
+            Bind::Parameter(index) => {
+                statement.raw_bind_parameter(at, parameters.stored(*index))?
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write_row(out: &mut Vec<u8>, row: &Row<'_>, columns: &[ResultColumn]) -> Result<()> {
+    out.push(TOKEN_ROW);
+    for (i, column) in columns.iter().enumerate() {
+        let ty = column.wire_type();
+        let value = storage::load(row.get_ref(i)?, ty)?;
+        write_value(out, &value, ty, &column.collation)?;
+    }
+    Ok(())
+}
+
+/// SQLite names the columns `tN.cM`.
+fn constraint(error: rusqlite::Error, table: &Table) -> SqlError {
+    let text = error.to_string();
+    let column = |part: &str| {
+        let id = part
+            .rsplit_once(".c")
+            .and_then(|(_, id)| id.trim().parse::<i64>().ok());
+        table
+            .columns
+            .iter()
+            .find(|column| Some(column.id) == id)
+            .map_or("?", |column| column.name.as_str())
+            .to_owned()
+    };
+    let full_name = format!("{}.{}", table.schema, table.name);
+    if let Some((_, at)) = text.split_once("NOT NULL constraint failed: ") {
+        let column = column(at);
+        return SqlError::new(
+            515,
+            format!(
+                "Cannot insert the value NULL into column '{column}', table '{}.{full_name}'; column does not allow \
+                 nulls. INSERT fails.",
+                crate::catalogue::DATABASE_NAME
+            ),
+        );
+    }
+    if let Some((_, at)) = text.split_once("UNIQUE constraint failed: ") {
+        let columns: Vec<String> = at.split(',').map(column).collect();
+        return SqlError::new(
+            2627,
+            format!(
+                "Violation of PRIMARY KEY or UNIQUE KEY constraint on ({}). Cannot insert duplicate key in object \
+                 '{full_name}'.",
+                columns.join(", ")
+            ),
+        )
+        .class(14);
+    }
+    error.into()
+}

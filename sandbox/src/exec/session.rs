@@ -1,0 +1,350 @@
+//! One connection's session: its SQLite connection, its view of the catalogue, and the running of batches.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use sqlparser::ast::{Expr, Statement as SqlStatement};
+
+use crate::catalogue::{Catalogue, DATABASE_NAME, store};
+use crate::error::{Result, SqlError};
+use crate::exec::database::Database;
+use crate::exec::functions::SharedIdentities;
+use crate::exec::parameters::{Argument, Parameters};
+use crate::exec::response::{Outcome, Response, Stop};
+use crate::exec::transaction::TransactionState;
+use crate::server::Counters;
+use crate::sql::batch::{self, Statement};
+use crate::sql::bind::{Binder, SessionValues};
+use crate::types::{SqlType, Value};
+
+pub(crate) struct Session {
+    pub(crate) database: Arc<Database>,
+    pub(crate) connection: Connection,
+    pub(crate) identities: SharedIdentities,
+    pub(crate) catalogue: Arc<Catalogue>,
+    generation: Option<i64>,
+    pub(crate) values: SessionValues,
+    pub(crate) transaction: TransactionState,
+    pub(crate) no_count: bool,
+    pub(crate) holds_lock: bool,
+    pub(crate) spid: u16,
+    /// Always Encrypted was acknowledged on this connection.
+    pub(crate) column_encryption: bool,
+    /// Declarations and text of sp_prepare.
+    pub(crate) prepared: HashMap<i32, (String, String)>,
+    pub(crate) next_handle: i32,
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// Errors after which a batch goes on with its next statement.
+const STATEMENT_ERRORS: &[i32] = &[220, 515, 544, 547, 2601, 2627, 2628, 8115, 8134];
+/// Errors that SQL Server finds while it compiles a batch, before any of it runs.
+const COMPILE_ERRORS: &[i32] = &[206, 402, 33277];
+const MAX_NESTED_RUNS: usize = 32;
+
+impl Session {
+    pub(crate) fn new(
+        database: Arc<Database>,
+        spid: u16,
+        user: &str,
+        column_encryption: bool,
+        counters: Arc<Counters>,
+    ) -> Result<Self> {
+        let identities = SharedIdentities::default();
+        let connection = database.connect(Arc::clone(&identities))?;
+        Ok(Self {
+            database,
+            connection,
+            identities,
+            catalogue: Arc::default(),
+            generation: None,
+            values: SessionValues {
+                spid: i64::from(spid),
+                user: user.to_owned(),
+                ..SessionValues::default()
+            },
+            transaction: TransactionState::default(),
+            no_count: false,
+            holds_lock: false,
+            spid,
+            column_encryption,
+            prepared: HashMap::new(),
+            next_handle: 1,
+            counters,
+        })
+    }
+
+    /// Brings the view of the catalogue up to date.
+    pub(crate) fn refresh(&mut self) -> Result<()> {
+        let generation = store::generation(&self.connection)?;
+        if self.generation != Some(generation) {
+            self.catalogue = Arc::new(store::load(&self.connection)?);
+            self.generation = Some(generation);
+        }
+        Ok(())
+    }
+
+    /// A batch, or the text of sp_executesql with its parameters. False if it failed; the error has been answered.
+    pub(crate) fn run(
+        &mut self,
+        sql: &str,
+        parameters: Parameters,
+        response: &mut Response,
+    ) -> Outcome<bool> {
+        let mut parameters = parameters;
+        let outcome = self
+            .compile(sql, &parameters)
+            .map_err(Stop::Error)
+            .and_then(|statements| self.run_statements(&statements, &mut parameters, response, 0));
+        self.answered(outcome, response)
+    }
+
+    /// Turns an error into its token.
+    pub(crate) fn answered(
+        &mut self,
+        outcome: Outcome<bool>,
+        response: &mut Response,
+    ) -> Outcome<bool> {
+        match outcome {
+            Err(Stop::Error(error)) => {
+                self.values.error = i64::from(error.number);
+                response.error(&error);
+                Ok(false)
+            }
+            other => other,
+        }
+    }
+
+    fn compile(&mut self, sql: &str, parameters: &Parameters) -> Result<Vec<Statement>> {
+        let statements = batch::parse(sql)?;
+        if statements.len() > 1 {
+            self.refresh()?;
+            for statement in &statements {
+                let Statement::Sql(statement) = statement else {
+                    continue;
+                };
+                if let Err(error) = self.bind_only(statement, parameters, false)
+                    && COMPILE_ERRORS.contains(&error.number)
+                {
+                    return Err(error);
+                }
+            }
+        }
+        Ok(statements)
+    }
+
+    /// Binds a statement for the errors in it, and for what describing finds out.
+    pub(crate) fn bind_only(
+        &self,
+        statement: &SqlStatement,
+        parameters: &Parameters,
+        describing: bool,
+    ) -> Result<Vec<Option<crate::sql::bind::Verdict>>> {
+        let types = parameters.types();
+        let mut binder = Binder::new(&self.catalogue, &types, &self.values, describing);
+        match statement {
+            SqlStatement::Query(query) => drop(binder.query(query)?),
+            SqlStatement::Insert(insert) => drop(binder.insert(insert)?),
+            SqlStatement::Update(update) => drop(binder.update(update)?),
+            SqlStatement::Delete(delete) => drop(binder.delete(delete)?),
+            _ => {}
+        }
+        Ok(binder.verdicts)
+    }
+
+    fn run_statements(
+        &mut self,
+        statements: &[Statement],
+        parameters: &mut Parameters,
+        response: &mut Response,
+        depth: usize,
+    ) -> Outcome<bool> {
+        let mut clean = true;
+        for statement in statements {
+            response.flow()?;
+            match self.run_statement(statement, parameters, response, depth) {
+                Ok(ok) => clean &= ok,
+                Err(Stop::Error(error)) if STATEMENT_ERRORS.contains(&error.number) => {
+                    self.values.error = i64::from(error.number);
+                    response.error(&error);
+                    clean = false;
+                }
+                Err(stop) => return Err(stop),
+            }
+        }
+        Ok(clean)
+    }
+
+    fn run_statement(
+        &mut self,
+        statement: &Statement,
+        parameters: &mut Parameters,
+        response: &mut Response,
+        depth: usize,
+    ) -> Outcome<bool> {
+        if depth > MAX_NESTED_RUNS {
+            return Err(SqlError::new(217, "Maximum nesting level exceeded (limit 32).").into());
+        }
+        self.refresh()?;
+        self.values.error = 0;
+        match statement {
+            Statement::Sql(statement) => {
+                return self.run_sql(statement, parameters, response).map(|()| true);
+            }
+            Statement::Key(statement) => {
+                self.write(response, |session| session.run_key_statement(statement))?;
+                response.done(0, None);
+            }
+            Statement::BeginTransaction(name) => {
+                self.begin(name.clone(), response)?;
+                response.done(0, None);
+            }
+            Statement::Commit => {
+                self.commit(response)?;
+                response.done(0, None);
+            }
+            Statement::Rollback(name) => {
+                self.rollback(name.clone(), response)?;
+                response.done(0, None);
+            }
+            Statement::Save(name) => self.save(name)?,
+            Statement::Option => {}
+            Statement::NoCount(on) => self.no_count = *on,
+            Statement::ImplicitTransactions(on) => self.transaction.implicit = *on,
+            Statement::Use(name) => self.use_database(name, response)?,
+            Statement::Exec(exec) => return self.exec_statement(exec, parameters, response),
+            Statement::If {
+                condition,
+                then,
+                otherwise,
+            } => {
+                let branch = if self.holds(condition, parameters)? {
+                    then
+                } else {
+                    otherwise
+                };
+                return self.run_statements(branch, parameters, response, depth.saturating_add(1));
+            }
+            Statement::Block(statements) => {
+                return self.run_statements(
+                    statements,
+                    parameters,
+                    response,
+                    depth.saturating_add(1),
+                );
+            }
+            Statement::Declare(variables) => {
+                for (name, data_type, value) in variables {
+                    let ty = SqlType::from_ast(data_type)?;
+                    parameters.declare(name, ty)?;
+                    if let Some(value) = value {
+                        self.assign_variable(name, value, parameters)?;
+                    }
+                }
+            }
+            Statement::SetVariable(name, value) => self.assign_variable(name, value, parameters)?,
+        }
+        Ok(true)
+    }
+
+    fn run_sql(
+        &mut self,
+        statement: &SqlStatement,
+        parameters: &Parameters,
+        response: &mut Response,
+    ) -> Outcome<()> {
+        match statement {
+            SqlStatement::Query(query) => self.run_query(query, parameters, response),
+            SqlStatement::Insert(_) | SqlStatement::Update(_) | SqlStatement::Delete(_) => {
+                self.run_write(statement, parameters, response)
+            }
+            SqlStatement::CreateTable(_)
+            | SqlStatement::Drop { .. }
+            | SqlStatement::CreateIndex(_)
+            | SqlStatement::Truncate(_) => {
+                self.write(response, |session| session.run_ddl(statement))?;
+                response.done(0, None);
+                Ok(())
+            }
+            other => {
+                let shown = other.to_string();
+                let words: Vec<&str> = shown.split_whitespace().take(3).collect();
+                Err(SqlError::unsupported(format!("the statement {}", words.join(" "))).into())
+            }
+        }
+    }
+
+    fn use_database(&mut self, name: &str, response: &mut Response) -> Result<()> {
+        use crate::tds::token::{ENV_DATABASE, env_text, info};
+        if !name.eq_ignore_ascii_case(DATABASE_NAME) {
+            return Err(SqlError::new(
+                911,
+                format!(
+                    "Database '{name}' does not exist. Make sure that the name is entered correctly."
+                ),
+            ));
+        }
+        response.token(|out| {
+            env_text(out, ENV_DATABASE, DATABASE_NAME, DATABASE_NAME);
+            info(
+                out,
+                5701,
+                &format!("Changed database context to '{DATABASE_NAME}'."),
+            );
+        });
+        Ok(())
+    }
+
+    fn holds(&mut self, condition: &Expr, parameters: &Parameters) -> Result<bool> {
+        let types = parameters.types();
+        let mut binder = Binder::new(&self.catalogue, &types, &self.values, false);
+        let sql = binder.condition(condition)?;
+        let binds = std::mem::take(&mut binder.binds);
+        let sql = format!("SELECT CASE WHEN {sql} THEN 1 ELSE 0 END");
+        let row = self.single_row(&sql, &binds, parameters, &[SqlType::Int])?;
+        Ok(row.first() == Some(&Value::Integer(1)))
+    }
+
+    /// The plaintext value of an expression outside of a query.
+    pub(crate) fn evaluate(
+        &mut self,
+        expr: &Expr,
+        parameters: &Parameters,
+    ) -> Result<(Value, SqlType)> {
+        let types = parameters.types();
+        let mut binder = Binder::new(&self.catalogue, &types, &self.values, false);
+        let operand = binder.scalar(expr)?;
+        binder.require_plain(&[&operand])?;
+        let binds = std::mem::take(&mut binder.binds);
+        let Some(ty) = operand.ty else {
+            return Ok((Value::Null, SqlType::Int));
+        };
+        let row = self.single_row(
+            &format!("SELECT {}", operand.sql),
+            &binds,
+            parameters,
+            &[ty],
+        )?;
+        Ok((row.into_iter().next().unwrap_or(Value::Null), ty))
+    }
+
+    fn assign_variable(
+        &mut self,
+        name: &str,
+        value: &Expr,
+        parameters: &mut Parameters,
+    ) -> Result<()> {
+        let (value, from) = self.evaluate(value, parameters)?;
+        parameters.assign(name, Argument::Plain(value), from)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if !self.connection.is_autocommit() {
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+        self.unlock();
+    }
+}

@@ -1,0 +1,479 @@
+//! SELECT.
+
+use sqlparser::ast::{
+    Distinct, Expr, Fetch, GroupByExpr, Ident, LimitClause, ObjectName, OrderBy, OrderByKind,
+    OrderBySort, Query, Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
+    Top, TopQuantity, Value as Literal, ValueWithSpan, WildcardAdditionalOptions,
+};
+
+use crate::catalogue::Encryption;
+use crate::error::{Result, SqlError};
+use crate::sql::bind::{Binder, Grouping, Operand, Source};
+use crate::sql::names;
+use crate::sql::scope::{Scope, ScopeColumn};
+use crate::tds::token::ResultColumn;
+use crate::types::{SqlType, Value};
+
+/// A bound SELECT. Its SQLite columns are called r0, r1, ...
+#[derive(Debug, Clone)]
+pub(crate) struct SelectPlan {
+    pub(crate) sql: String,
+    pub(crate) columns: Vec<ResultColumn>,
+    encryptions: Vec<Option<Encryption>>,
+}
+
+impl SelectPlan {
+    pub(crate) fn single_column(&self) -> Result<&ResultColumn> {
+        match self.columns.as_slice() {
+            [column] => Ok(column),
+            _ => Err(SqlError::new(
+                116,
+                "Only one expression can be specified in the select list when the subquery is not introduced with \
+                 EXISTS.",
+            )),
+        }
+    }
+
+    pub(crate) fn encryption_of(&self, column: usize) -> Option<Encryption> {
+        self.encryptions.get(column).copied().flatten()
+    }
+
+    /// Its columns as operands, for INSERT ... SELECT. They need no names.
+    pub(crate) fn scope_operands(&self, alias: &str) -> Vec<Operand> {
+        let columns = self.columns.iter().zip(&self.encryptions).enumerate();
+        columns
+            .map(|(i, (column, encryption))| Operand {
+                encryption: *encryption,
+                source: if encryption.is_some() {
+                    Source::Column(column.name.clone())
+                } else {
+                    Source::Expression
+                },
+                ..Operand::expression(format!("{alias}.r{i}"), column.ty)
+            })
+            .collect()
+    }
+
+    /// As the columns of a derived table.
+    pub(crate) fn scope_columns(&self, alias: &str) -> Result<Vec<ScopeColumn>> {
+        let columns = self.columns.iter().zip(&self.encryptions).enumerate();
+        columns
+            .map(|(i, (column, encryption))| {
+                if column.name.is_empty() {
+                    let n = i.saturating_add(1);
+                    return Err(SqlError::new(
+                        8155,
+                        format!("No column name was specified for column {n}."),
+                    ));
+                }
+                Ok(ScopeColumn {
+                    name: column.name.clone(),
+                    sql: format!("{alias}.r{i}"),
+                    ty: column.ty,
+                    collation: column.ty.is_text().then(|| column.collation.clone()),
+                    nullable: column.nullable,
+                    identity: false,
+                    encryption: *encryption,
+                    stored: false,
+                })
+            })
+            .collect()
+    }
+}
+
+/// One item of the select list.
+struct Item {
+    name: String,
+    operand: Operand,
+    stored: bool,
+}
+
+impl Binder<'_> {
+    /// A query that is not the statement itself.
+    pub(crate) fn subquery(&mut self, query: &Query) -> Result<SelectPlan> {
+        let grouping = self.grouping.take();
+        let (allowed, saw) = (self.aggregates_allowed, self.saw_aggregate);
+        let plan = self.deeper(|binder| binder.query(query));
+        (self.aggregates_allowed, self.saw_aggregate) = (allowed, saw);
+        self.grouping = grouping;
+        plan
+    }
+
+    pub(crate) fn query(&mut self, query: &Query) -> Result<SelectPlan> {
+        if query.with.is_some() {
+            return Err(SqlError::unsupported("common table expressions"));
+        }
+        let odd = !query.locks.is_empty()
+            || query.for_clause.is_some()
+            || query.settings.is_some()
+            || query.format_clause.is_some()
+            || !query.pipe_operators.is_empty();
+        if odd {
+            return Err(SqlError::unsupported("the FOR clause"));
+        }
+        let select = match query.body.as_ref() {
+            SetExpr::Select(select) => select,
+            SetExpr::Query(inner) if query.order_by.is_none() && query.limit_clause.is_none() => {
+                return self.deeper(|binder| binder.query(inner));
+            }
+            SetExpr::SetOperation { op, .. } => return Err(SqlError::unsupported(op.to_string())),
+            _ => return Err(SqlError::unsupported("this kind of query")),
+        };
+        check_select(select)?;
+        self.scopes.push(Scope::default());
+        let plan = self.select(select, query);
+        self.scopes.pop();
+        plan
+    }
+
+    fn select(&mut self, select: &Select, query: &Query) -> Result<SelectPlan> {
+        self.aggregates_allowed = false;
+        self.grouping = None;
+        let from = if select.from.is_empty() {
+            None
+        } else {
+            Some(self.from_clause(&select.from)?)
+        };
+        let selection = select
+            .selection
+            .as_ref()
+            .map(|condition| self.condition(condition))
+            .transpose()?;
+        let keys = self.group_by(&select.group_by)?;
+        let binds = self.binds.len();
+        let verdicts = self.verdicts.clone();
+        self.aggregates_allowed = true;
+        self.saw_aggregate = false;
+        self.grouping = (!keys.is_empty()).then(|| Grouping {
+            keys: keys.iter().map(|key| key.sql.clone()).collect(),
+        });
+        let mut items = self.projection(&select.projection)?;
+        let mut having = select
+            .having
+            .as_ref()
+            .map(|condition| self.condition(condition))
+            .transpose()?;
+        if self.saw_aggregate && keys.is_empty() {
+            // An aggregate makes the whole result one group, in which columns may not stand alone.
+            self.binds.truncate(binds);
+            self.verdicts = verdicts;
+            self.grouping = Some(Grouping { keys: Vec::new() });
+            items = self.projection(&select.projection)?;
+            having = select
+                .having
+                .as_ref()
+                .map(|condition| self.condition(condition))
+                .transpose()?;
+        }
+        let distinct = matches!(select.distinct, Some(Distinct::Distinct));
+        let mut sql = if distinct {
+            "SELECT DISTINCT ".to_owned()
+        } else {
+            "SELECT ".to_owned()
+        };
+        sql.push_str(&self.select_list(&items, distinct)?);
+        if let Some(from) = from {
+            sql.push_str(&format!(" FROM {from}"));
+        }
+        if let Some(condition) = selection {
+            sql.push_str(&format!(" WHERE {condition}"));
+        }
+        if !keys.is_empty() {
+            let keys: Vec<String> = keys.iter().map(Operand::collated).collect();
+            sql.push_str(&format!(" GROUP BY {}", keys.join(", ")));
+        }
+        if let Some(condition) = having {
+            sql.push_str(&format!(" HAVING {condition}"));
+        }
+        if let Some(order) = &query.order_by {
+            sql.push_str(&self.order_by(order, &items)?);
+        }
+        sql.push_str(&self.limit(select.top.as_ref(), query)?);
+        Ok(SelectPlan {
+            sql,
+            encryptions: items.iter().map(|item| item.operand.encryption).collect(),
+            columns: items.into_iter().map(result_column).collect(),
+        })
+    }
+
+    fn group_by(&mut self, group_by: &GroupByExpr) -> Result<Vec<Operand>> {
+        let GroupByExpr::Expressions(exprs, modifiers) = group_by else {
+            return Err(SqlError::unsupported("GROUP BY ALL"));
+        };
+        if !modifiers.is_empty() {
+            return Err(SqlError::unsupported("GROUP BY with modifiers"));
+        }
+        let mut keys = Vec::new();
+        for expr in exprs {
+            let key = self.scalar(expr)?;
+            if !matches!(key.source, Source::Column(_)) {
+                return Err(SqlError::unsupported("GROUP BY of anything but columns"));
+            }
+            self.require_groupable(&key)?;
+            keys.push(key);
+        }
+        Ok(keys)
+    }
+
+    fn select_list(&mut self, items: &[Item], distinct: bool) -> Result<String> {
+        let mut parts = Vec::new();
+        for (i, item) in items.iter().enumerate() {
+            let sql = if distinct {
+                self.require_groupable(&item.operand)?;
+                item.operand.collated()
+            } else {
+                item.operand.sql.clone()
+            };
+            parts.push(format!("{sql} AS r{i}"));
+        }
+        Ok(parts.join(", "))
+    }
+
+    fn projection(&mut self, projection: &[SelectItem]) -> Result<Vec<Item>> {
+        let mut items = Vec::new();
+        for item in projection {
+            match item {
+                SelectItem::UnnamedExpr(expr) => items.push(self.item(expr, None)?),
+                SelectItem::ExprWithAlias { expr, alias } => {
+                    items.push(self.item(expr, Some(alias))?)
+                }
+                SelectItem::Wildcard(options) => {
+                    check_wildcard(options)?;
+                    items.extend(self.all_columns(None)?);
+                }
+                SelectItem::QualifiedWildcard(
+                    SelectItemQualifiedWildcardKind::ObjectName(name),
+                    options,
+                ) => {
+                    check_wildcard(options)?;
+                    items.extend(self.all_columns(Some(name))?);
+                }
+                other => return Err(SqlError::unsupported(format!("the select item {other}"))),
+            }
+        }
+        Ok(items)
+    }
+
+    fn item(&mut self, expr: &Expr, alias: Option<&Ident>) -> Result<Item> {
+        if alias.is_some_and(|alias| alias.value.starts_with('@')) {
+            return Err(SqlError::unsupported("assigning variables in SELECT"));
+        }
+        let operand = self.scalar(expr)?;
+        let column = matches!(operand.source, Source::Column(_));
+        let stored = column && self.is_stored(&operand.sql);
+        let name = match (alias, &operand.source) {
+            (Some(alias), _) => alias.value.clone(),
+            (None, Source::Column(name)) => name.clone(),
+            _ => String::new(),
+        };
+        Ok(Item {
+            name,
+            operand,
+            stored,
+        })
+    }
+
+    fn is_stored(&self, sql: &str) -> bool {
+        let columns = self
+            .scopes
+            .iter()
+            .flat_map(|scope| &scope.tables)
+            .flat_map(|table| &table.columns);
+        columns
+            .filter(|column| column.stored)
+            .any(|column| column.sql == sql)
+    }
+
+    fn all_columns(&mut self, table: Option<&ObjectName>) -> Result<Vec<Item>> {
+        let wanted = table.map(names::last).transpose()?;
+        let scope = self.scopes.last().cloned().unwrap_or_default();
+        let mut items = Vec::new();
+        for table in &scope.tables {
+            if wanted
+                .as_ref()
+                .is_some_and(|wanted| !table.name.eq_ignore_ascii_case(wanted))
+            {
+                continue;
+            }
+            for column in &table.columns {
+                let operand = column.operand();
+                if let Some(grouping) = &self.grouping
+                    && !grouping.keys.contains(&operand.sql)
+                {
+                    return Err(SqlError::unsupported(
+                        "* together with GROUP BY or aggregates",
+                    ));
+                }
+                items.push(Item {
+                    name: column.name.clone(),
+                    operand,
+                    stored: column.stored,
+                });
+            }
+        }
+        match (items.is_empty(), wanted) {
+            (true, Some(wanted)) => Err(SqlError::new(
+                107,
+                format!(
+                    "The column prefix '{wanted}' does not match with a table name or alias name used in the query."
+                ),
+            )),
+            (true, None) => Err(SqlError::new(263, "Must specify table to select from.")),
+            _ => Ok(items),
+        }
+    }
+
+    fn order_by(&mut self, order: &OrderBy, items: &[Item]) -> Result<String> {
+        let OrderByKind::Expressions(exprs) = &order.kind else {
+            return Err(SqlError::unsupported("ORDER BY ALL"));
+        };
+        let mut parts = Vec::new();
+        for part in exprs {
+            let operand = match &part.expr {
+                Expr::Value(ValueWithSpan {
+                    value: Literal::Number(text, _),
+                    ..
+                }) => {
+                    let at = text.parse::<usize>().ok().and_then(|n| n.checked_sub(1));
+                    let item = at.and_then(|at| items.get(at)).ok_or_else(|| {
+                        SqlError::new(
+                            108,
+                            format!("The ORDER BY position number {text} is out of range of the number of items in the select list."),
+                        )
+                    })?;
+                    item.operand.clone()
+                }
+                Expr::Identifier(ident) => match items
+                    .iter()
+                    .find(|i| i.name.eq_ignore_ascii_case(&ident.value))
+                {
+                    Some(item) => item.operand.clone(),
+                    None => self.scalar(&part.expr)?,
+                },
+                expr => self.scalar(expr)?,
+            };
+            self.require_plain(&[&operand])?;
+            let direction = match part.options.sort {
+                None | Some(OrderBySort::Asc) => "",
+                Some(OrderBySort::Desc) => " DESC",
+                Some(_) => return Err(SqlError::unsupported("ORDER BY USING")),
+            };
+            if part.options.nulls_first.is_some() || part.with_fill.is_some() {
+                return Err(SqlError::syntax("NULLS"));
+            }
+            parts.push(format!("{}{direction}", operand.collated()));
+        }
+        Ok(format!(" ORDER BY {}", parts.join(", ")))
+    }
+
+    fn limit(&mut self, top: Option<&Top>, query: &Query) -> Result<String> {
+        let offset = match &query.limit_clause {
+            None => None,
+            Some(LimitClause::LimitOffset {
+                limit: None,
+                offset: Some(offset),
+                limit_by,
+            }) if limit_by.is_empty() => Some(&offset.value),
+            Some(_) => return Err(SqlError::syntax("LIMIT")),
+        };
+        let count = match (top, &query.fetch) {
+            (None, None) => None,
+            (
+                Some(Top {
+                    with_ties: false,
+                    percent: false,
+                    quantity: Some(quantity),
+                }),
+                None,
+            ) => Some(match quantity {
+                TopQuantity::Constant(n) => {
+                    let n = i64::try_from(*n).unwrap_or(i64::MAX);
+                    self.constant(&Value::Integer(n))
+                }
+                TopQuantity::Expr(expr) => self.row_count(expr)?,
+            }),
+            (
+                None,
+                Some(Fetch {
+                    with_ties: false,
+                    percent: false,
+                    quantity: Some(quantity),
+                }),
+            ) if offset.is_some() => Some(self.row_count(quantity)?),
+            _ => return Err(SqlError::unsupported("TOP or FETCH in this form")),
+        };
+        if offset.is_some() && query.order_by.is_none() {
+            return Err(SqlError::syntax("OFFSET"));
+        }
+        let offset = offset.map(|expr| self.row_count(expr)).transpose()?;
+        Ok(match (count, offset) {
+            (None, None) => String::new(),
+            (Some(count), None) => format!(" LIMIT {count}"),
+            (count, Some(offset)) => format!(
+                " LIMIT {} OFFSET {offset}",
+                count.unwrap_or_else(|| "-1".to_owned())
+            ),
+        })
+    }
+
+    fn row_count(&mut self, expr: &Expr) -> Result<String> {
+        let operand = self.scalar(expr)?;
+        self.require_plain(&[&operand])?;
+        if matches!(operand.source, Source::Column(_)) {
+            return Err(SqlError::unsupported("TOP of a column"));
+        }
+        let count = self.convert(&operand, SqlType::BigInt, true)?;
+        // To SQLite a negative number is no limit at all.
+        Ok(format!("tds_row_count({count})"))
+    }
+}
+
+fn result_column(item: Item) -> ResultColumn {
+    let Item {
+        name,
+        operand,
+        stored,
+    } = item;
+    ResultColumn {
+        name,
+        // An untyped NULL is an int.
+        ty: operand.ty.unwrap_or(SqlType::Int),
+        collation: operand.collation.unwrap_or_default(),
+        nullable: operand.nullable,
+        identity: operand.identity,
+        updateable: stored,
+        crypto: operand.encryption.map(Encryption::on_wire),
+    }
+}
+
+fn check_wildcard(options: &WildcardAdditionalOptions) -> Result<()> {
+    if *options == WildcardAdditionalOptions::default() {
+        Ok(())
+    } else {
+        Err(SqlError::syntax("*"))
+    }
+}
+
+fn check_select(select: &Select) -> Result<()> {
+    let odd = select.into.is_some()
+        || !select.lateral_views.is_empty()
+        || select.prewhere.is_some()
+        || !select.cluster_by.is_empty()
+        || !select.distribute_by.is_empty()
+        || !select.sort_by.is_empty()
+        || !select.named_window.is_empty()
+        || select.qualify.is_some()
+        || select.value_table_mode.is_some()
+        || !select.connect_by.is_empty()
+        || select.exclude.is_some()
+        || select.select_modifiers.is_some()
+        || select.flavor != SelectFlavor::Standard
+        || matches!(select.distinct, Some(Distinct::On(_)));
+    if odd {
+        Err(SqlError::unsupported(
+            "SELECT with INTO or clauses of other dialects",
+        ))
+    } else {
+        Ok(())
+    }
+}

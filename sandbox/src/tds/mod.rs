@@ -1,0 +1,9 @@
+//! The wire: packets, the login, TYPE_INFO, requests in and tokens out. No SQL here.
+
+pub(crate) mod cursor;
+pub(crate) mod login;
+pub(crate) mod packet;
+pub(crate) mod request;
+pub(crate) mod rpc;
+pub(crate) mod token;
+pub(crate) mod type_info;

@@ -1,0 +1,238 @@
+//! Collations: which names are known, how they look on the wire, and how they compare.
+//!
+//! Latin1_General and SQL_Latin1_General_CP1 families only, case sensitive or not, accent sensitive, and the binary
+//! ones. Weights are Unicode's simple lower case, not Windows' tables, so the order of punctuation differs.
+
+use std::cmp::Ordering;
+
+use crate::error::{Result, SqlError};
+use crate::types::text;
+
+/// The database's collation, and so that of every column which names none.
+pub(crate) const DEFAULT: &str = "SQL_Latin1_General_CP1_CI_AS";
+
+/// How strings compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    IgnoreCase,
+    CaseSensitive,
+    Binary,
+}
+
+/// A collation by its canonical name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Collation {
+    pub(crate) name: String,
+    pub(crate) order: Order,
+    /// `_BIN2`: what deterministic encryption asks of strings. `_BIN` is not enough.
+    pub(crate) bin2: bool,
+    pub(crate) utf8: bool,
+    wire: [u8; 5],
+}
+
+// MS-TDS COLLATION: LCID in bits 0..20, flags from bit 20, version in bits 28..32, then the sort id.
+const LCID_EN_US: u32 = 0x0409;
+const F_IGNORE_CASE: u32 = 0x0010_0000;
+const F_IGNORE_KANA: u32 = 0x0040_0000;
+const F_IGNORE_WIDTH: u32 = 0x0080_0000;
+const F_BINARY: u32 = 0x0100_0000;
+const F_BINARY2: u32 = 0x0200_0000;
+const F_UTF8: u32 = 0x0400_0000;
+const VERSION_100: u32 = 0x2000_0000;
+
+impl Default for Collation {
+    fn default() -> Self {
+        Self {
+            name: DEFAULT.to_owned(),
+            order: Order::IgnoreCase,
+            bin2: false,
+            utf8: false,
+            wire: [0x09, 0x04, 0xD0, 0x00, 0x34],
+        }
+    }
+}
+
+impl Collation {
+    /// By name, in any case.
+    pub(crate) fn parse(name: &str) -> Result<Self> {
+        let invalid = || SqlError::new(448, format!("Invalid collation '{name}'."));
+        let upper = name.to_ascii_uppercase();
+        if upper == "DATABASE_DEFAULT" {
+            return Ok(Self::default());
+        }
+        let (prefix, rest, sort_ids) =
+            if let Some(rest) = upper.strip_prefix("SQL_LATIN1_GENERAL_CP1_") {
+                ("SQL_Latin1_General_CP1_", rest, true)
+            } else if let Some(rest) = upper.strip_prefix("LATIN1_GENERAL_100_") {
+                ("Latin1_General_100_", rest, false)
+            } else if let Some(rest) = upper.strip_prefix("LATIN1_GENERAL_") {
+                ("Latin1_General_", rest, false)
+            } else if upper.contains("_CI_") || upper.contains("_CS_") || upper.contains("_BIN") {
+                return Err(SqlError::unsupported(format!("the collation {name}")));
+            } else {
+                return Err(invalid());
+            };
+        let mut flags = LCID_EN_US;
+        if prefix == "Latin1_General_100_" {
+            flags |= VERSION_100;
+        }
+        let utf8 = rest.ends_with("_UTF8");
+        if utf8 {
+            if flags & VERSION_100 == 0 {
+                return Err(invalid());
+            }
+            flags |= F_UTF8;
+        }
+        let mut parts = rest
+            .split('_')
+            .filter(|part| *part != "UTF8" && *part != "SC")
+            .peekable();
+        let (order, bin2) = match parts.next() {
+            Some("BIN2") if !sort_ids => (Order::Binary, true),
+            Some("BIN") if !sort_ids => (Order::Binary, false),
+            Some("CI") => (Order::IgnoreCase, false),
+            Some("CS") => (Order::CaseSensitive, false),
+            _ => return Err(invalid()),
+        };
+        let mut sort_id = 0;
+        if order == Order::Binary {
+            flags |= if bin2 { F_BINARY2 } else { F_BINARY };
+        } else {
+            match parts.next() {
+                Some("AS") => {}
+                Some("AI") => {
+                    return Err(SqlError::unsupported(format!(
+                        "the accent insensitive collation {name}"
+                    )));
+                }
+                _ => return Err(invalid()),
+            }
+            flags |= F_IGNORE_KANA | F_IGNORE_WIDTH;
+            if order == Order::IgnoreCase {
+                flags |= F_IGNORE_CASE;
+            }
+            if sort_ids {
+                sort_id = if order == Order::IgnoreCase {
+                    0x34
+                } else {
+                    0x33
+                };
+            }
+        }
+        if parts.next().is_some() {
+            return Err(SqlError::unsupported(format!("the collation {name}")));
+        }
+        let [a, b, c, d] = flags.to_le_bytes();
+        Ok(Self {
+            name: format!("{prefix}{rest}"),
+            order,
+            bin2,
+            utf8,
+            wire: [a, b, c, d, sort_id],
+        })
+    }
+
+    /// A collation with the code page that five bytes on the wire name, for reading char and varchar values.
+    pub(crate) fn of_wire(wire: [u8; 5]) -> Self {
+        let [a, b, c, d, _] = wire;
+        Self {
+            utf8: u32::from_le_bytes([a, b, c, d]) & F_UTF8 != 0,
+            ..Self::default()
+        }
+    }
+
+    /// The five bytes of MS-TDS COLLATION.
+    pub(crate) fn wire(&self) -> [u8; 5] {
+        self.wire
+    }
+
+    /// The name under which SQLite knows the order.
+    pub(crate) fn sqlite_name(&self) -> &'static str {
+        match self.order {
+            Order::IgnoreCase => "TDS_CI",
+            Order::CaseSensitive => "TDS_CS",
+            Order::Binary => "TDS_BIN",
+        }
+    }
+
+    /// Bytes of a char or varchar value in this collation's code page; what it lacks becomes '?'.
+    pub(crate) fn encode(&self, text: &str) -> Vec<u8> {
+        if self.utf8 {
+            return String::from_utf16_lossy(&text::to_utf16(text)).into_bytes();
+        }
+        let mut bytes = Vec::with_capacity(text.len());
+        let plain = String::from_utf16_lossy(&text::to_utf16(text));
+        let mut buffer = [0u8; 4];
+        for c in plain.chars() {
+            let (encoded, _, unmappable) =
+                encoding_rs::WINDOWS_1252.encode(c.encode_utf8(&mut buffer));
+            if unmappable {
+                bytes.push(b'?')
+            } else {
+                bytes.extend_from_slice(&encoded)
+            }
+        }
+        bytes
+    }
+
+    /// Text of a char or varchar value.
+    pub(crate) fn decode(&self, bytes: &[u8]) -> String {
+        if self.utf8 {
+            text::from_utf16(String::from_utf8_lossy(bytes).encode_utf16())
+        } else {
+            encoding_rs::WINDOWS_1252
+                .decode_without_bom_handling(bytes)
+                .0
+                .into_owned()
+        }
+    }
+}
+
+/// Compares as SQL Server does: trailing blanks do not count, under any collation.
+pub(crate) fn compare(order: Order, left: &str, right: &str) -> Ordering {
+    let left = left.trim_end_matches(' ');
+    let right = right.trim_end_matches(' ');
+    match order {
+        Order::Binary => text::to_utf16(left).cmp(&text::to_utf16(right)),
+        Order::IgnoreCase => folded(left).cmp(folded(right)),
+        Order::CaseSensitive => folded(left)
+            .cmp(folded(right))
+            .then_with(|| right.cmp(left)),
+    }
+}
+
+pub(crate) fn folded(text: &str) -> impl Iterator<Item = char> + '_ {
+    text.chars().flat_map(char::to_lowercase)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_collations_have_sql_servers_bytes() {
+        assert_eq!(Collation::parse(DEFAULT).unwrap(), Collation::default());
+        let bin2 = Collation::parse("latin1_general_bin2").unwrap();
+        assert_eq!(bin2.wire(), [0x09, 0x04, 0x00, 0x02, 0x00]);
+        assert!(bin2.bin2);
+        assert!(!Collation::parse("Latin1_General_BIN").unwrap().bin2);
+        assert!(
+            Collation::parse("Latin1_General_100_BIN2_UTF8")
+                .unwrap()
+                .utf8
+        );
+        assert_eq!(Collation::parse("Nonsense").unwrap_err().number, 448);
+        assert_eq!(
+            Collation::parse("Latin1_General_CI_AI").unwrap_err().number,
+            49999
+        );
+    }
+
+    #[test]
+    fn trailing_blanks_and_case_do_not_distinguish() {
+        assert_eq!(compare(Order::IgnoreCase, "abc  ", "ABC"), Ordering::Equal);
+        assert_ne!(compare(Order::CaseSensitive, "abc", "ABC"), Ordering::Equal);
+        assert_eq!(compare(Order::Binary, "abc ", "abc"), Ordering::Equal);
+        assert_eq!(compare(Order::Binary, "B", "a"), Ordering::Less);
+    }
+}
