@@ -372,10 +372,9 @@ fn a_request_cancelled_during_its_describe_is_never_sent() {
 fn a_request_cancelled_while_it_waits_for_a_key_is_never_sent() {
     let mut harness = Harness::logged_in();
     harness.app(&insert());
-    harness.session.receive_from_server(
-        &message(REPLY, &content_is_encrypted()),
-        std::time::Instant::now(),
-    );
+    harness
+        .session
+        .receive_from_server(&message(REPLY, &content_is_encrypted()), std::time::Instant::now());
     let requests = harness.session.take_key_requests();
     assert!(harness.app(&message(ATTENTION, &[])).is_empty(), "the server knows of nothing");
     assert_eq!(messages(&harness.to_app()), [(REPLY, done(0x20))]);

@@ -49,11 +49,8 @@ pub(crate) async fn serve(shared: Arc<Shared>, tcp: TcpStream, spid: u16) -> io:
     tcp.set_nodelay(true)?;
     let strict = shared.encryption == Encryption::Strict;
     let mut reader = MessageReader::new();
-    let mut io: Box<dyn Io> = if strict {
-        Box::new(shared.tls.strict.accept(tcp).await?)
-    } else {
-        Box::new(tcp)
-    };
+    let mut io: Box<dyn Io> =
+        if strict { Box::new(shared.tls.strict.accept(tcp).await?) } else { Box::new(tcp) };
     let Some(first) = reader.next(&mut io).await? else {
         return Ok(());
     };
@@ -64,14 +61,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, tcp: TcpStream, spid: u16) -> io:
     let prelogin = login::read_prelogin(&first.payload)?;
     let answer = shared.encryption.answer(prelogin.encryption);
     let payload = login::write_prelogin(prelogin, answer);
-    send_whole(
-        &mut io,
-        &shared.recorder,
-        spid,
-        DEFAULT_PACKET_SIZE,
-        &payload,
-    )
-    .await?;
+    send_whole(&mut io, &shared.recorder, spid, DEFAULT_PACKET_SIZE, &payload).await?;
     if !reader.is_drained() {
         return Err(invalid("bytes between PRELOGIN and its answer"));
     }
@@ -156,27 +146,16 @@ async fn accept_login(
         let mut payload = Vec::new();
         token::error(&mut payload, &error);
         token::done(&mut payload, TOKEN_DONE, DONE_ERROR, 0, None);
-        return send_whole(
-            &mut io,
-            &shared.recorder,
-            spid,
-            DEFAULT_PACKET_SIZE,
-            &payload,
-        )
-        .await;
+        return send_whole(&mut io, &shared.recorder, spid, DEFAULT_PACKET_SIZE, &payload).await;
     }
     let packet_size = match login.packet_size {
         0 => DEFAULT_PACKET_SIZE,
-        wanted => usize::try_from(wanted)
-            .unwrap_or(DEFAULT_PACKET_SIZE)
-            .clamp(512, 32767),
+        wanted => usize::try_from(wanted).unwrap_or(DEFAULT_PACKET_SIZE).clamp(512, 32767),
     };
     let requested = |id: u8| login.features.iter().any(|(known, _)| *known == id);
     let versioned = login.features.iter().any(|(id, data)| {
         *id == FEATURE_COLUMNENCRYPTION
-            && data
-                .first()
-                .is_some_and(|version| *version >= COLUMNENCRYPTION_VERSION)
+            && data.first().is_some_and(|version| *version >= COLUMNENCRYPTION_VERSION)
     });
     let column_encryption = shared.always_encrypted && versioned;
     let mut features = Vec::new();
@@ -189,14 +168,7 @@ async fn accept_login(
     let ack = (!login.features.is_empty()).then_some(features.as_slice());
     let payload = login_answer(packet_size, strict, ack);
     let worker = Worker::spawn(shared, spid, &login.user, column_encryption)?;
-    send_whole(
-        &mut io,
-        &shared.recorder,
-        spid,
-        DEFAULT_PACKET_SIZE,
-        &payload,
-    )
-    .await?;
+    send_whole(&mut io, &shared.recorder, spid, DEFAULT_PACKET_SIZE, &payload).await?;
     reader.set_limit(MAX_MESSAGE);
     let (read_half, write_half) = tokio::io::split(io);
     let mut client = Client {
@@ -215,31 +187,13 @@ async fn accept_login(
 fn login_answer(packet_size: usize, strict: bool, features: Option<&[(u8, Vec<u8>)]>) -> Vec<u8> {
     let mut out = Vec::new();
     token::env_text(&mut out, token::ENV_DATABASE, DATABASE_NAME, "master");
-    token::info(
-        &mut out,
-        5701,
-        &format!("Changed database context to '{DATABASE_NAME}'."),
-    );
-    token::env_bytes(
-        &mut out,
-        token::ENV_SQL_COLLATION,
-        &Collation::default().wire(),
-        &[],
-    );
+    token::info(&mut out, 5701, &format!("Changed database context to '{DATABASE_NAME}'."));
+    token::env_bytes(&mut out, token::ENV_SQL_COLLATION, &Collation::default().wire(), &[]);
     token::env_text(&mut out, token::ENV_LANGUAGE, "us_english", "");
     token::info(&mut out, 5703, "Changed language setting to us_english.");
-    token::login_ack(
-        &mut out,
-        if strict { TDS_8_0 } else { TDS_7_4 },
-        SERVER_VERSION,
-    );
+    token::login_ack(&mut out, if strict { TDS_8_0 } else { TDS_7_4 }, SERVER_VERSION);
     let size = packet_size.to_string();
-    token::env_text(
-        &mut out,
-        token::ENV_PACKET_SIZE,
-        &size,
-        &DEFAULT_PACKET_SIZE.to_string(),
-    );
+    token::env_text(&mut out, token::ENV_PACKET_SIZE, &size, &DEFAULT_PACKET_SIZE.to_string());
     if let Some(features) = features {
         token::feature_ext_ack(&mut out, features);
     }
@@ -310,11 +264,7 @@ impl Client {
     async fn answer(&mut self, message: Message) -> io::Result<Answered> {
         let cancelled = Arc::new(AtomicBool::new(false));
         let (chunks, mut incoming) = mpsc::channel::<Vec<u8>>(512);
-        self.worker.start(Job {
-            message,
-            chunks,
-            cancelled: Arc::clone(&cancelled),
-        })?;
+        self.worker.start(Job { message, chunks, cancelled: Arc::clone(&cancelled) })?;
         let mut out: Vec<u8> = Vec::new();
         let mut sent = 0usize;
         let mut over = false;

@@ -31,8 +31,8 @@ use crate::{
     crypto::EncryptionType,
     keystore::EncryptedCekValue,
     tds::{
-        CekEntry, CekIdentity, ColMetadata, Column, Malformed, Reader, ReturnValue, RowScanner,
-        TokenLen, ValueEncoding, ValueRange, token_id, token_len,
+        CekEntry, CekIdentity, ColMetadata, Column, Done, Malformed, Reader, ReturnValue,
+        RowScanner, TokenLen, ValueEncoding, ValueRange, done_status, token_id, token_len,
     },
 };
 
@@ -139,6 +139,8 @@ impl DescribeAnswer {
         let mut refused = false;
         let mut result_set = 0;
         let mut columns: Vec<Column> = Vec::new();
+        // An answer that was cut short may say "plain" where the rest says "encrypted".
+        let mut ended = false;
         let mut rest = payload;
         while let Some(&token) = rest.first() {
             let len = match token_len(rest)? {
@@ -167,14 +169,25 @@ impl DescribeAnswer {
                 },
             };
             let bytes = rest.get(..len).ok_or(Malformed::of("end of the answer"))?;
-            if matches!(token, token_id::ERROR | token_id::INFO) {
-                refused |= token == token_id::ERROR;
-                refusal.extend_from_slice(bytes);
+            ended = false;
+            match token {
+                token_id::ERROR | token_id::INFO => {
+                    refused |= token == token_id::ERROR;
+                    refusal.extend_from_slice(bytes);
+                }
+                token_id::DONE | token_id::DONEPROC => {
+                    ended =
+                        Done::read(bytes)?.status & (done_status::MORE | done_status::ERROR) == 0;
+                }
+                _ => {}
             }
             rest = &rest[len..];
         }
         if refused {
             return Ok(Self::Refused(refusal));
+        }
+        if !ended && !payload.is_empty() {
+            return Err(DescribeFault::Incomplete { what: "their end" });
         }
         Ok(Self::Described(parameters.into_description(keys)?))
     }

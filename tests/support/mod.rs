@@ -490,9 +490,8 @@ impl Harness {
                 return;
             }
             for KeyRequest { id, values } in requests {
-                let found = values
-                    .iter()
-                    .find_map(|v| self.keys.iter().find(|k| k.envelope == v.envelope));
+                let found =
+                    values.iter().find_map(|v| self.keys.iter().find(|k| k.envelope == v.envelope));
                 let key = found
                     .map(|k| Arc::new(k.cell_key()))
                     .ok_or(always_encrypted::keystore::CekError::NoValues);

@@ -39,10 +39,7 @@ impl Database {
             Some(path) => Place::File(path),
             None => {
                 let number = NEXT_MEMORY.fetch_add(1, Ordering::Relaxed);
-                Place::Memory(format!(
-                    "file:/sandbox-{}-{number}?vfs=memdb",
-                    std::process::id()
-                ))
+                Place::Memory(format!("file:/sandbox-{}-{number}?vfs=memdb", std::process::id()))
             }
         };
         let anchor = connect(&place, SharedIdentities::default())?;

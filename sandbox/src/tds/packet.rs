@@ -51,11 +51,7 @@ fn invalid(what: impl Into<String>) -> io::Error {
 
 impl MessageReader {
     pub(crate) fn new() -> Self {
-        Self {
-            buffer: Vec::new(),
-            message: None,
-            limit: MAX_LOGIN_MESSAGE,
-        }
+        Self { buffer: Vec::new(), message: None, limit: MAX_LOGIN_MESSAGE }
     }
 
     pub(crate) fn set_limit(&mut self, limit: usize) {
@@ -107,21 +103,15 @@ impl MessageReader {
                 break;
             };
             at = at.saturating_add(length);
-            let message = self.message.get_or_insert_with(|| Message {
-                kind,
-                status,
-                payload: Vec::new(),
-            });
+            let message =
+                self.message.get_or_insert_with(|| Message { kind, status, payload: Vec::new() });
             if message.kind != kind {
                 return Err(invalid(format!(
                     "a packet of type {kind:#04x} inside a message of another type"
                 )));
             }
             if message.payload.len().saturating_add(body.len()) > self.limit {
-                return Err(invalid(format!(
-                    "a message of more than {} bytes",
-                    self.limit
-                )));
+                return Err(invalid(format!("a message of more than {} bytes", self.limit)));
             }
             message.payload.extend_from_slice(body);
             message.status |= status & IGNORE;
@@ -146,12 +136,7 @@ pub(crate) struct PacketWriter {
 
 impl PacketWriter {
     pub(crate) fn new(size: usize, spid: u16) -> Self {
-        Self {
-            size,
-            spid,
-            next_id: 1,
-            pending: Vec::new(),
-        }
+        Self { size, spid, next_id: 1, pending: Vec::new() }
     }
 
     pub(crate) fn set_size(&mut self, size: usize) {
@@ -177,14 +162,7 @@ impl PacketWriter {
 
     /// Ends the message.
     pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
-        packet(
-            TABULAR_RESULT,
-            EOM,
-            self.spid,
-            self.next_id,
-            &self.pending,
-            out,
-        );
+        packet(TABULAR_RESULT, EOM, self.spid, self.next_id, &self.pending, out);
         self.pending.clear();
         self.next_id = 1;
     }
