@@ -2,15 +2,17 @@
 //! what of them tiberius is told. Reading them from text is [`super::connection_string`]'s;
 //! acting on them is [`super::tls`]'s and [`super::transport`]'s.
 
-use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 use tiberius::{AuthMethod, EncryptionLevel};
 use zeroize::Zeroizing;
 
+mod certificate;
 mod error;
 #[cfg(test)]
 mod tests;
 
+pub use certificate::CertificateSource;
 pub use error::ConfigError;
 
 use super::connection_string;
@@ -39,56 +41,6 @@ pub enum Encrypt {
     Mandatory,
     /// `Encrypt=strict`: TDS 8.0, TLS before anything else. SQL Server 2022, Azure SQL and later.
     Strict,
-}
-
-/// Where a certificate comes from.
-///
-/// Made from a path, or from text: text that holds a PEM block is the certificate itself, any
-/// other is the path of a PEM or DER file. Files are read anew for each connection.
-#[derive(Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CertificateSource {
-    /// A PEM or DER file.
-    File(PathBuf),
-    /// The certificate itself, PEM or DER.
-    Bytes(Vec<u8>),
-}
-
-impl From<&str> for CertificateSource {
-    fn from(text: &str) -> Self {
-        if text.contains("-----BEGIN") {
-            Self::Bytes(text.as_bytes().to_vec())
-        } else {
-            Self::File(text.into())
-        }
-    }
-}
-
-impl From<String> for CertificateSource {
-    fn from(text: String) -> Self {
-        text.as_str().into()
-    }
-}
-
-impl From<PathBuf> for CertificateSource {
-    fn from(path: PathBuf) -> Self {
-        Self::File(path)
-    }
-}
-
-impl From<&std::path::Path> for CertificateSource {
-    fn from(path: &std::path::Path) -> Self {
-        Self::File(path.to_owned())
-    }
-}
-
-impl fmt::Debug for CertificateSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => f.debug_tuple("File").field(path).finish(),
-            Self::Bytes(bytes) => write!(f, "Bytes({} bytes)", bytes.len()),
-        }
-    }
 }
 
 /// Everything that a connection can be told.
@@ -317,14 +269,15 @@ impl Config {
         self
     }
 
-    /// The name under which the server lists this program (`program_name` of `sys.dm_exec_sessions`).
+    /// The name under which the server lists this program (`program_name` in
+    /// `sys.dm_exec_sessions`).
     #[must_use]
     pub fn application_name(mut self, name: impl Into<String>) -> Self {
         self.application_name = name.into();
         self
     }
 
-    /// The name under which the server lists this machine (`host_name` of `sys.dm_exec_sessions`).
+    /// The name under which the server lists this machine (`host_name` in `sys.dm_exec_sessions`).
     #[must_use]
     pub fn workstation_id(mut self, name: impl Into<String>) -> Self {
         self.workstation_id = Some(name.into());

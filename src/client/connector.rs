@@ -95,9 +95,19 @@ impl Connector {
         Err(Error::TooManyRedirects { hops: MAX_HOPS })
     }
 
+    /// One server: TCP, TLS, then the driver's login through our stream.
     async fn connect_once(&self, config: &Config) -> Result<Client, Error> {
         let inner = &self.inner;
+        let begun = Instant::now();
         let opened = transport::open(config).await?;
+        let mut driver = config.tiberius_config();
+        // For an instance the port is only known now; the driver names it to Kerberos.
+        if let Some(peer) = opened.peer {
+            driver.port(peer.port());
+        }
+        // The time limit is for the whole of it.
+        let left = config.connect_timeout.map(|limit| limit.saturating_sub(begun.elapsed()));
+        driver.handshake_timeout(left);
         let prelogin = &opened.prelogin;
         let session = Session::new(
             SessionConfig {
@@ -115,7 +125,7 @@ impl Connector {
         );
         let stream =
             Stream::new(session, opened.transport, inner.key_stores.clone(), inner.errors.clone());
-        let connected = tiberius::Client::connect(config.tiberius_config(), stream).await;
+        let connected = tiberius::Client::connect(driver, stream).await;
         connected.map_err(|error| match self.error_behind(&error) {
             Some(error) => Error::Session(error),
             None => Error::Driver(error),

@@ -59,7 +59,7 @@ pub(crate) async fn open(config: &Config) -> Result<Opened, ConnectError> {
 }
 
 /// The same over a stream that is connected already.
-#[cfg_attr(not(test), allow(dead_code))]
+#[cfg(test)]
 pub(crate) async fn open_over<S>(config: &Config, stream: S) -> Result<Opened<S>, ConnectError>
 where
     S: AsyncRead + AsyncWrite + Unpin,

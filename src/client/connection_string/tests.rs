@@ -307,7 +307,10 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_the_parser_panic(text in ".{0,80}", keyword in "(Server|Password|Encrypt|Timeout)") {
+    fn no_text_makes_the_parser_panic(
+        text in ".{0,80}",
+        keyword in "(Server|Password|Encrypt|Timeout)",
+    ) {
         let _ = text.parse::<Config>();
         let _ = format!("{keyword}={text}").parse::<Config>();
         let _ = format!("{text}={keyword};").parse::<Config>();

@@ -35,8 +35,8 @@ pub enum TlsError {
     Handshake(#[source] rustls::Error),
     /// The server's certificate is malformed, or not one for a server.
     #[error(
-        "the server's certificate cannot be validated ({0}): replace it, or accept this very one \
-         with ServerCertificate"
+        "the server's certificate cannot be validated ({0}): a self-signed one must be named with \
+         ServerCertificate, any other that fails so be replaced"
     )]
     InvalidCertificate(#[source] rustls::Error),
     /// The server's name is neither a host name nor an IP address. The caller's to mend.

@@ -23,10 +23,10 @@ pub enum Phase {
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Resolve => "resolving the host's name",
-            Self::Browser => "asking SQL Server Browser for the instance's port",
-            Self::Tcp => "connecting over TCP",
-            Self::Prelogin => "exchanging PRELOGIN",
+            Self::Resolve => "name resolution",
+            Self::Browser => "the query to SQL Server Browser",
+            Self::Tcp => "the TCP connection",
+            Self::Prelogin => "the PRELOGIN exchange",
             Self::Tls => "the TLS handshake",
         })
     }
@@ -68,7 +68,7 @@ pub enum ConnectError {
         instance: String,
     },
     /// The connection failed.
-    #[error("the connection failed while {phase}")]
+    #[error("the connection failed during {phase}")]
     Io {
         /// How far it had come.
         phase: Phase,
@@ -105,7 +105,7 @@ pub enum ConnectError {
         source: io::Error,
     },
     /// Connecting took too long.
-    #[error("no connection within {} s, while {phase}: the server may be unreachable or busy; \
+    #[error("no connection within {} s, given up during {phase}: the server may be unreachable or busy; \
              Connect Timeout allows more", limit.as_secs_f32())]
     Timeout {
         /// The time that was allowed.

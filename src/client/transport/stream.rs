@@ -51,11 +51,13 @@ impl<S> Transport<S> {
     }
 
     /// Whether TLS protects what is written now.
+    #[cfg(test)]
     pub(crate) fn is_encrypted(&self) -> bool {
         matches!(self.way, Way::Tls { .. } | Way::Strict(_))
     }
 
     /// Whether [`end_tls`](Self::end_tls) is due once LOGIN7 has been flushed.
+    #[cfg(test)]
     pub(crate) fn is_login_only(&self) -> bool {
         matches!(self.way, Way::Tls { login_only: true, .. })
     }

@@ -94,7 +94,10 @@ async fn an_answer_cut_at_any_byte_is_an_error_and_not_a_hang() {
     for cut in 0..whole.len() {
         let error = outcome(&config, &whole[..cut]).await.unwrap_err();
         assert!(
-            matches!(error, ConnectError::Prelogin(PreloginError::Closed { received }) if received == cut),
+            matches!(
+                error,
+                ConnectError::Prelogin(PreloginError::Closed { received }) if received == cut
+            ),
             "cut at {cut}: {error}"
         );
     }

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::{
     ServerConfig, ServerConnection,
     crypto::ring,
@@ -24,12 +24,13 @@ pub(super) struct Certificates {
     pub(super) key: PrivatePkcs8KeyDer<'static>,
 }
 
-pub(super) static OURS: LazyLock<Certificates> = LazyLock::new(Certificates::new);
-pub(super) static OTHERS: LazyLock<Certificates> = LazyLock::new(Certificates::new);
+pub(super) static OURS: LazyLock<Certificates> = LazyLock::new(|| Certificates::new("Ours"));
+pub(super) static OTHERS: LazyLock<Certificates> = LazyLock::new(|| Certificates::new("Others"));
 
 impl Certificates {
-    fn new() -> Self {
+    fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let authority = params.self_signed(&key).unwrap().pem();
@@ -78,7 +79,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
     /// PRELOGIN in clear, then TLS in packets unless the answer is that there is none.
     pub(super) async fn accept(mut stream: S, how: &Behaviour) -> Option<Self> {
         let asked = prelogin(&mut stream, how.encryption).await;
-        let tls = ServerConnection::new(tls_config(how)).unwrap();
+        let mut tls = ServerConnection::new(tls_config(how)).unwrap();
+        tls.set_buffer_limit(None);
         let mut server = Self { stream, tls, asked };
         if how.encryption != 2 {
             server.handshake(how).await?;
@@ -102,8 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         while self.tls.is_handshaking() {
             let (kind, payload) = packet(&mut self.stream).await?;
             assert_eq!(kind, 0x12);
-            self.tls.read_tls(&mut Cursor::new(payload)).unwrap();
-            let failed = self.tls.process_new_packets().is_err();
+            let failed = self.take(&payload).is_err();
             let mut flight = Vec::new();
             while self.tls.wants_write() {
                 self.tls.write_tls(&mut flight).unwrap();
@@ -124,6 +125,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         Some(())
     }
 
+    /// Hands TLS bytes to rustls, which takes some at a time.
+    fn take(&mut self, bytes: &[u8]) -> Result<(), rustls::Error> {
+        let mut rest = Cursor::new(bytes);
+        while rest.position() < bytes.len() as u64 {
+            self.tls.read_tls(&mut rest).unwrap();
+            self.tls.process_new_packets()?;
+        }
+        Ok(())
+    }
+
     /// Reads exactly `n` bytes inside TLS.
     pub(super) async fn read_tls(&mut self, n: usize) -> Vec<u8> {
         let mut plain = vec![0; n];
@@ -138,8 +149,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
                     let length = u16::from_be_bytes([record[3], record[4]]);
                     record.resize(5 + usize::from(length), 0);
                     self.stream.read_exact(&mut record[5..]).await.unwrap();
-                    self.tls.read_tls(&mut Cursor::new(record)).unwrap();
-                    self.tls.process_new_packets().unwrap();
+                    self.take(&record).unwrap();
                 }
             }
         }

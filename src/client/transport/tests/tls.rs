@@ -1,6 +1,6 @@
 //! TLS with the server: which bytes it protects, and which certificates are believed.
 
-use std::{future::poll_fn, io::ErrorKind, pin::Pin};
+use std::{future::poll_fn, io::ErrorKind, pin::Pin, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, duplex},
@@ -12,7 +12,7 @@ use super::super::{
         config::{Config, Encrypt},
         tls::TlsError,
     },
-    ConnectError, Opened, open, open_over,
+    ConnectError, Opened, Phase, open, open_over,
 };
 use super::{
     config,
@@ -109,6 +109,50 @@ async fn login_only_encryption_ends_after_the_login() {
     transport.flush().await.unwrap();
     server.stream.read_exact(&mut clear).await.unwrap();
     assert_eq!(&clear, b"SELECT 1");
+}
+
+#[tokio::test]
+async fn tls_does_not_end_while_the_login_is_under_way() {
+    // A pipe that holds less than the login.
+    let (client, server) = duplex(1000);
+    let config = trusting(Encrypt::LoginOnly);
+    let how = Behaviour::answering(OFF);
+    let (opened, server) = tokio::join!(open_over(&config, client), Server::accept(server, &how));
+    let (mut transport, mut server) = (opened.unwrap().transport, server.unwrap());
+    let login = [0x10; 4096];
+    transport.write_all(&login).await.unwrap();
+    transport.end_tls().unwrap_err();
+    assert!(transport.is_encrypted());
+    let (flushed, received) = tokio::join!(transport.flush(), server.read_tls(login.len()));
+    flushed.unwrap();
+    assert_eq!(received, login);
+    transport.end_tls().unwrap();
+    assert!(!transport.is_encrypted());
+}
+
+#[tokio::test]
+async fn a_server_that_goes_silent_in_the_handshake_is_given_up() {
+    let config = trusting(Encrypt::Mandatory).connect_timeout(Duration::from_millis(200));
+    let (client, mut server) = duplex(64 * 1024);
+    server.write_all(&super::server::answer(ON)).await.unwrap();
+    let error = open_over(&config, client).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Timeout { phase: Phase::Tls, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_handshake_outside_of_prelogin_packets_is_refused() {
+    for bytes in [
+        &b"\x16\x03\x03\x00\x05\x02\x00\x00\x00\x00"[..],
+        b"\x04\x01\x00\x09\x00\x00\x00\x00\xfd",
+        b"\x12\x01\x00\x07\x00\x00\x00\x00",
+        b"\x12\x01\xff\xff\x00\x00\x00\x00",
+    ] {
+        let (client, mut server) = duplex(64 * 1024);
+        server.write_all(&super::server::answer(ON)).await.unwrap();
+        server.write_all(bytes).await.unwrap();
+        let error = tls_error(open_over(&trusting(Encrypt::Mandatory), client).await);
+        assert!(matches!(error, TlsError::Io(_)), "{error:?}");
+    }
 }
 
 #[tokio::test]
