@@ -19,8 +19,9 @@ use crate::sql::bind::{Binder, SessionValues};
 use crate::types::{SqlType, Value};
 
 pub(crate) struct Session {
-    pub(crate) database: Arc<Database>,
+    /// Before the database: a temporary one is removed with its last user.
     pub(crate) connection: Connection,
+    pub(crate) database: Arc<Database>,
     pub(crate) identities: SharedIdentities,
     pub(crate) catalogue: Arc<Catalogue>,
     generation: Option<i64>,

@@ -4,7 +4,7 @@
 use sqlparser::ast::{DataType, Expr, Statement as SqlStatement};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
-use sqlparser::tokenizer::{Token, Tokenizer, Word};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 
 use crate::error::{Result, SqlError};
 use crate::sql::dialect::TransactSql;
@@ -52,6 +52,7 @@ pub(crate) fn parse(sql: &str) -> Result<Vec<Statement>> {
     let tokens = Tokenizer::new(&dialect, sql)
         .tokenize_with_location()
         .map_err(|e| syntax_error(&e.into()))?;
+    let tokens = with_delete_from(tokens);
     if tokens.len() > MAX_TOKENS {
         return Err(SqlError::unsupported(format!(
             "a batch of more than {MAX_TOKENS} tokens"
@@ -66,6 +67,63 @@ pub(crate) fn parse(sql: &str) -> Result<Vec<Statement>> {
         }
         statements.push(statement(&mut parser, 0)?);
     }
+}
+
+fn word_of(token: &TokenWithSpan) -> Option<&Word> {
+    match &token.token {
+        Token::Word(word) => Some(word),
+        _ => None,
+    }
+}
+
+fn is_keyword(token: &TokenWithSpan, keyword: &str) -> bool {
+    word_of(token)
+        .is_some_and(|word| word.quote_style.is_none() && word.value.eq_ignore_ascii_case(keyword))
+}
+
+/// `DELETE t WHERE` is T-SQL, sqlparser wants its FROM. Not after ON, as in `ON DELETE CASCADE`, and not before a
+/// FROM of its own, as in `DELETE x FROM t AS x`.
+fn with_delete_from(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut significant = tokens
+        .iter()
+        .enumerate()
+        .filter(|(_, t)| !matches!(t.token, Token::Whitespace(_)));
+    let mut places = Vec::new();
+    let mut before: Option<&TokenWithSpan> = None;
+    while let Some((at, token)) = significant.next() {
+        let after_on = before.is_some_and(|before| is_keyword(before, "ON"));
+        before = Some(token);
+        if !is_keyword(token, "DELETE") || after_on {
+            continue;
+        }
+        let mut rest = significant.clone().map(|(_, token)| token);
+        let names_table = rest.next().is_some_and(|t| {
+            word_of(t).is_some() && !is_keyword(t, "FROM") && !is_keyword(t, "TOP")
+        });
+        let own_from = rest
+            .find(|token| !matches!(token.token, Token::Period) && !rest_of_name(token))
+            .is_some_and(|token| is_keyword(token, "FROM"));
+        if names_table && !own_from {
+            places.push(at);
+        }
+    }
+    let mut out = Vec::with_capacity(tokens.len().saturating_add(places.len()));
+    for (at, token) in tokens.into_iter().enumerate() {
+        let span = token.span;
+        out.push(token);
+        if places.contains(&at) {
+            out.push(TokenWithSpan {
+                token: Token::make_keyword("FROM"),
+                span,
+            });
+        }
+    }
+    out
+}
+
+fn rest_of_name(token: &TokenWithSpan) -> bool {
+    word_of(token)
+        .is_some_and(|word| word.quote_style.is_some() || word.keyword == Keyword::NoKeyword)
 }
 
 /// One expression, as the catalogue keeps defaults.

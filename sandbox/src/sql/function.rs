@@ -188,7 +188,7 @@ impl Binder<'_> {
                 let value = self
                     .session
                     .scope_identity
-                    .map_or(Value::Null, |id| Value::Integer(id));
+                    .map_or(Value::Null, Value::Integer);
                 let operand = self.literal(&value, SqlType::BigInt);
                 let to = SqlType::Decimal {
                     precision: 38,

@@ -235,7 +235,7 @@ fn setting(parser: &mut Parser<'_>) -> Result<Setting> {
 
 /// The bytes of `0x...`, whose digits sqlparser gives without the prefix.
 pub(crate) fn hex(digits: &str) -> Result<Vec<u8>> {
-    let even = if digits.len() % 2 == 0 {
+    let even = if digits.len().is_multiple_of(2) {
         digits.to_owned()
     } else {
         format!("0{digits}")

@@ -132,7 +132,7 @@ impl Binder<'_> {
         let from = if select.from.is_empty() {
             None
         } else {
-            Some(self.from_clause(&select.from)?)
+            Some(self.bind_from(&select.from)?)
         };
         let selection = select
             .selection
