@@ -374,13 +374,11 @@ impl Client {
                     Some(message) if message.kind == ATTENTION => {
                         self.shared.recorder.client_sent(&message.payload);
                         cancelled.store(true, Ordering::SeqCst);
-                        self.worker.interrupt();
                         answered = Answered::Attention;
                     }
                     Some(message) => self.waiting = Some(message),
                     None => {
                         cancelled.store(true, Ordering::SeqCst);
-                        self.worker.interrupt();
                         answered = Answered::ClientLeft;
                     }
                 },
