@@ -370,6 +370,34 @@ async fn the_catalogue_shows_what_was_declared() {
 }
 
 #[tokio::test]
+async fn scripts_that_tools_write_are_read() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let mut wire = Wire::connect(&sandbox, Some(1)).await;
+    for sql in [
+        "CREATE COLUMN MASTER KEY [M] WITH ( KEY_STORE_PROVIDER_NAME = N'T', KEY_PATH = N'p' )",
+        "CREATE COLUMN ENCRYPTION KEY [K] WITH VALUES ( COLUMN_MASTER_KEY = [M], ALGORITHM = 'RSA_OAEP', ENCRYPTED_VALUE = 0x01 )",
+        "CREATE TABLE [dbo].[Patients]( [PatientId] [int] IDENTITY(1,1), [SSN] [nvarchar](11) COLLATE Latin1_General_BIN2
+            ENCRYPTED WITH (ENCRYPTION_TYPE = DETERMINISTIC, ALGORITHM = 'AEAD_AES_256_CBC_HMAC_SHA_256',
+            COLUMN_ENCRYPTION_KEY = K) NOT NULL, [BirthDate] [date] ENCRYPTED WITH (ENCRYPTION_TYPE = RANDOMIZED,
+            ALGORITHM = 'AEAD_AES_256_CBC_HMAC_SHA_256', COLUMN_ENCRYPTION_KEY = K) NULL, [Rate] [decimal](18, 4) NULL,
+            [At] [datetimeoffset](3) NOT NULL, [Body] [varbinary](max) NULL)",
+        "CREATE TABLE a (id bigint NOT NULL, at datetime2(3) NOT NULL DEFAULT (SYSUTCDATETIME()), CONSTRAINT PK_a PRIMARY KEY (id, at))",
+        "CREATE TABLE b (id int CONSTRAINT pk_b PRIMARY KEY, u uniqueidentifier DEFAULT NEWID() NOT NULL, f float(24), UNIQUE (u))",
+        "CREATE TABLE c ([Id] [int] NOT NULL, CONSTRAINT [PK_c] PRIMARY KEY CLUSTERED ([Id] ASC))",
+        "CREATE TABLE d (Id int NOT NULL PRIMARY KEY CLUSTERED, n nvarchar(5) NOT NULL)",
+        "CREATE UNIQUE NONCLUSTERED INDEX ix ON dbo.d (n)",
+        "INSERT INTO b (id) VALUES (1)",
+        "SET FMTONLY ON; SELECT * FROM b; SET FMTONLY OFF",
+        " set fmtonly on select id from b where 1=2 set fmtonly off",
+        "IF NOT EXISTS (SELECT * FROM sys.tables WHERE name = 'd') CREATE TABLE d (x int)",
+        "DROP TABLE IF EXISTS dbo.a, b",
+    ] {
+        let reply = wire.batch(sql).await;
+        assert!(reply.errors.is_empty(), "{sql}: {:?}", reply.errors);
+    }
+}
+
+#[tokio::test]
 async fn queries_that_programs_write_are_answered() {
     let sandbox = Sandbox::start().await.unwrap();
     let mut wire = Wire::connect(&sandbox, None).await;

@@ -5,11 +5,13 @@ use sqlparser::ast::{
     IdentityPropertyKind, IndexColumn, ObjectType, Statement as SqlStatement, TableConstraint,
     UnaryOperator,
 };
+use sqlparser::tokenizer::Token;
 
 use crate::catalogue::{ALGORITHM_NAME, Column, Encryption, EncryptionType, Table, store};
 use crate::error::{Result, SqlError};
 use crate::exec::key_ddl::no_encryption_key;
 use crate::exec::session::Session;
+use crate::sql::dialect::is_clustering;
 use crate::sql::keys;
 use crate::sql::names;
 use crate::types::temporal::now_utc;
@@ -184,6 +186,8 @@ impl Session {
                     columns: vec![id],
                 }),
                 ColumnOption::Identity(kind) => column.identity = Some(identity(kind)?),
+                ColumnOption::DialectSpecific(tokens) if matches!(tokens.as_slice(), [Token::Word(word)] if is_clustering(&word.value)) =>
+                    {}
                 ColumnOption::DialectSpecific(tokens) => {
                     column.encryption = Some(self.encryption(tokens)?)
                 }
@@ -215,7 +219,7 @@ impl Session {
     }
 
     /// What ENCRYPTED WITH means.
-    fn encryption(&self, tokens: &[sqlparser::tokenizer::Token]) -> Result<Encryption> {
+    fn encryption(&self, tokens: &[Token]) -> Result<Encryption> {
         let with = keys::encrypted_with(tokens)?;
         if !with.algorithm.eq_ignore_ascii_case(ALGORITHM_NAME) {
             return Err(SqlError::new(

@@ -175,6 +175,7 @@ impl Session {
         }
         self.transaction.implicit = false;
         self.no_count = false;
+        self.format_only = false;
         Ok(())
     }
 
