@@ -88,6 +88,9 @@ async fn open(shared: &Arc<Shared>, tcp: TcpStream, spid: u16) -> io::Result<Opt
         &payload,
     )
     .await?;
+    if answer == ENCRYPT_REQ && prelogin.encryption == ENCRYPT_NOT_SUP {
+        return Ok(None);
+    }
     if !reader.is_drained() {
         return Err(invalid("bytes between PRELOGIN and its answer"));
     }
@@ -397,8 +400,8 @@ impl Encryption {
             Encryption::Off => ENCRYPT_OFF,
             Encryption::On if client == ENCRYPT_NOT_SUP => ENCRYPT_REQ,
             Encryption::On => ENCRYPT_ON,
-            // TLS is there already.
-            Encryption::Strict => ENCRYPT_ON,
+            // TLS is there already, and there will be no other.
+            Encryption::Strict => ENCRYPT_NOT_SUP,
         }
     }
 }

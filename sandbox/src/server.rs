@@ -364,5 +364,6 @@ impl Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         self.listening.abort();
+        self.shared.database.stop();
     }
 }

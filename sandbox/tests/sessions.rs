@@ -54,11 +54,16 @@ async fn tls_is_what_both_sides_want() {
             "{server:?} {client:?}: {version:?}"
         );
     }
-    assert!(
-        version_over(Encryption::NotSupported, EncryptionLevel::Required)
-            .await
-            .is_err()
-    );
+    for (server, client) in [
+        (Encryption::NotSupported, EncryptionLevel::Required),
+        (Encryption::On, EncryptionLevel::NotSupported),
+    ] {
+        let refused = timeout(SOON, version_over(server, client)).await;
+        assert!(
+            refused.is_ok_and(|version| version.is_err()),
+            "{server:?} {client:?}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -188,6 +193,28 @@ async fn an_attention_stops_a_long_answer() {
     assert_eq!(reply.dones.last().map(|d| d.1 & 0x20), Some(0x20));
     assert!(reply.sets[0].rows.len() < 1_000_000);
     wire.batch("SELECT 1").await.ok();
+    // One that stops a statement which sends nothing.
+    wire.send(
+        1,
+        &Wire::batch_payload("SELECT COUNT(*) FROM t x CROSS JOIN t y CROSS JOIN t z"),
+    )
+    .await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    wire.send(6, &[]).await;
+    let reply = timeout(SOON, wire.receive()).await.unwrap();
+    assert_eq!(reply.dones.last().map(|d| d.1 & 0x20), Some(0x20));
+    // One that stops a wait for somebody else's transaction.
+    let mut other = Wire::connect(&sandbox, None).await;
+    other
+        .batch("BEGIN TRAN; DELETE FROM t WHERE a = 0")
+        .await
+        .ok();
+    wire.send(1, &Wire::batch_payload("DELETE FROM t")).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    wire.send(6, &[]).await;
+    let reply = timeout(SOON, wire.receive()).await.unwrap();
+    assert_eq!(reply.dones.last().map(|d| d.1 & 0x20), Some(0x20));
+    other.batch("ROLLBACK").await.ok();
     // And one that comes when there is nothing to stop.
     wire.send(6, &[]).await;
     assert_eq!(wire.receive().await.dones, [(0xFD, 0x20, 0)]);
@@ -328,6 +355,23 @@ async fn a_file_keeps_everything() {
     assert_eq!(scheme.md_version, md_version);
     drop(sandbox);
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test]
+async fn shutting_down_closes_every_connection() {
+    let sandbox = Sandbox::builder().record(true).start().await.unwrap();
+    let mut wire = Wire::connect(&sandbox, None).await;
+    wire.batch("SELECT N'seen'").await.ok();
+    let recorded = sandbox.recorded();
+    let seen = wire::utf16("seen");
+    assert!(recorded.from_clients.windows(8).any(|w| w == seen));
+    assert!(recorded.to_clients.windows(8).any(|w| w == seen));
+    let addr = sandbox.addr();
+    sandbox.shutdown().await;
+    let mut rest = Vec::new();
+    let closed = tokio::io::AsyncReadExt::read_to_end(&mut wire.tcp, &mut rest);
+    assert!(timeout(SOON, closed).await.is_ok());
+    assert!(TcpStream::connect(addr).await.is_err());
 }
 
 #[tokio::test]

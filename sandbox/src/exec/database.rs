@@ -29,9 +29,16 @@ pub(crate) struct Database {
 #[derive(Debug)]
 struct TemporaryFolder(PathBuf);
 
+impl TemporaryFolder {
+    fn remove(&self) {
+        // If it cannot be removed now, it may be when its last user is gone.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 impl Drop for TemporaryFolder {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        self.remove();
     }
 }
 
@@ -91,6 +98,13 @@ impl Database {
             temporary,
             write_lock: WriteLock::default(),
         }))
+    }
+
+    /// When the sandbox stops. Sessions may take a moment longer, and need the name no more.
+    pub(crate) fn stop(&self) {
+        if let Some(folder) = &self.temporary {
+            folder.remove();
+        }
     }
 
     pub(crate) fn connect(&self, identities: SharedIdentities) -> Result<Connection> {
