@@ -56,17 +56,12 @@ impl Worker {
             .name(format!("sandbox-session-{spid}"))
             .stack_size(STACK)
             .spawn(move || serve(session, &incoming))?;
-        Ok(Self {
-            jobs,
-            cancelled: Arc::default(),
-        })
+        Ok(Self { jobs, cancelled: Arc::default() })
     }
 
     pub(crate) fn start(&mut self, job: Job) -> io::Result<()> {
         self.cancelled = Arc::clone(&job.cancelled);
-        self.jobs
-            .send(job)
-            .map_err(|_| io::Error::other("the session's thread has ended"))
+        self.jobs.send(job).map_err(|_| io::Error::other("the session's thread has ended"))
     }
 }
 
@@ -80,16 +75,10 @@ impl Drop for Worker {
 const LOOK: i32 = 10_000;
 
 fn serve(mut session: Session, jobs: &std_mpsc::Receiver<Job>) {
-    while let Ok(Job {
-        message,
-        chunks,
-        cancelled,
-    }) = jobs.recv()
-    {
+    while let Ok(Job { message, chunks, cancelled }) = jobs.recv() {
         let seen = Arc::clone(&cancelled);
-        let watching = session
-            .connection
-            .progress_handler(LOOK, Some(move || seen.load(Ordering::SeqCst)));
+        let watching =
+            session.connection.progress_handler(LOOK, Some(move || seen.load(Ordering::SeqCst)));
         let mut response = Response::new(chunks, Arc::clone(&cancelled));
         let outcome = match watching {
             Ok(()) => run(&mut session, &message, &mut response),

@@ -51,16 +51,13 @@ impl TemporaryFolder {
     fn create() -> std::io::Result<Self> {
         let shared_memory = Path::new(SHARED_MEMORY);
         let mut last = std::io::Error::other("no place for temporary files");
-        for parent in [shared_memory.to_owned(), std::env::temp_dir()]
-            .iter()
-            .filter(|parent| parent.is_dir())
+        for parent in
+            [shared_memory.to_owned(), std::env::temp_dir()].iter().filter(|parent| parent.is_dir())
         {
             let number = NEXT_FOLDER.fetch_add(1, Ordering::Relaxed);
             let unique = crate::types::temporal::now_utc();
-            let path = parent.join(format!(
-                "always-encrypted-sandbox-{}-{number}-{unique}",
-                std::process::id()
-            ));
+            let path = parent
+                .join(format!("always-encrypted-sandbox-{}-{number}-{unique}", std::process::id()));
             let mut builder = std::fs::DirBuilder::new();
             #[cfg(unix)]
             std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
@@ -82,10 +79,7 @@ impl Database {
             Some(path) => (path, None),
             None => {
                 let folder = TemporaryFolder::create().map_err(|error| {
-                    SqlError::new(
-                        5123,
-                        format!("No temporary database could be made: {error}"),
-                    )
+                    SqlError::new(5123, format!("No temporary database could be made: {error}"))
                 })?;
                 (folder.0.join("sandbox.db"), Some(folder))
             }

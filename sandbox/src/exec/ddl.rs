@@ -30,12 +30,7 @@ impl Session {
         match statement {
             SqlStatement::CreateTable(create) => self.create_table(create),
             SqlStatement::CreateIndex(create) => self.create_index(create),
-            SqlStatement::Drop {
-                object_type: ObjectType::Table,
-                if_exists,
-                names,
-                ..
-            } => {
+            SqlStatement::Drop { object_type: ObjectType::Table, if_exists, names, .. } => {
                 for name in names {
                     let name = names::qualified(name)?;
                     match self.catalogue.table(&name.schema, &name.name).cloned() {
@@ -66,8 +61,7 @@ impl Session {
                         .catalogue
                         .table(&name.schema, &name.name)
                         .ok_or_else(|| SqlError::invalid_object(&name.name))?;
-                    self.connection
-                        .execute(&format!("DELETE FROM {}", table.sqlite_name()), [])?;
+                    self.connection.execute(&format!("DELETE FROM {}", table.sqlite_name()), [])?;
                     self.connection.execute(
                         "UPDATE columns SET identity_last = NULL WHERE object_id = ?1",
                         [table.object_id],
@@ -80,8 +74,7 @@ impl Session {
     }
 
     fn drop_table(&mut self, table: &Table) -> Result<()> {
-        self.connection
-            .execute(&format!("DROP TABLE {}", table.sqlite_name()), [])?;
+        self.connection.execute(&format!("DROP TABLE {}", table.sqlite_name()), [])?;
         store::delete_table(&self.connection, table.object_id)
     }
 
@@ -100,20 +93,14 @@ impl Session {
         if self.catalogue.table(&name.schema, &name.name).is_some() {
             return Err(SqlError::new(
                 2714,
-                format!(
-                    "There is already an object named '{}' in the database.",
-                    name.name
-                ),
+                format!("There is already an object named '{}' in the database.", name.name),
             ));
         }
         let mut columns: Vec<Column> = Vec::new();
         let mut keys: Vec<Key> = Vec::new();
         for (id, definition) in (1i64..).zip(&create.columns) {
             let column = self.column(id, definition, &mut keys)?;
-            if columns
-                .iter()
-                .any(|known| known.name.eq_ignore_ascii_case(&column.name))
-            {
+            if columns.iter().any(|known| known.name.eq_ignore_ascii_case(&column.name)) {
                 return Err(SqlError::new(
                     2705,
                     format!(
@@ -129,24 +116,14 @@ impl Session {
             keys.push(table_key(constraint, &columns)?);
         }
         finish_keys(&keys, &mut columns)?;
-        if columns
-            .iter()
-            .filter(|column| column.identity.is_some())
-            .count()
-            > 1
-        {
+        if columns.iter().filter(|column| column.identity.is_some()).count() > 1 {
             return Err(SqlError::new(
                 2744,
                 "Multiple identity columns specified for table. Only one identity column per table is allowed.",
             ));
         }
         let object_id = store::next_object_id(&self.connection)?;
-        let table = Table {
-            object_id,
-            schema: "dbo".to_owned(),
-            name: name.name,
-            columns,
-        };
+        let table = Table { object_id, schema: "dbo".to_owned(), name: name.name, columns };
         self.connection.execute_batch(&create_sql(&table, &keys))?;
         store::insert_table(&self.connection, &table, now_utc())
     }
@@ -177,14 +154,8 @@ impl Session {
                     column.collation = Some(Collation::parse(&names::last(name)?)?);
                 }
                 ColumnOption::Default(expr) => column.default = Some(constant(expr)?),
-                ColumnOption::PrimaryKey(_) => keys.push(Key {
-                    primary: true,
-                    columns: vec![id],
-                }),
-                ColumnOption::Unique(_) => keys.push(Key {
-                    primary: false,
-                    columns: vec![id],
-                }),
+                ColumnOption::PrimaryKey(_) => keys.push(Key { primary: true, columns: vec![id] }),
+                ColumnOption::Unique(_) => keys.push(Key { primary: false, columns: vec![id] }),
                 ColumnOption::Identity(kind) => column.identity = Some(identity(kind)?),
                 ColumnOption::DialectSpecific(tokens) if matches!(tokens.as_slice(), [Token::Word(word)] if is_clustering(&word.value)) =>
                     {}
@@ -201,10 +172,7 @@ impl Session {
             return Err(SqlError::unsupported("CHECK constraints"));
         }
         let code_page = matches!(column.ty, SqlType::Char(_) | SqlType::VarChar(_));
-        let utf8 = column
-            .collation
-            .as_ref()
-            .is_some_and(|collation| collation.utf8);
+        let utf8 = column.collation.as_ref().is_some_and(|collation| collation.utf8);
         if code_page && utf8 && column.encryption.is_none() {
             // Their lengths count bytes of UTF-8, which nothing else here does.
             return Err(SqlError::unsupported(
@@ -235,14 +203,9 @@ impl Session {
             "RANDOMIZED" => EncryptionType::Randomized,
             other => return Err(SqlError::syntax(other)),
         };
-        let key = self
-            .catalogue
-            .encryption_key(&with.key)
-            .ok_or_else(|| no_encryption_key(&with.key))?;
-        Ok(Encryption {
-            kind,
-            cek_id: key.id,
-        })
+        let key =
+            self.catalogue.encryption_key(&with.key).ok_or_else(|| no_encryption_key(&with.key))?;
+        Ok(Encryption { kind, cek_id: key.id })
     }
 
     fn create_index(&mut self, create: &CreateIndex) -> Result<()> {
@@ -254,11 +217,8 @@ impl Session {
         if odd {
             return Err(SqlError::unsupported("this form of CREATE INDEX"));
         }
-        let name = create
-            .name
-            .as_ref()
-            .ok_or_else(|| SqlError::syntax("INDEX"))
-            .and_then(names::last)?;
+        let name =
+            create.name.as_ref().ok_or_else(|| SqlError::syntax("INDEX")).and_then(names::last)?;
         let table_name = names::qualified(&create.table_name)?;
         let table = self
             .catalogue
@@ -315,15 +275,10 @@ fn check_create(create: &CreateTable) -> Result<()> {
 /// Restrictions on encrypted columns.
 fn check_encrypted(column: &Column, checked: bool) -> Result<()> {
     let name = &column.name;
-    let deterministic = column
-        .encryption
-        .is_some_and(|e| e.kind == EncryptionType::Deterministic);
+    let deterministic = column.encryption.is_some_and(|e| e.kind == EncryptionType::Deterministic);
     if deterministic
         && column.ty.is_text()
-        && !column
-            .collation
-            .as_ref()
-            .is_some_and(|collation| collation.bin2)
+        && !column.collation.as_ref().is_some_and(|collation| collation.bin2)
     {
         return Err(SqlError::new(
             33289,
@@ -338,10 +293,7 @@ fn check_encrypted(column: &Column, checked: bool) -> Result<()> {
         (_, _, true) => "a CHECK constraint",
         _ => return Ok(()),
     };
-    Err(SqlError::new(
-        33282,
-        format!("Cannot create encrypted column '{name}' with {what}."),
-    ))
+    Err(SqlError::new(33282, format!("Cannot create encrypted column '{name}' with {what}.")))
 }
 
 fn check_identity(column: &mut Column) -> Result<()> {
@@ -366,28 +318,18 @@ fn identity(kind: &IdentityPropertyKind) -> Result<(i64, i64)> {
         }
         Some(_) => return Err(SqlError::syntax("IDENTITY")),
     };
-    if increment == 0 {
-        Err(SqlError::syntax("IDENTITY"))
-    } else {
-        Ok((seed, increment))
-    }
+    if increment == 0 { Err(SqlError::syntax("IDENTITY")) } else { Ok((seed, increment)) }
 }
 
 fn integer(expr: &Expr) -> Result<i64> {
-    expr.to_string()
-        .replace(' ', "")
-        .parse()
-        .map_err(|_| SqlError::syntax("IDENTITY"))
+    expr.to_string().replace(' ', "").parse().map_err(|_| SqlError::syntax("IDENTITY"))
 }
 
 /// The text of a DEFAULT, which must be a constant or a function of the clock.
 fn constant(expr: &Expr) -> Result<String> {
     match expr {
         Expr::Value(_) | Expr::Function(_) => Ok(expr.to_string()),
-        Expr::UnaryOp {
-            op: UnaryOperator::Minus | UnaryOperator::Plus,
-            expr: inner,
-        } => {
+        Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr: inner } => {
             constant(inner)?;
             Ok(expr.to_string())
         }
@@ -406,14 +348,14 @@ fn key_columns(list: &[IndexColumn], columns: &[Column]) -> Result<Vec<i64>> {
             .iter()
             .find(|column| column.name.eq_ignore_ascii_case(&ident.value))
             .ok_or_else(|| {
-                SqlError::new(
-                    1911,
-                    format!(
-                        "Column name '{}' does not exist in the target table or view.",
-                        ident.value
-                    ),
-                )
-            })?;
+            SqlError::new(
+                1911,
+                format!(
+                    "Column name '{}' does not exist in the target table or view.",
+                    ident.value
+                ),
+            )
+        })?;
         ids.push(column.id);
     }
     Ok(ids)
@@ -421,14 +363,12 @@ fn key_columns(list: &[IndexColumn], columns: &[Column]) -> Result<Vec<i64>> {
 
 fn table_key(constraint: &TableConstraint, columns: &[Column]) -> Result<Key> {
     match constraint {
-        TableConstraint::PrimaryKey(key) => Ok(Key {
-            primary: true,
-            columns: key_columns(&key.columns, columns)?,
-        }),
-        TableConstraint::Unique(key) => Ok(Key {
-            primary: false,
-            columns: key_columns(&key.columns, columns)?,
-        }),
+        TableConstraint::PrimaryKey(key) => {
+            Ok(Key { primary: true, columns: key_columns(&key.columns, columns)? })
+        }
+        TableConstraint::Unique(key) => {
+            Ok(Key { primary: false, columns: key_columns(&key.columns, columns)? })
+        }
         TableConstraint::ForeignKey(_) => Err(SqlError::unsupported("foreign keys")),
         TableConstraint::Check(_) => Err(SqlError::unsupported("CHECK constraints")),
         other => Err(SqlError::unsupported(format!("the constraint {other}"))),
@@ -437,10 +377,7 @@ fn table_key(constraint: &TableConstraint, columns: &[Column]) -> Result<Key> {
 
 fn check_indexable(ids: &[i64], columns: &[Column]) -> Result<()> {
     for column in columns.iter().filter(|column| ids.contains(&column.id)) {
-        if column
-            .encryption
-            .is_some_and(|e| e.kind == EncryptionType::Randomized)
-        {
+        if column.encryption.is_some_and(|e| e.kind == EncryptionType::Randomized) {
             return Err(SqlError::new(
                 33284,
                 format!(
@@ -464,18 +401,12 @@ fn check_indexable(ids: &[i64], columns: &[Column]) -> Result<()> {
 
 fn finish_keys(keys: &[Key], columns: &mut [Column]) -> Result<()> {
     if keys.iter().filter(|key| key.primary).count() > 1 {
-        return Err(SqlError::new(
-            8110,
-            "Cannot add multiple PRIMARY KEY constraints to table.",
-        ));
+        return Err(SqlError::new(8110, "Cannot add multiple PRIMARY KEY constraints to table."));
     }
     for key in keys {
         check_indexable(&key.columns, columns)?;
         if key.primary {
-            for column in columns
-                .iter_mut()
-                .filter(|column| key.columns.contains(&column.id))
-            {
+            for column in columns.iter_mut().filter(|column| key.columns.contains(&column.id)) {
                 column.nullable = false;
             }
         }
@@ -506,9 +437,5 @@ fn create_sql(table: &Table, keys: &[Key]) -> String {
         let columns: Vec<String> = key.columns.iter().map(|id| format!("c{id}")).collect();
         parts.push(format!("UNIQUE ({})", columns.join(", ")));
     }
-    format!(
-        "CREATE TABLE {} ({})",
-        table.sqlite_name(),
-        parts.join(", ")
-    )
+    format!("CREATE TABLE {} ({})", table.sqlite_name(), parts.join(", "))
 }

@@ -14,25 +14,14 @@ impl Session {
     pub(crate) fn run_key_statement(&mut self, statement: &KeyStatement) -> Result<()> {
         self.refresh()?;
         match statement {
-            KeyStatement::CreateMaster {
-                name,
-                provider,
-                path,
-                signature,
-            } => {
+            KeyStatement::CreateMaster { name, provider, path, signature } => {
                 if self.catalogue.master_key(name).is_some() {
                     return Err(duplicate("column master key", name));
                 }
                 let id = new_key_id(&self.connection, "master_keys")?;
                 let (provider, path, signature) =
                     (provider.clone(), path.clone(), signature.clone());
-                let key = MasterKey {
-                    id,
-                    name: name.clone(),
-                    provider,
-                    path,
-                    signature,
-                };
+                let key = MasterKey { id, name: name.clone(), provider, path, signature };
                 store::insert_master_key(&self.connection, &key, now_utc())
             }
             KeyStatement::CreateEncryption { name, values } => {
@@ -75,10 +64,8 @@ impl Session {
     }
 
     fn add_value(&self, key: &mut EncryptionKey, value: &KeyValue) -> Result<()> {
-        let master = self
-            .catalogue
-            .master_key(&value.master)
-            .ok_or_else(|| no_master_key(&value.master))?;
+        let master =
+            self.catalogue.master_key(&value.master).ok_or_else(|| no_master_key(&value.master))?;
         if !value.algorithm.eq_ignore_ascii_case("RSA_OAEP") {
             return Err(SqlError::unsupported(format!(
                 "the key encryption algorithm {}",
@@ -86,10 +73,7 @@ impl Session {
             )));
         }
         if value.encrypted.is_empty() || value.encrypted.len() > 8000 {
-            return Err(SqlError::new(
-                8152,
-                "String or binary data would be truncated.",
-            ));
+            return Err(SqlError::new(8152, "String or binary data would be truncated."));
         }
         if key.values.iter().any(|known| known.cmk_id == master.id) {
             return Err(SqlError::new(
@@ -118,16 +102,9 @@ impl Session {
     }
 
     fn drop_value(&mut self, name: &str, master: &str) -> Result<()> {
-        let mut key = self
-            .catalogue
-            .encryption_key(name)
-            .cloned()
-            .ok_or_else(|| no_encryption_key(name))?;
-        let master_id = self
-            .catalogue
-            .master_key(master)
-            .ok_or_else(|| no_master_key(master))?
-            .id;
+        let mut key =
+            self.catalogue.encryption_key(name).cloned().ok_or_else(|| no_encryption_key(name))?;
+        let master_id = self.catalogue.master_key(master).ok_or_else(|| no_master_key(master))?.id;
         let at = key.values.iter().position(|value| value.cmk_id == master_id).ok_or_else(|| {
             SqlError::new(
                 33287,
@@ -149,11 +126,7 @@ impl Session {
     }
 
     fn drop_master_key(&mut self, name: &str) -> Result<()> {
-        let id = self
-            .catalogue
-            .master_key(name)
-            .ok_or_else(|| no_master_key(name))?
-            .id;
+        let id = self.catalogue.master_key(name).ok_or_else(|| no_master_key(name))?.id;
         let user = self
             .catalogue
             .encryption_keys
@@ -172,16 +145,9 @@ impl Session {
     }
 
     fn drop_encryption_key(&mut self, name: &str) -> Result<()> {
-        let id = self
-            .catalogue
-            .encryption_key(name)
-            .ok_or_else(|| no_encryption_key(name))?
-            .id;
+        let id = self.catalogue.encryption_key(name).ok_or_else(|| no_encryption_key(name))?.id;
         let uses = |table: &&Table| {
-            table
-                .columns
-                .iter()
-                .any(|c| c.encryption.is_some_and(|e| e.cek_id == id))
+            table.columns.iter().any(|c| c.encryption.is_some_and(|e| e.cek_id == id))
         };
         if let Some(table) = self.catalogue.tables.iter().find(uses) {
             return Err(SqlError::new(
@@ -197,10 +163,7 @@ impl Session {
 }
 
 fn duplicate(what: &str, name: &str) -> SqlError {
-    SqlError::new(
-        33278,
-        format!("There is already a {what} named '{name}' in the database."),
-    )
+    SqlError::new(33278, format!("There is already a {what} named '{name}' in the database."))
 }
 
 pub(crate) fn no_encryption_key(name: &str) -> SqlError {

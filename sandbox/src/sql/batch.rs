@@ -57,9 +57,7 @@ pub(crate) fn parse(sql: &str) -> Result<Vec<Statement>> {
         .tokenize_with_location()
         .map_err(|e| syntax_error(&e.into()))?;
     if tokens.len() > MAX_TOKENS {
-        return Err(SqlError::unsupported(format!(
-            "a batch of more than {MAX_TOKENS} tokens"
-        )));
+        return Err(SqlError::unsupported(format!("a batch of more than {MAX_TOKENS} tokens")));
     }
     let tokens = with_delete_from(without_clustering(tokens));
     let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
@@ -91,10 +89,8 @@ const LONGEST_NAME: usize = 8;
 /// `DELETE t WHERE` is T-SQL, sqlparser wants its FROM. Not after ON, as in `ON DELETE CASCADE`, and not before a
 /// FROM of its own, as in `DELETE x FROM t AS x`.
 fn with_delete_from(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let mut significant = tokens
-        .iter()
-        .enumerate()
-        .filter(|(_, t)| !matches!(t.token, Token::Whitespace(_)));
+    let mut significant =
+        tokens.iter().enumerate().filter(|(_, t)| !matches!(t.token, Token::Whitespace(_)));
     let mut places = BTreeSet::new();
     let mut before: Option<&TokenWithSpan> = None;
     while let Some((at, token)) = significant.next() {
@@ -103,10 +99,7 @@ fn with_delete_from(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         if !is_keyword(token, "DELETE") || after_on {
             continue;
         }
-        let mut rest = significant
-            .clone()
-            .map(|(_, token)| token)
-            .take(LONGEST_NAME);
+        let mut rest = significant.clone().map(|(_, token)| token).take(LONGEST_NAME);
         let names_table = rest.next().is_some_and(|t| {
             word_of(t).is_some() && !is_keyword(t, "FROM") && !is_keyword(t, "TOP")
         });
@@ -122,10 +115,7 @@ fn with_delete_from(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         let span = token.span;
         out.push(token);
         if places.contains(&at) {
-            out.push(TokenWithSpan {
-                token: Token::make_keyword("FROM"),
-                span,
-            });
+            out.push(TokenWithSpan { token: Token::make_keyword("FROM"), span });
         }
     }
     out
@@ -151,10 +141,7 @@ fn without_clustering(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     if superfluous.is_empty() {
         return tokens;
     }
-    let kept = tokens
-        .into_iter()
-        .enumerate()
-        .filter(|(at, _)| !superfluous.contains(at));
+    let kept = tokens.into_iter().enumerate().filter(|(at, _)| !superfluous.contains(at));
     kept.map(|(_, token)| token).collect()
 }
 
@@ -166,19 +153,13 @@ fn rest_of_name(token: &TokenWithSpan) -> bool {
 /// One expression, as the catalogue keeps defaults.
 pub(crate) fn parse_expression(sql: &str) -> Result<Expr> {
     let dialect = TransactSql;
-    let mut parser = Parser::new(&dialect)
-        .try_with_sql(sql)
-        .map_err(|e| syntax_error(&e))?;
+    let mut parser = Parser::new(&dialect).try_with_sql(sql).map_err(|e| syntax_error(&e))?;
     expression(&mut parser)
 }
 
 fn peek_word(parser: &Parser<'_>, n: usize) -> Option<String> {
     match parser.peek_nth_token(n).token {
-        Token::Word(Word {
-            value,
-            quote_style: None,
-            ..
-        }) => Some(value.to_ascii_uppercase()),
+        Token::Word(Word { value, quote_style: None, .. }) => Some(value.to_ascii_uppercase()),
         _ => None,
     }
 }
@@ -189,9 +170,7 @@ fn expression(parser: &mut Parser<'_>) -> Result<Expr> {
 
 fn statement(parser: &mut Parser<'_>, depth: usize) -> Result<Statement> {
     if depth > MAX_NESTING {
-        return Err(SqlError::unsupported(format!(
-            "statements nested deeper than {MAX_NESTING}"
-        )));
+        return Err(SqlError::unsupported(format!("statements nested deeper than {MAX_NESTING}")));
     }
     if let Some(statement) = keys::parse(parser)? {
         return Ok(Statement::Key(statement));
@@ -213,12 +192,7 @@ fn statement(parser: &mut Parser<'_>, depth: usize) -> Result<Statement> {
         }
         ("USE", _) => {
             parser.next_token();
-            Ok(Statement::Use(
-                parser
-                    .parse_identifier()
-                    .map_err(|e| syntax_error(&e))?
-                    .value,
-            ))
+            Ok(Statement::Use(parser.parse_identifier().map_err(|e| syntax_error(&e))?.value))
         }
         ("IF", _) => {
             parser.next_token();
@@ -242,11 +216,9 @@ fn statement(parser: &mut Parser<'_>, depth: usize) -> Result<Statement> {
 /// Whether a word may name a transaction: one that could begin the next statement may not.
 fn optional_name(parser: &mut Parser<'_>) -> Option<String> {
     match parser.peek_token().token {
-        Token::Word(Word {
-            value,
-            quote_style,
-            keyword,
-        }) if quote_style.is_some() || keyword == Keyword::NoKeyword => {
+        Token::Word(Word { value, quote_style, keyword })
+            if quote_style.is_some() || keyword == Keyword::NoKeyword =>
+        {
             parser.next_token();
             Some(value)
         }
@@ -258,11 +230,7 @@ fn transaction(parser: &mut Parser<'_>, verb: &str, words: usize) -> Result<Stat
     for _ in 0..words {
         parser.next_token();
     }
-    let name = if words == 2 {
-        optional_name(parser)
-    } else {
-        None
-    };
+    let name = if words == 2 { optional_name(parser) } else { None };
     match (verb, name) {
         ("BEGIN", name) => Ok(Statement::BeginTransaction(name)),
         ("COMMIT", _) => Ok(Statement::Commit),
@@ -304,11 +272,7 @@ fn conditional(parser: &mut Parser<'_>, depth: usize) -> Result<Statement> {
     } else {
         Vec::new()
     };
-    Ok(Statement::If {
-        condition,
-        then,
-        otherwise,
-    })
+    Ok(Statement::If { condition, then, otherwise })
 }
 
 /// Options that change nothing that this server does.
@@ -339,9 +303,7 @@ fn set(parser: &mut Parser<'_>) -> Result<Statement> {
         other => return Err(SqlError::syntax(&other.to_string())),
     };
     if name.starts_with('@') {
-        parser
-            .expect_token(&Token::Eq)
-            .map_err(|e| syntax_error(&e))?;
+        parser.expect_token(&Token::Eq).map_err(|e| syntax_error(&e))?;
         return Ok(Statement::SetVariable(name, Box::new(expression(parser)?)));
     }
     let mut names = vec![name.to_ascii_uppercase()];
@@ -350,11 +312,7 @@ fn set(parser: &mut Parser<'_>) -> Result<Statement> {
     }
     while parser.consume_token(&Token::Comma) {
         names.push(
-            parser
-                .parse_identifier()
-                .map_err(|e| syntax_error(&e))?
-                .value
-                .to_ascii_uppercase(),
+            parser.parse_identifier().map_err(|e| syntax_error(&e))?.value.to_ascii_uppercase(),
         );
     }
     let _sign = parser.consume_token(&Token::Minus);
@@ -370,10 +328,7 @@ fn set(parser: &mut Parser<'_>) -> Result<Statement> {
         (names, _) if names.iter().all(|name| HARMLESS.contains(&name.as_str())) => {
             Ok(Statement::Option)
         }
-        (names, _) => Err(SqlError::unsupported(format!(
-            "SET {} {value}",
-            names.join(", ")
-        ))),
+        (names, _) => Err(SqlError::unsupported(format!("SET {} {value}", names.join(", ")))),
     }
 }
 
@@ -397,31 +352,20 @@ fn isolation_level(parser: &mut Parser<'_>) -> Result<Statement> {
 }
 
 fn exec(parser: &mut Parser<'_>) -> Result<Exec> {
-    let procedure = parser
-        .parse_object_name(false)
-        .map_err(|e| syntax_error(&e))?
-        .to_string();
+    let procedure = parser.parse_object_name(false).map_err(|e| syntax_error(&e))?.to_string();
     if procedure.starts_with('@') || parser.peek_token().token == Token::LParen {
         return Err(SqlError::unsupported("EXEC of a variable or a string"));
     }
     let mut arguments = Vec::new();
     if matches!(parser.peek_token().token, Token::EOF | Token::SemiColon) {
-        return Ok(Exec {
-            procedure,
-            arguments,
-        });
+        return Ok(Exec { procedure, arguments });
     }
     loop {
         let named = matches!(&parser.peek_nth_token(0).token, Token::Word(word) if word.value.starts_with('@'))
             && parser.peek_nth_token(1).token == Token::Eq;
         let mut name = None;
         if named {
-            name = Some(
-                parser
-                    .parse_identifier()
-                    .map_err(|e| syntax_error(&e))?
-                    .value,
-            );
+            name = Some(parser.parse_identifier().map_err(|e| syntax_error(&e))?.value);
             parser.next_token();
         }
         arguments.push((name, expression(parser)?));
@@ -429,10 +373,7 @@ fn exec(parser: &mut Parser<'_>) -> Result<Exec> {
             return Err(SqlError::unsupported("OUTPUT arguments of EXEC"));
         }
         if !parser.consume_token(&Token::Comma) {
-            return Ok(Exec {
-                procedure,
-                arguments,
-            });
+            return Ok(Exec { procedure, arguments });
         }
     }
 }
@@ -440,20 +381,13 @@ fn exec(parser: &mut Parser<'_>) -> Result<Exec> {
 fn declare(parser: &mut Parser<'_>) -> Result<Statement> {
     let mut variables = Vec::new();
     loop {
-        let name = parser
-            .parse_identifier()
-            .map_err(|e| syntax_error(&e))?
-            .value;
+        let name = parser.parse_identifier().map_err(|e| syntax_error(&e))?.value;
         if !name.starts_with('@') {
             return Err(SqlError::unsupported(format!("DECLARE {name}")));
         }
         let _optional = parser.parse_keyword(Keyword::AS);
         let data_type = parser.parse_data_type().map_err(|e| syntax_error(&e))?;
-        let value = if parser.consume_token(&Token::Eq) {
-            Some(expression(parser)?)
-        } else {
-            None
-        };
+        let value = if parser.consume_token(&Token::Eq) { Some(expression(parser)?) } else { None };
         variables.push((name, data_type, value));
         if !parser.consume_token(&Token::Comma) {
             return Ok(Statement::Declare(variables));
@@ -469,15 +403,9 @@ mod tests {
     fn statements_need_no_semicolons() {
         let kinds = |sql: &str| parse(sql).unwrap().len();
         assert_eq!(kinds("SELECT 1 SELECT 2; ; SELECT 3"), 3);
-        assert_eq!(
-            kinds("set ansi_nulls on set nocount on set language us_english SELECT 1"),
-            4
-        );
+        assert_eq!(kinds("set ansi_nulls on set nocount on set language us_english SELECT 1"), 4);
         assert_eq!(kinds("IF @@TRANCOUNT > 0 COMMIT TRAN"), 1);
-        assert_eq!(
-            kinds("set implicit_transactions off IF @@TRANCOUNT > 0 COMMIT TRAN "),
-            2
-        );
+        assert_eq!(kinds("set implicit_transactions off IF @@TRANCOUNT > 0 COMMIT TRAN "), 2);
         assert_eq!(
             kinds(
                 "IF @@TRANCOUNT = 0 BEGIN BEGIN TRAN IF @@TRANCOUNT = 2 COMMIT TRAN END SAVE TRAN [sp1]"

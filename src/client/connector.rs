@@ -1,0 +1,186 @@
+//! From settings and key stores to a connected [`tiberius::Client`].
+
+use std::{fmt, sync::Arc, time::Instant};
+
+use super::{
+    Config, ConfigError, Stream,
+    transport::{self, ServerVersion},
+};
+use crate::{
+    Error,
+    keystore::KeyStores,
+    metadata::DescribeCache,
+    policy::TrustedKeyPaths,
+    session::{ErrorLog, Session, SessionConfig, SessionError},
+    tds::prelogin_reply,
+};
+
+/// An ordinary tiberius client whose connection encrypts and decrypts on its way.
+pub type Client = tiberius::Client<Stream>;
+
+/// A login is sent elsewhere once, by Azure's gateways. More often than this it goes in circles.
+const MAX_HOPS: usize = 4;
+
+/// Makes connections to one server with one login.
+///
+/// The connections share the keys that have been opened and the descriptions of statements, so make
+/// one connector and keep it; it is cheap to clone.
+#[derive(Clone)]
+pub struct Connector {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    key_stores: Arc<KeyStores>,
+    trusted_key_paths: TrustedKeyPaths,
+    describe_cache: Arc<DescribeCache>,
+    errors: Arc<ErrorLog>,
+}
+
+impl Connector {
+    /// A connector for an ADO.NET connection string.
+    pub fn from_ado_string(
+        connection_string: &str,
+        key_stores: KeyStores,
+    ) -> Result<Self, ConfigError> {
+        Self::new(Config::from_ado_string(connection_string)?, key_stores)
+    }
+
+    /// A connector for settings.
+    pub fn new(config: Config, key_stores: KeyStores) -> Result<Self, ConfigError> {
+        config.validate()?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                config,
+                key_stores: Arc::new(key_stores),
+                trusted_key_paths: TrustedKeyPaths::any(),
+                describe_cache: Arc::default(),
+                errors: Arc::default(),
+            }),
+        })
+    }
+
+    /// The same connector with caches of its own, for which only these master keys may be named.
+    #[must_use]
+    pub fn trusted_key_paths(&self, trusted: TrustedKeyPaths) -> Self {
+        let inner = &self.inner;
+        Self {
+            inner: Arc::new(Inner {
+                config: inner.config.clone(),
+                key_stores: inner.key_stores.clone(),
+                trusted_key_paths: trusted,
+                describe_cache: Arc::default(),
+                errors: Arc::default(),
+            }),
+        }
+    }
+
+    /// Connects and logs in.
+    pub async fn connect(&self) -> Result<Client, Error> {
+        let mut config = self.inner.config.clone();
+        for _ in 0..MAX_HOPS {
+            match self.connect_once(&config).await {
+                Err(tiberius_error) => {
+                    let Error::Driver(tiberius::error::Error::Routing { host, port }) =
+                        tiberius_error
+                    else {
+                        return Err(tiberius_error);
+                    };
+                    config = config.server(host).port(port);
+                }
+                Ok(client) => return Ok(client),
+            }
+        }
+        Err(Error::TooManyRedirects { hops: MAX_HOPS })
+    }
+
+    /// One server: TCP, TLS, then the driver's login through our stream.
+    async fn connect_once(&self, config: &Config) -> Result<Client, Error> {
+        let inner = &self.inner;
+        let begun = Instant::now();
+        let opened = transport::open(config).await?;
+        let mut driver = config.tiberius_config();
+        // For an instance the port is only known now; the driver names it to Kerberos.
+        if let Some(peer) = opened.peer {
+            driver.port(peer.port());
+        }
+        // The time limit is for the whole of it.
+        let left = config.connect_timeout.map(|limit| limit.saturating_sub(begun.elapsed()));
+        driver.handshake_timeout(left);
+        let prelogin = &opened.prelogin;
+        let session = Session::new(
+            SessionConfig {
+                column_encryption: config.column_encryption,
+                trusted_key_paths: inner.trusted_key_paths.clone(),
+                describe_cache: inner.describe_cache.clone(),
+                errors: inner.errors.clone(),
+                prelogin_reply: prelogin_reply(
+                    version_option(prelogin.version),
+                    prelogin.fed_auth_required,
+                    prelogin.nonce,
+                ),
+            },
+            Instant::now(),
+        );
+        let stream =
+            Stream::new(session, opened.transport, inner.key_stores.clone(), inner.errors.clone());
+        let connected = tiberius::Client::connect(driver, stream).await;
+        connected.map_err(|error| match self.error_behind(&error) {
+            Some(error) => Error::Session(error),
+            None => Error::Driver(error),
+        })
+    }
+
+    /// The typed error behind an error of tiberius's, if Always Encrypted caused it.
+    ///
+    /// ```no_run
+    /// # async fn example(
+    /// #     connector: always_encrypted::Connector,
+    /// #     mut client: always_encrypted::Client,
+    /// # ) {
+    /// use always_encrypted::SessionError;
+    ///
+    /// if let Err(error) = client.query("SELECT Content FROM Messages", &[]).await {
+    ///     match connector.error_behind(&error).as_deref() {
+    ///         Some(SessionError::Key { target, source }) => eprintln!("{target}: {source}"),
+    ///         Some(other) => eprintln!("encryption: {other}"),
+    ///         None => eprintln!("SQL Server: {error}"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn error_behind(&self, error: &tiberius::error::Error) -> Option<Arc<SessionError>> {
+        match error {
+            tiberius::error::Error::Server(token)
+                if token.server() == SessionError::SERVER_NAME =>
+            {
+                self.inner.errors.get(token.line())
+            }
+            tiberius::error::Error::Io { kind: std::io::ErrorKind::ConnectionAborted, .. } => {
+                self.inner.errors.last()
+            }
+            _ => None,
+        }
+    }
+
+    /// The key stores, to look at their statistics or to purge the keys that have been opened.
+    #[must_use]
+    pub fn key_stores(&self) -> &KeyStores {
+        &self.inner.key_stores
+    }
+}
+
+/// VERSION of PRELOGIN (MS-TDS 2.2.6.5): the build is big-endian.
+fn version_option(version: ServerVersion) -> [u8; 6] {
+    let [high, low] = version.build.to_be_bytes();
+    let [sub_low, sub_high] = version.sub_build.to_le_bytes();
+    [version.major, version.minor, high, low, sub_low, sub_high]
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").field("config", &self.inner.config).finish_non_exhaustive()
+    }
+}

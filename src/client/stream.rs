@@ -1,0 +1,189 @@
+//! The stream that tiberius is given: a [`Session`] between the driver and the server.
+//!
+//! Everything is driven from reads. tiberius writes a request, flushes it and only then reads; a
+//! request that waits for a describe or a key waits in the reads, where the driver's command timeout
+//! covers it and a dropped future leaves the connection in order.
+
+use std::{
+    fmt,
+    future::Future,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use futures_util::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+
+use super::transport::Transport;
+use crate::{
+    crypto::CellKey,
+    keystore::{CekError, KeyStores},
+    session::{ErrorLog, KeyRequest, Session},
+};
+
+/// How much is read from the server at a time.
+const READ_LEN: usize = 32 * 1024;
+/// Writes wait for the server once so much is on its way.
+const HIGH_WATER: usize = 256 * 1024;
+
+type FetchedKey = (u64, Result<Arc<CellKey>, CekError>);
+
+/// A connection to SQL Server as tiberius sees it: one without encryption of any kind.
+pub struct Stream {
+    session: Session,
+    transport: Transport,
+    key_stores: Arc<KeyStores>,
+    errors: Arc<ErrorLog>,
+    fetches: Vec<Pin<Box<dyn Future<Output = FetchedKey> + Send>>>,
+    buffer: Box<[u8]>,
+    needs_flush: bool,
+}
+
+impl Stream {
+    pub(super) fn new(
+        session: Session,
+        transport: Transport,
+        key_stores: Arc<KeyStores>,
+        errors: Arc<ErrorLog>,
+    ) -> Self {
+        Self {
+            session,
+            transport,
+            key_stores,
+            errors,
+            fetches: Vec::new(),
+            buffer: vec![0; READ_LEN].into_boxed_slice(),
+            needs_flush: false,
+        }
+    }
+
+    /// Sends what the session has for the server. Ends the TLS of the login where it is due.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.session.to_server().is_empty() {
+            let bytes = self.session.to_server();
+            let written = ready!(Pin::new(&mut self.transport).poll_write(cx, bytes))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.session.sent_to_server(written);
+            self.needs_flush = true;
+        }
+        if self.needs_flush {
+            ready!(Pin::new(&mut self.transport).poll_flush(cx))?;
+            self.needs_flush = false;
+        }
+        if self.session.login_tls_ends() {
+            self.transport.end_tls()?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Asks the key stores for the keys that the session needs, and hands on those that are there.
+    fn poll_keys(&mut self, cx: &mut Context<'_>) {
+        for KeyRequest { id, values } in self.session.take_key_requests() {
+            let key_stores = self.key_stores.clone();
+            self.fetches.push(Box::pin(async move { (id, key_stores.cell_key(&values).await) }));
+        }
+        let mut fetched = Vec::new();
+        self.fetches.retain_mut(|fetch| match fetch.as_mut().poll(cx) {
+            Poll::Ready(key) => {
+                fetched.push(key);
+                false
+            }
+            Poll::Pending => true,
+        });
+        for (id, key) in fetched {
+            self.session.provide_key(id, key, Instant::now());
+        }
+    }
+
+    /// Reads once from the server. `true` if the session has moved.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut buffer = ReadBuf::new(&mut self.buffer);
+        ready!(Pin::new(&mut self.transport).poll_read(cx, &mut buffer))?;
+        if buffer.filled().is_empty() {
+            self.session.server_closed();
+            return Poll::Ready(Ok(false));
+        }
+        self.session.receive_from_server(buffer.filled(), Instant::now());
+        Poll::Ready(Ok(true))
+    }
+
+    fn closed(&self) -> io::Result<usize> {
+        match self.errors.last() {
+            Some(error) => Err(io::Error::new(io::ErrorKind::ConnectionAborted, error)),
+            None => Ok(0),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        loop {
+            let waiting = this.session.to_app();
+            if !waiting.is_empty() {
+                let len = waiting.len().min(buf.len());
+                buf[..len].copy_from_slice(&waiting[..len]);
+                this.session.taken_by_app(len);
+                return Poll::Ready(Ok(len));
+            }
+            if this.session.is_closed() {
+                return Poll::Ready(this.closed());
+            }
+            this.poll_keys(cx);
+            if !this.session.to_app().is_empty() {
+                continue;
+            }
+            // A send that is pending wakes us by itself; meanwhile the server may be sending.
+            let _ = this.poll_send(cx)?;
+            if !this.fetches.is_empty() {
+                return Poll::Pending;
+            }
+            if !ready!(this.poll_receive(cx))? {
+                return Poll::Ready(Ok(0));
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.session.to_server().len() > HIGH_WATER {
+            ready!(self.poll_send(cx))?;
+        }
+        self.session.receive_from_app(buf, Instant::now());
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    /// Waits for what passes through to reach the server. A request that is held back is not waited
+    /// for: it goes out while the driver reads.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_send(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(cx))?;
+        Pin::new(&mut self.transport).poll_shutdown(cx)
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream")
+            .field("session", &self.session)
+            .field("transport", &self.transport)
+            .finish_non_exhaustive()
+    }
+}

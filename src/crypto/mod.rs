@@ -1,0 +1,41 @@
+//! The cryptography of Always Encrypted: the cell cipher, the CEK envelope and CMK signatures.
+//!
+//! This layer owns bytes in, bytes out. It knows nothing of SQL types, key stores or the network.
+//!
+//! # The keys
+//!
+//! | key | what it is | where it lives |
+//! |---|---|---|
+//! | column master key (CMK) | RSA, 2048 bits or more | a key store; the server knows its name and path only |
+//! | column encryption key (CEK) | 32 random bytes | in the database, wrapped by the CMK in an [`Envelope`] |
+//! | cell keys | three HMAC-SHA-256 derivations of the CEK | inside a [`CellKey`], never stored |
+//!
+//! # The hot path
+//!
+//! A [`CellKey`] is built once per CEK and shared by every cell: it holds the AES key schedules and
+//! the HMAC states with their pads already absorbed, so a cell costs no allocation and no key set-up.
+//!
+//! ```
+//! use always_encrypted::crypto::{Cek, CellKey, EncryptionType, encrypted_len};
+//!
+//! let key = CellKey::new(&Cek::generate()?);
+//! let mut cell = [0u8; encrypted_len(5)];
+//! key.encrypt_into(b"hello", EncryptionType::Randomized, &mut cell)?;
+//!
+//! let plaintext = key.decrypt_in_place(&mut cell)?;
+//! assert_eq!(&cell[plaintext], b"hello");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod cek;
+mod cell;
+mod cmk;
+mod envelope;
+mod hmac;
+
+pub use cek::{Cek, InvalidCekLength, RandomFailed};
+pub use cell::{
+    BufferTooSmall, CellKey, DecryptError, EncryptionType, InvalidCell, MAX_OVERHEAD, encrypted_len,
+};
+pub use cmk::{CmkError, CmkPrivateKey, MIN_MODULUS_BITS, cmk_metadata_message};
+pub use envelope::{Envelope, InvalidEnvelope};

@@ -1,0 +1,92 @@
+//! The passwords of key files.
+
+use std::{
+    fmt, fs,
+    io::Read,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use zeroize::Zeroizing;
+
+use crate::keystore::KeyFileProblem;
+
+/// The longest password file that is read, in bytes.
+const MAX_PASSWORD_FILE_LEN: u64 = 4096;
+
+/// Where the passwords of PKCS#12 files and encrypted PEM keys come from.
+///
+/// `Debug` shows which kind it is and nothing else.
+#[derive(Clone, Default)]
+pub struct FilePasswords(Source);
+
+/// The password of the file at a path.
+type PasswordOf = dyn Fn(&Path) -> Option<Zeroizing<String>> + Send + Sync;
+
+#[derive(Clone, Default)]
+enum Source {
+    #[default]
+    None,
+    Same(Arc<Zeroizing<String>>),
+    File(PathBuf),
+    PerFile(Arc<PasswordOf>),
+}
+
+impl FilePasswords {
+    /// No password: for unencrypted PEM keys, and PKCS#12 files whose password is empty.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// One password for all files.
+    pub fn same(password: impl Into<String>) -> Self {
+        Self(Source::Same(Arc::new(Zeroizing::new(password.into()))))
+    }
+
+    /// One password for all files, which is the first line of the file at `path`.
+    ///
+    /// It is read at every scan of the directory, so a new password needs no restart. Keep it out
+    /// of reach of other accounts; any extension but those of key files will do.
+    pub fn in_file(path: impl Into<PathBuf>) -> Self {
+        Self(Source::File(path.into()))
+    }
+
+    /// A password for each file, by the file's path; `None` if it has none. Called on a blocking
+    /// thread.
+    pub fn per_file(
+        password: impl Fn(&Path) -> Option<Zeroizing<String>> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Source::PerFile(Arc::new(password)))
+    }
+
+    pub(super) fn of(&self, file: &Path) -> Result<Option<Zeroizing<String>>, KeyFileProblem> {
+        match &self.0 {
+            Source::None => Ok(None),
+            Source::Same(password) => Ok(Some(Zeroizing::clone(password))),
+            Source::File(path) => first_line(path).map(Some),
+            Source::PerFile(password) => Ok(password(file)),
+        }
+    }
+}
+
+fn first_line(path: &Path) -> Result<Zeroizing<String>, KeyFileProblem> {
+    let problem = |message: String| KeyFileProblem::PasswordFile { message };
+    let file = fs::File::open(path).map_err(|e| problem(format!("{}: {e}", path.display())))?;
+    let mut text = Zeroizing::new(String::with_capacity(MAX_PASSWORD_FILE_LEN as usize));
+    file.take(MAX_PASSWORD_FILE_LEN)
+        .read_to_string(&mut text)
+        .map_err(|e| problem(format!("{}: {e}", path.display())))?;
+    Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
+}
+
+impl fmt::Debug for FilePasswords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.0 {
+            Source::None => "FilePasswords::none()",
+            Source::Same(_) => "FilePasswords::same(..)",
+            Source::File(_) => "FilePasswords::in_file(..)",
+            Source::PerFile(_) => "FilePasswords::per_file(..)",
+        })
+    }
+}

@@ -1,0 +1,148 @@
+//! Key stores: where column master keys live and how column encryption keys are opened with them.
+//!
+//! This layer owns the [`KeyStoreProvider`] trait, the registry and CEK cache of one connector
+//! ([`KeyStores`]), and two providers. It leaves the cryptography to [`crate::crypto`] and the
+//! question which key paths a server may name to the session above.
+//!
+//! # Providers
+//!
+//! | provider | name | keys |
+//! |---|---|---|
+//! | [`CertificateDirectory`] | `MSSQL_CERTIFICATE_STORE`, or your own | PFX and PEM files in a directory, by thumbprint |
+//! | [`InMemoryKeyStore`] | your own | keys that the program hands over |
+//!
+//! SQL Server names a provider in every column master key; the registry finds it by that name,
+//! without regard to ASCII case. Any name may be registered, `MSSQL_…` too, so that a database that
+//! was set up on Windows works unchanged where there is no Windows certificate store.
+//!
+//! # From the server's words to a key for cells
+//!
+//! ```
+//! use always_encrypted::{
+//!     crypto::{Cek, CmkPrivateKey},
+//!     keystore::{EncryptedCekValue, InMemoryKeyStore, KeyStoreProvider, KeyStores, RSA_OAEP},
+//! };
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let cmk = CmkPrivateKey::generate(2048)?;
+//! let store = InMemoryKeyStore::new("MY_STORE").with_key("keys/1", cmk);
+//! let envelope = store.wrap_cek("keys/1", RSA_OAEP, &Cek::generate()?).await?;
+//!
+//! let key_stores = KeyStores::builder().provider(store).build()?;
+//! let value = EncryptedCekValue {
+//!     envelope,
+//!     provider_name: "MY_STORE".into(),
+//!     key_path: "keys/1".into(),
+//!     algorithm: RSA_OAEP.into(),
+//! };
+//! let first = key_stores.cell_key(&[value.clone()]).await?;
+//! let second = key_stores.cell_key(&[value]).await?;
+//! assert!(std::sync::Arc::ptr_eq(&first, &second));
+//! assert_eq!(key_stores.statistics().unwraps, 1);
+//! # Ok(())
+//! # }
+//! ```
+
+mod cache;
+mod certificate_directory;
+mod error;
+mod local_key;
+mod memory;
+mod registry;
+
+use std::{fmt, pin::Pin};
+
+use crate::crypto::Cek;
+
+pub use cache::CekCacheStatistics;
+pub use certificate_directory::{
+    CertificateDirectory, CertificateKeyPath, CertificateKeyPathError, CmkCertificate,
+    FilePasswords, InvalidThumbprint, MSSQL_CERTIFICATE_STORE, StoreLocation, Thumbprint,
+};
+pub use error::{CekError, FailedCekValue, KeyFileProblem, KeyStoreError, UnusableKeyFile};
+pub use memory::InMemoryKeyStore;
+pub use registry::{
+    BuildError, DEFAULT_CEK_CACHE_CAPACITY, DEFAULT_CEK_CACHE_TTL, KeyStores, KeyStoresBuilder,
+};
+
+/// The one algorithm that wraps column encryption keys: RSAES-OAEP with SHA-1. Its name is compared
+/// without regard to case.
+pub const RSA_OAEP: &str = "RSA_OAEP";
+
+/// A boxed future, so that providers are trait objects.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A place that keeps column master keys and works with them without giving them out.
+///
+/// The key path and the envelope come from the database server, which is not trusted: check both
+/// before anything expensive or secret touches them. [`Envelope`](crate::crypto::Envelope) does so
+/// for envelopes. Neither may block the executor's threads.
+///
+/// Dropping a returned future cancels the call. The registry puts no time limit on a call: a
+/// provider that goes over a network sets its own.
+pub trait KeyStoreProvider: Send + Sync + 'static {
+    /// The name that column master keys carry, such as `MSSQL_CERTIFICATE_STORE`. It must not
+    /// change while the provider is in use.
+    fn name(&self) -> &str;
+
+    /// Opens `envelope` with the master key at `key_path`, after checking its signature.
+    fn unwrap_cek<'a>(
+        &'a self,
+        key_path: &'a str,
+        algorithm: &'a str,
+        envelope: &'a [u8],
+    ) -> BoxFuture<'a, Result<Cek, KeyStoreError>>;
+
+    /// Wraps `cek` with the master key at `key_path` and returns the envelope: what goes into
+    /// `ENCRYPTED_VALUE = 0x…` of `CREATE COLUMN ENCRYPTION KEY`.
+    fn wrap_cek<'a>(
+        &'a self,
+        key_path: &'a str,
+        algorithm: &'a str,
+        cek: &'a Cek,
+    ) -> BoxFuture<'a, Result<Vec<u8>, KeyStoreError>>;
+
+    /// Signs the definition of the master key at `key_path`: what goes into
+    /// `ENCLAVE_COMPUTATIONS (SIGNATURE = 0x…)` of `CREATE COLUMN MASTER KEY`.
+    fn sign_cmk_metadata<'a>(
+        &'a self,
+        key_path: &'a str,
+        allow_enclave_computations: bool,
+    ) -> BoxFuture<'a, Result<Vec<u8>, KeyStoreError>>;
+
+    /// Whether `signature` is that of the master key at `key_path` over its definition. An error
+    /// means that the question could not be answered, not that the signature is wrong.
+    fn verify_cmk_metadata<'a>(
+        &'a self,
+        key_path: &'a str,
+        allow_enclave_computations: bool,
+        signature: &'a [u8],
+    ) -> BoxFuture<'a, Result<bool, KeyStoreError>>;
+}
+
+/// One encrypted value of a column encryption key, as the server names it.
+///
+/// A key has one value, or two while its master key is being rotated.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct EncryptedCekValue {
+    /// The envelope: the key itself under its master key.
+    pub envelope: Vec<u8>,
+    /// The key store that the master key is said to be in.
+    pub provider_name: String,
+    /// Where in that key store.
+    pub key_path: String,
+    /// How the key is wrapped; [`RSA_OAEP`] is all there is.
+    pub algorithm: String,
+}
+
+impl fmt::Debug for EncryptedCekValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EncryptedCekValue")
+            .field("envelope_len", &self.envelope.len())
+            .field("provider_name", &self.provider_name)
+            .field("key_path", &self.key_path)
+            .field("algorithm", &self.algorithm)
+            .finish()
+    }
+}

@@ -1,0 +1,279 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+
+use super::*;
+use crate::{
+    crypto::EncryptionType,
+    keystore::{BoxFuture, RSA_OAEP},
+};
+
+/// What the provider does at each call.
+#[derive(Clone, Copy)]
+enum Does {
+    Open,
+    Fail,
+    Panic,
+    PanicAtOnce,
+}
+
+/// Opens envelopes of 32 bytes, which are the key itself, once it is told to go on.
+struct Scripted {
+    name: &'static str,
+    does: Does,
+    calls: Arc<AtomicUsize>,
+    /// Calls wait for this if it is there.
+    gate: Option<Arc<Notify>>,
+}
+
+impl Scripted {
+    fn new(name: &'static str, does: Does) -> (Self, Arc<AtomicUsize>) {
+        let calls = Arc::new(AtomicUsize::new(0));
+        (Self { name, does, calls: Arc::clone(&calls), gate: None }, calls)
+    }
+}
+
+impl KeyStoreProvider for Scripted {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn unwrap_cek<'a>(
+        &'a self,
+        _key_path: &'a str,
+        _algorithm: &'a str,
+        envelope: &'a [u8],
+    ) -> BoxFuture<'a, Result<Cek, KeyStoreError>> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        assert!(!matches!(self.does, Does::PanicAtOnce), "scripted panic");
+        Box::pin(async move {
+            if let Some(gate) = &self.gate {
+                gate.notified().await;
+            }
+            match self.does {
+                Does::Open => Ok(Cek::try_from(envelope).unwrap()),
+                Does::Fail => Err(KeyStoreError::other("vault says 403")),
+                Does::Panic | Does::PanicAtOnce => panic!("scripted panic"),
+            }
+        })
+    }
+
+    fn wrap_cek<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        cek: &'a Cek,
+    ) -> BoxFuture<'a, Result<Vec<u8>, KeyStoreError>> {
+        Box::pin(async { Ok(cek.expose().to_vec()) })
+    }
+
+    fn sign_cmk_metadata<'a>(
+        &'a self,
+        _: &'a str,
+        _: bool,
+    ) -> BoxFuture<'a, Result<Vec<u8>, KeyStoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn verify_cmk_metadata<'a>(
+        &'a self,
+        _: &'a str,
+        _: bool,
+        _: &'a [u8],
+    ) -> BoxFuture<'a, Result<bool, KeyStoreError>> {
+        Box::pin(async { Ok(true) })
+    }
+}
+
+fn value(provider: &str, n: u8) -> EncryptedCekValue {
+    EncryptedCekValue {
+        envelope: vec![n; 32],
+        provider_name: provider.into(),
+        key_path: format!("path/{n}"),
+        algorithm: RSA_OAEP.into(),
+    }
+}
+
+fn opens_cells_of(key: &CellKey, n: u8) -> bool {
+    let cell = CellKey::new(&Cek::from([n; 32])).encrypt(b"cell", EncryptionType::Randomized);
+    key.decrypt(&cell).is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_callers_that_miss_at_once_make_one_call() {
+    let gate = Arc::new(Notify::new());
+    let (mut provider, calls) = Scripted::new("STORE", Does::Open);
+    provider.gate = Some(Arc::clone(&gate));
+    let stores = Arc::new(KeyStores::builder().provider(provider).build().unwrap());
+    let callers: Vec<_> = (0..1000)
+        .map(|_| {
+            let stores = Arc::clone(&stores);
+            tokio::spawn(async move { stores.cell_key(&[value("STORE", 1)]).await.unwrap() })
+        })
+        .collect();
+    while stores.statistics().misses < 1000 {
+        tokio::task::yield_now().await;
+    }
+    gate.notify_one();
+    for caller in callers {
+        assert!(opens_cells_of(&caller.await.unwrap(), 1));
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn when_the_caller_that_calls_is_cancelled_a_waiter_takes_over() {
+    let gate = Arc::new(Notify::new());
+    let (mut provider, calls) = Scripted::new("STORE", Does::Open);
+    provider.gate = Some(Arc::clone(&gate));
+    let stores = Arc::new(KeyStores::builder().provider(provider).build().unwrap());
+    let spawn = || {
+        let stores = Arc::clone(&stores);
+        tokio::spawn(async move { stores.cell_key(&[value("STORE", 1)]).await })
+    };
+    let owner = spawn();
+    tokio::task::yield_now().await;
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    let waiter = spawn();
+    tokio::task::yield_now().await;
+    owner.abort();
+    assert!(owner.await.unwrap_err().is_cancelled());
+    gate.notify_one();
+    assert!(opens_cells_of(&waiter.await.unwrap().unwrap(), 1));
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn waiters_share_a_failure_and_the_next_caller_tries_again() {
+    let gate = Arc::new(Notify::new());
+    let (mut provider, calls) = Scripted::new("STORE", Does::Fail);
+    provider.gate = Some(Arc::clone(&gate));
+    let stores = Arc::new(KeyStores::builder().provider(provider).build().unwrap());
+    let values = [value("STORE", 1)];
+    let all = futures_util::future::join_all((0..10).map(|_| stores.cell_key(&values)));
+    let (results, ()) = tokio::join!(all, async { gate.notify_one() });
+    assert!(results.iter().all(Result::is_err));
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    gate.notify_one();
+    assert!(stores.cell_key(&values).await.is_err());
+    assert_eq!(calls.load(Ordering::SeqCst), 2, "a failure was cached");
+}
+
+#[tokio::test]
+async fn a_provider_that_panics_poisons_nothing() {
+    for does in [Does::Panic, Does::PanicAtOnce] {
+        let (bad, calls) = Scripted::new("BAD", does);
+        let (good, _) = Scripted::new("GOOD", Does::Open);
+        let stores = KeyStores::builder().provider(bad).provider(good).build().unwrap();
+        for attempt in 1..=2 {
+            let Err(CekError::NoneOpened { attempts }) = stores.cell_key(&[value("BAD", 1)]).await
+            else {
+                panic!("expected a failure");
+            };
+            assert!(matches!(attempts[0].error, KeyStoreError::Panicked { .. }));
+            assert_eq!(calls.load(Ordering::SeqCst), attempt);
+        }
+        assert!(stores.cell_key(&[value("GOOD", 1)]).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn during_a_rotation_the_value_that_opens_wins() {
+    let (old, old_calls) = Scripted::new("OLD", Does::Fail);
+    let (new, new_calls) = Scripted::new("NEW", Does::Open);
+    let stores = KeyStores::builder().provider(old).provider(new).build().unwrap();
+    let values = [value("OLD", 1), value("NEW", 2)];
+    assert!(opens_cells_of(&stores.cell_key(&values).await.unwrap(), 2));
+    // The cached value is found before the dead one is tried again.
+    stores.cell_key(&values).await.unwrap();
+    assert_eq!(old_calls.load(Ordering::SeqCst), 1);
+    assert_eq!(new_calls.load(Ordering::SeqCst), 1);
+    let statistics = stores.statistics();
+    assert_eq!((statistics.hits, statistics.misses, statistics.unwraps), (1, 2, 2));
+}
+
+#[tokio::test]
+async fn values_are_tried_in_the_servers_order() {
+    let (first, _) = Scripted::new("FIRST", Does::Open);
+    let (second, calls) = Scripted::new("SECOND", Does::Open);
+    let stores = KeyStores::builder().provider(second).provider(first).build().unwrap();
+    let key = stores.cell_key(&[value("FIRST", 1), value("SECOND", 2)]).await.unwrap();
+    assert!(opens_cells_of(&key, 1));
+    assert_eq!(calls.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn when_none_opens_the_error_names_each_and_the_way_out() {
+    let (provider, _) = Scripted::new("My_Store", Does::Fail);
+    let stores = KeyStores::builder().provider(provider).build().unwrap();
+    let error =
+        stores.cell_key(&[value("my_store", 1), value("AZURE\nVAULT", 2)]).await.unwrap_err();
+    let text = error.to_string();
+    for part in ["vault says 403", "path/1", r"AZURE\nVAULT", "path/2", "registered: My_Store"] {
+        assert!(text.contains(part), "{part:?} is not in {text:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_without_values_is_an_error() {
+    let stores = KeyStores::builder().build().unwrap();
+    assert!(matches!(stores.cell_key(&[]).await, Err(CekError::NoValues)));
+}
+
+#[tokio::test]
+async fn the_case_of_a_providers_name_does_not_count() {
+    let (provider, calls) = Scripted::new("MSSQL_Certificate_Store", Does::Open);
+    let stores = KeyStores::builder().provider(provider).build().unwrap();
+    stores.cell_key(&[value("MSSQL_CERTIFICATE_STORE", 1)]).await.unwrap();
+    stores.cell_key(&[value("mssql_certificate_store", 1)]).await.unwrap();
+    assert_eq!(calls.load(Ordering::SeqCst), 1, "two cases, two cache entries");
+    assert!(stores.provider("mssql_CERTIFICATE_store").is_some());
+}
+
+#[tokio::test]
+async fn two_keys_under_one_master_key_are_two_keys() {
+    let (provider, _) = Scripted::new("STORE", Does::Open);
+    let stores = KeyStores::builder().provider(provider).build().unwrap();
+    let first = value("STORE", 1);
+    let second = EncryptedCekValue { envelope: vec![2; 32], ..first.clone() };
+    assert!(opens_cells_of(&stores.cell_key(&[first]).await.unwrap(), 1));
+    assert!(opens_cells_of(&stores.cell_key(&[second]).await.unwrap(), 2));
+}
+
+#[tokio::test]
+async fn another_path_does_not_get_the_cached_key() {
+    let (provider, calls) = Scripted::new("STORE", Does::Open);
+    let stores = KeyStores::builder().provider(provider).build().unwrap();
+    let first = value("STORE", 1);
+    let second = EncryptedCekValue { key_path: "elsewhere".into(), ..first.clone() };
+    stores.cell_key(&[first]).await.unwrap();
+    stores.cell_key(&[second]).await.unwrap();
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn after_a_purge_the_key_is_opened_again() {
+    let (provider, calls) = Scripted::new("STORE", Does::Open);
+    let stores = KeyStores::builder().provider(provider).build().unwrap();
+    stores.cell_key(&[value("STORE", 1)]).await.unwrap();
+    stores.purge();
+    assert_eq!(stores.statistics().entries, 0);
+    stores.cell_key(&[value("STORE", 1)]).await.unwrap();
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn two_providers_of_one_name_and_one_without_are_refused() {
+    let pair = [Scripted::new("STORE", Does::Open).0, Scripted::new("store", Does::Open).0];
+    let built = pair.into_iter().fold(KeyStores::builder(), KeyStoresBuilder::provider).build();
+    assert_eq!(built.err(), Some(BuildError::DuplicateProvider { name: "store".into() }));
+    let built = KeyStores::builder().provider(Scripted::new("", Does::Open).0).build();
+    assert_eq!(built.err(), Some(BuildError::NamelessProvider));
+}
+
+#[test]
+fn debug_shows_the_length_of_an_envelope_and_not_its_bytes() {
+    let value = EncryptedCekValue { envelope: vec![0xab; 32], ..value("STORE", 1) };
+    let text = format!("{value:?}");
+    assert!(text.contains("envelope_len: 32") && !text.contains("171"), "{text}");
+}

@@ -1,0 +1,11 @@
+//! The resolver: what the database says about the encryption of parameters, and for how long we
+//! believe it.
+//!
+//! This layer reads the answer to `sp_describe_parameter_encryption` and keeps it. Asking is the
+//! session's business.
+
+mod cache;
+mod describe;
+
+pub use cache::{DescribeCache, DescribeKey};
+pub use describe::{DescribeAnswer, DescribeFault, Description, ParameterEncryption};

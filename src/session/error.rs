@@ -1,0 +1,239 @@
+//! Why a request or its response failed on our side of the wire, and whose fault it is.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::{
+    crypto::InvalidCell,
+    keystore::CekError,
+    metadata::DescribeFault,
+    tds::Malformed,
+    value::{DeclarationError, SqlType, ValueError},
+};
+
+/// A failure of Always Encrypted in the middle of a connection.
+///
+/// The application sees it as an error of the server whose server name is
+/// [`SessionError::SERVER_NAME`] and whose number is [`SessionError::number`]; the connection goes
+/// on unless the variant says otherwise. Nothing that was to be encrypted has left the process.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The server did not acknowledge Always Encrypted at login. It is older than SQL Server 2016,
+    /// or something between us took the request away. The connection is refused.
+    #[error(
+        "the server does not support Always Encrypted, which the connection string asks for; \
+         connect to SQL Server 2016 or later, or set Column Encryption Setting=Disabled if no \
+         column is encrypted"
+    )]
+    NotAcknowledged,
+    /// The server acknowledged a version of the feature that nobody asked for. The connection is
+    /// refused.
+    #[error("the server acknowledged version {version} of Always Encrypted where 1 was asked for")]
+    AcknowledgedVersion {
+        /// The version.
+        version: u8,
+    },
+    /// The server broke the protocol. The stream cannot be followed any further, so the connection
+    /// is closed.
+    #[error("the server sent a {0}; the connection is closed")]
+    ServerMalformed(Malformed),
+    /// The server closed the connection in the middle of a message.
+    #[error("the server closed the connection in the middle of a response")]
+    ConnectionCut,
+    /// What the server says about the statement's parameters cannot be believed. Nothing was sent.
+    #[error(
+        "the server's description of the parameters cannot be trusted, so nothing was sent: {0}"
+    )]
+    Describe(#[from] DescribeFault),
+    /// The answer about the parameters is longer than any honest one.
+    #[error(
+        "the server's description of the parameters is over {limit} bytes, so nothing was sent"
+    )]
+    DescribeTooLong {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The server returned an encrypted output parameter that the request did not have, or under
+    /// another encryption than it described.
+    #[error("the server returned an encrypted output parameter {name} that was not described so")]
+    UnknownOutput {
+        /// The parameter.
+        name: String,
+    },
+    /// A cell of the result is not one that its key made: it was changed, or another key made it.
+    #[error(
+        "column {column}: a cell was not encrypted with the column's key (provider {provider}, key \
+         path {key_path}) or has been changed since"
+    )]
+    Cell {
+        /// The column, or the output parameter.
+        column: String,
+        /// The key store provider of the key's first value.
+        provider: String,
+        /// The key path of its first value.
+        key_path: String,
+        /// The cipher's verdict.
+        #[source]
+        source: InvalidCell,
+    },
+    /// A cell decrypts, and the plaintext is no value of the column's type. Whoever encrypted it
+    /// did so wrongly, or the server lies about the type.
+    #[error("column {column}: {source}")]
+    CellValue {
+        /// The column, or the output parameter.
+        column: String,
+        /// What is wrong with it.
+        #[source]
+        source: ValueError,
+    },
+    /// The key of a column or parameter is not to be had.
+    #[error("{target}: {source}")]
+    Key {
+        /// The column or parameter that needs the key.
+        target: String,
+        /// Why there is no key.
+        #[source]
+        source: CekError,
+    },
+    /// The server names a master key outside of the list of trusted paths.
+    #[error(
+        "{target}: the server names the column master key {key_path}, which is not among the \
+         trusted key paths of this client"
+    )]
+    UntrustedKeyPath {
+        /// The column or parameter that needs the key.
+        target: String,
+        /// The path.
+        key_path: String,
+    },
+    /// The value of a parameter is not one of its declared type.
+    #[error("parameter {name}: {source}")]
+    Parameter {
+        /// The parameter.
+        name: String,
+        /// What is wrong with it.
+        #[source]
+        source: ValueError,
+    },
+    /// The parameter goes to an encrypted column and its type is none that can be encrypted.
+    #[error("parameter {name} goes to an encrypted column: {source}")]
+    ParameterType {
+        /// The parameter.
+        name: String,
+        /// What is wrong with its type.
+        #[source]
+        source: DeclarationError,
+    },
+    /// The parameter's declared type and the type of its value are two different things.
+    #[error(
+        "parameter {name} is declared {declared} and its value was sent as {sent}; bind a value of \
+         the declared type"
+    )]
+    ParameterMismatch {
+        /// The parameter.
+        name: String,
+        /// The type in the declaration.
+        declared: SqlType,
+        /// The type of the value, in words.
+        sent: String,
+    },
+    /// The driver sent something that cannot be followed, so it was not sent on.
+    #[error("the request cannot be read, so it was not sent: {0}")]
+    Request(Malformed),
+    /// The request is in order and this version cannot look after its encryption.
+    #[error("{what} cannot be used on a connection with Always Encrypted yet; {remedy}")]
+    Unsupported {
+        /// What was asked for.
+        what: &'static str,
+        /// What to do instead.
+        remedy: &'static str,
+    },
+}
+
+impl SessionError {
+    /// The server name in the errors that the application sees.
+    pub const SERVER_NAME: &'static str = "always-encrypted";
+
+    /// The error's number, stable across versions. SQL Server's own numbers end at 49,999 and those
+    /// of `THROW` begin at 50,000; these lie far above.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        match self {
+            Self::NotAcknowledged => 16_040_001,
+            Self::AcknowledgedVersion { .. } => 16_040_002,
+            Self::ServerMalformed(_) => 16_040_003,
+            Self::ConnectionCut => 16_040_004,
+            Self::Describe(_) => 16_040_010,
+            Self::DescribeTooLong { .. } => 16_040_011,
+            Self::UnknownOutput { .. } => 16_040_012,
+            Self::Cell { .. } => 16_040_020,
+            Self::CellValue { .. } => 16_040_021,
+            Self::Key { .. } => 16_040_030,
+            Self::UntrustedKeyPath { .. } => 16_040_031,
+            Self::Parameter { .. } => 16_040_040,
+            Self::ParameterType { .. } => 16_040_041,
+            Self::ParameterMismatch { .. } => 16_040_042,
+            Self::Request(_) => 16_040_050,
+            Self::Unsupported { .. } => 16_040_051,
+        }
+    }
+
+    /// Whether the server did something that no honest server does.
+    #[must_use]
+    pub fn is_servers_fault(&self) -> bool {
+        matches!(
+            self,
+            Self::AcknowledgedVersion { .. }
+                | Self::ServerMalformed(_)
+                | Self::Describe(_)
+                | Self::DescribeTooLong { .. }
+                | Self::UnknownOutput { .. }
+                | Self::UntrustedKeyPath { .. }
+        )
+    }
+}
+
+/// The last errors of a connector's connections, so that the typed error can be found again behind
+/// the text that came through the driver.
+#[derive(Debug, Default)]
+pub struct ErrorLog(Mutex<Log>);
+
+#[derive(Debug, Default)]
+struct Log {
+    last: u32,
+    errors: VecDeque<(u32, Arc<SessionError>)>,
+}
+
+impl ErrorLog {
+    /// Older errors are forgotten.
+    const CAPACITY: usize = 256;
+
+    /// Keeps an error and returns the number it can be found under.
+    pub fn record(&self, error: SessionError) -> u32 {
+        let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        log.last = log.last.wrapping_add(1).max(1);
+        let id = log.last;
+        if log.errors.len() == Self::CAPACITY {
+            log.errors.pop_front();
+        }
+        log.errors.push_back((id, Arc::new(error)));
+        id
+    }
+
+    /// The error of a number, unless it is too long ago.
+    #[must_use]
+    pub fn get(&self, id: u32) -> Option<Arc<SessionError>> {
+        let log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        log.errors.iter().rev().find(|(i, _)| *i == id).map(|(_, e)| e.clone())
+    }
+
+    /// The most recent error.
+    #[must_use]
+    pub fn last(&self) -> Option<Arc<SessionError>> {
+        let log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        log.errors.back().map(|(_, e)| e.clone())
+    }
+}

@@ -1,0 +1,394 @@
+//! The state machine of one connection: bytes from the driver and from the server go in, bytes for
+//! each and the need for keys come out.
+//!
+//! A [`Session`] reads no socket, no clock and no key store. Whoever runs it tells it what came and
+//! what time it is, and asks it what it needs:
+//!
+//! | need | what the runner must do | when it arises |
+//! |---|---|---|
+//! | [`Session::to_server`] | send the bytes, then [`Session::sent_to_server`] | always |
+//! | [`Session::to_app`] | hand the bytes to the driver, then [`Session::taken_by_app`] | always |
+//! | [`Session::take_key_requests`] | unwrap the key, then [`Session::provide_key`] | after a describe; in front of the first encrypted cell of a result |
+//! | [`Session::login_tls_ends`] | go on without TLS, if it was for the login only | once LOGIN7 has been sent |
+//! | [`Session::is_closed`] | close the connection | the server broke the protocol |
+//!
+//! However the bytes are cut on their way in, the bytes that come out are the same.
+//!
+//! # The life of a request
+//!
+//! ```text
+//!             RPC with parameters              description known
+//!   Idle ───────────────────────▶ (cache) ──────────────────────▶ FetchingKeys
+//!    ▲  ▲                            │ not known                       │ keys are there
+//!    │  │ batch, transaction, …      ▼                                 ▼
+//!    │  └──────────────────────▶ Describing ─── described ───▶  request is sent encrypted
+//!    │                                                                 │
+//!    └────────────────────────── Responding ◀──────────────────────────┘
+//! ```
+//!
+//! A failure of ours becomes an ERROR and a DONE for the driver, so that the connection goes on;
+//! the typed error is kept in the [`ErrorLog`].
+
+mod encrypt;
+mod error;
+mod login;
+mod outputs;
+mod request;
+mod respond;
+mod response;
+mod statement;
+
+use std::{sync::Arc, time::Instant};
+
+pub use error::{ErrorLog, SessionError};
+use login::Login;
+use request::{Describing, FetchingKeys, Upload};
+use respond::Responding;
+
+use crate::{
+    crypto::CellKey,
+    keystore::{CekError, EncryptedCekValue},
+    metadata::DescribeCache,
+    policy::TrustedKeyPaths,
+    tds::{HEADER_LEN, Malformed, PacketHeader, PacketType, Status, WipedBuffer, push_packet},
+};
+
+/// What a session is to do, and what it shares with the other sessions of its connector.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    /// Whether Always Encrypted is asked for. If not, everything passes as it came.
+    pub column_encryption: bool,
+    /// The master keys that the server may name.
+    pub trusted_key_paths: TrustedKeyPaths,
+    /// Descriptions of statements.
+    pub describe_cache: Arc<DescribeCache>,
+    /// Where errors are kept.
+    pub errors: Arc<ErrorLog>,
+    /// The reply to the driver's PRELOGIN: see [`prelogin_reply`](crate::tds::prelogin_reply).
+    pub prelogin_reply: Vec<u8>,
+}
+
+/// A CEK that the session needs.
+#[derive(Clone, Debug)]
+pub struct KeyRequest {
+    /// The number to answer under.
+    pub id: u64,
+    /// The encrypted values of the key, to be tried in order. Untrusted ones are not among them.
+    pub values: Vec<EncryptedCekValue>,
+}
+
+/// Where the connection stands.
+enum State {
+    /// The driver has not said anything.
+    Prelogin,
+    /// LOGIN7 and what follows it.
+    Login(Login),
+    /// No request is under way.
+    Idle,
+    /// A request of the driver's is arriving and is held back or rewritten as it comes.
+    Uploading(Upload),
+    /// The server has been asked about a request's parameters; the request waits.
+    Describing(Describing),
+    /// The parameters are known; the request waits for keys.
+    FetchingKeys(FetchingKeys),
+    /// A request is with the server.
+    Responding(Box<Responding>),
+    /// Always Encrypted is off: everything passes.
+    Transparent,
+    /// The stream cannot be followed any further.
+    Closed,
+}
+
+/// One connection.
+pub struct Session {
+    config: SessionConfig,
+    state: State,
+    app_in: WipedBuffer,
+    server_in: WipedBuffer,
+    to_app: WipedBuffer,
+    to_server: WipedBuffer,
+    key_requests: Vec<KeyRequest>,
+    next_key_request: u64,
+    login_tls_ends: bool,
+    now: Instant,
+    database: String,
+    collation: [u8; 5],
+    packet_size: usize,
+    /// The encrypted columns of the last result set, which a bulk load may be about to fill.
+    encrypted_columns: Vec<String>,
+    /// Counts the packets of the message to the driver.
+    app_packet: u8,
+}
+
+impl Session {
+    /// A session at the beginning of a connection.
+    #[must_use]
+    pub fn new(config: SessionConfig, now: Instant) -> Self {
+        Self {
+            config,
+            state: State::Prelogin,
+            app_in: WipedBuffer::default(),
+            server_in: WipedBuffer::default(),
+            to_app: WipedBuffer::default(),
+            to_server: WipedBuffer::default(),
+            key_requests: Vec::new(),
+            next_key_request: 1,
+            login_tls_ends: false,
+            now,
+            database: String::new(),
+            collation: [0; 5],
+            // Both sides begin with it (MS-TDS 2.2.6.4).
+            packet_size: 4096,
+            encrypted_columns: Vec::new(),
+            app_packet: 0,
+        }
+    }
+
+    /// Takes bytes that the driver has written.
+    pub fn receive_from_app(&mut self, bytes: &[u8], now: Instant) {
+        self.now = now;
+        self.app_in.extend(bytes);
+        self.run();
+    }
+
+    /// Takes bytes that the server has sent.
+    pub fn receive_from_server(&mut self, bytes: &[u8], now: Instant) {
+        self.now = now;
+        self.server_in.extend(bytes);
+        self.run();
+    }
+
+    /// Takes the news that the server has closed the connection.
+    pub fn server_closed(&mut self) {
+        let at_rest = matches!(self.state, State::Idle | State::Transparent | State::Closed)
+            && self.server_in.is_empty();
+        if !at_rest {
+            self.config.errors.record(SessionError::ConnectionCut);
+        }
+        self.state = State::Closed;
+    }
+
+    /// Takes a key, or the reason why there is none.
+    pub fn provide_key(&mut self, id: u64, key: Result<Arc<CellKey>, CekError>, now: Instant) {
+        self.now = now;
+        match &mut self.state {
+            State::FetchingKeys(fetching) if fetching.waits_for(id) => {
+                self.key_for_request(id, key)
+            }
+            State::Responding(responding) if responding.waits_for(id) => {
+                self.key_for_response(key);
+            }
+            // The request that needed it was cancelled.
+            _ => {}
+        }
+        self.run();
+    }
+
+    /// The bytes for the server.
+    #[must_use]
+    pub fn to_server(&self) -> &[u8] {
+        self.to_server.as_slice()
+    }
+
+    /// That many bytes have been sent to the server.
+    pub fn sent_to_server(&mut self, len: usize) {
+        self.to_server.consume(len);
+    }
+
+    /// The bytes for the driver.
+    #[must_use]
+    pub fn to_app(&self) -> &[u8] {
+        self.to_app.as_slice()
+    }
+
+    /// That many bytes have been taken by the driver.
+    pub fn taken_by_app(&mut self, len: usize) {
+        self.to_app.consume(len);
+    }
+
+    /// The keys that the session needs and has not asked for yet.
+    pub fn take_key_requests(&mut self) -> Vec<KeyRequest> {
+        std::mem::take(&mut self.key_requests)
+    }
+
+    /// Whether all of LOGIN7 has been put into [`Self::to_server`]. Once these bytes are sent, TLS
+    /// that is for the login only is over. Says so once.
+    pub fn login_tls_ends(&mut self) -> bool {
+        std::mem::take(&mut self.login_tls_ends)
+    }
+
+    /// Whether the connection cannot go on. What [`Self::to_app`] holds is still to be delivered.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    /// Works until more input is needed.
+    fn run(&mut self) {
+        while self.step_app() || self.step_server() {}
+    }
+
+    /// The next whole packet of the driver's.
+    fn app_packet(&mut self) -> Option<PacketHeader> {
+        match PacketHeader::parse(self.app_in.as_slice()) {
+            Ok(header) => header.filter(|h| self.app_in.len() >= h.len),
+            Err(error) => {
+                self.close(SessionError::Request(error));
+                None
+            }
+        }
+    }
+
+    /// Works off one packet of the driver's; `false` if there is none or it has to wait.
+    fn step_app(&mut self) -> bool {
+        if let State::Transparent = self.state {
+            self.to_server.extend(self.app_in.as_slice());
+            self.app_in.clear();
+            return false;
+        }
+        if let State::Closed = self.state {
+            self.app_in.clear();
+            return false;
+        }
+        let Some(header) = self.app_packet() else { return false };
+        match self.state {
+            State::Prelogin => self.answer_prelogin(header),
+            State::Login(_) => self.login_packet(header),
+            State::Idle | State::Uploading(_) => self.request_packet(header),
+            State::Describing(_) | State::FetchingKeys(_) | State::Responding(_) => {
+                if header.packet_type != PacketType::Attention {
+                    // The next request waits for the end of this one.
+                    return false;
+                }
+                self.attention(header);
+            }
+            State::Transparent | State::Closed => return false,
+        }
+        true
+    }
+
+    /// Works off one packet of the server's; `false` if there is none or it has to wait.
+    fn step_server(&mut self) -> bool {
+        match &self.state {
+            State::Transparent => {
+                self.to_app.extend(self.server_in.as_slice());
+                self.server_in.clear();
+                return false;
+            }
+            State::Closed => {
+                self.server_in.clear();
+                return false;
+            }
+            State::FetchingKeys(_) => return false,
+            State::Responding(responding) if responding.is_waiting() => return false,
+            _ => {}
+        }
+        let header = match PacketHeader::parse(self.server_in.as_slice()) {
+            Ok(Some(header)) if self.server_in.len() >= header.len => header,
+            Ok(_) => return false,
+            Err(error) => {
+                self.close(SessionError::ServerMalformed(error));
+                return false;
+            }
+        };
+        if header.packet_type != PacketType::TabularResult {
+            self.close(SessionError::ServerMalformed(Malformed::of("packet type")));
+            return false;
+        }
+        match &self.state {
+            State::Login(_) => self.login_reply(header),
+            State::Describing(_) => self.describe_reply(header),
+            State::Responding(_) => self.response_packet(header),
+            // Nobody asked; a server that shuts down says so unasked.
+            _ => {
+                self.state = State::Responding(Box::default());
+                self.response_packet(header);
+            }
+        }
+        true
+    }
+
+    /// The payload of the packet at the front of a buffer.
+    fn payload(buffer: &WipedBuffer, header: PacketHeader) -> &[u8] {
+        buffer.as_slice().get(HEADER_LEN..header.len).unwrap_or_default()
+    }
+
+    /// Asks for a key, without the values that are not trusted.
+    fn request_key(
+        &mut self,
+        values: &[EncryptedCekValue],
+        target: &str,
+    ) -> Result<u64, SessionError> {
+        let trusted = self.config.trusted_key_paths.trusted_values(values);
+        if let (true, Some(first)) = (trusted.is_empty(), values.first()) {
+            return Err(SessionError::UntrustedKeyPath {
+                target: target.to_owned(),
+                key_path: first.key_path.clone(),
+            });
+        }
+        let id = self.next_key_request;
+        self.next_key_request += 1;
+        self.key_requests.push(KeyRequest { id, values: trusted });
+        Ok(id)
+    }
+
+    /// Ends a request that has not reached the server with an error of ours.
+    fn refuse(&mut self, error: SessionError) {
+        let tokens = self.record(error);
+        self.push_to_app(&tokens, true);
+        self.state = State::Idle;
+    }
+
+    /// Keeps an error and returns the tokens that tell the driver of it.
+    fn record(&self, error: SessionError) -> Vec<u8> {
+        let line = self.config.errors.record(error.clone());
+        response::error_tokens(&error, line)
+    }
+
+    /// Ends the connection. The driver is told why as long as it listens.
+    fn close(&mut self, error: SessionError) {
+        let tokens = self.record(error);
+        self.push_to_app(&tokens, true);
+        self.state = State::Closed;
+    }
+
+    /// Cuts a piece of a message into packets for the driver; `end` ends the message.
+    fn push_to_app(&mut self, payload: &[u8], end: bool) {
+        let room = self.packet_size - HEADER_LEN;
+        let mut rest = payload;
+        loop {
+            let (now, later) = rest.split_at(rest.len().min(room));
+            rest = later;
+            if now.is_empty() && !end {
+                return;
+            }
+            let last = rest.is_empty();
+            let status = if last && end { Status::END_OF_MESSAGE } else { Status(0) };
+            self.app_packet = self.app_packet.wrapping_add(1);
+            push_packet(PacketType::TabularResult, status, self.app_packet, now, &mut self.to_app);
+            if last {
+                if end {
+                    self.app_packet = 0;
+                }
+                return;
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = match self.state {
+            State::Prelogin => "Prelogin",
+            State::Login(_) => "Login",
+            State::Idle => "Idle",
+            State::Uploading(_) => "Uploading",
+            State::Describing(_) => "Describing",
+            State::FetchingKeys(_) => "FetchingKeys",
+            State::Responding(_) => "Responding",
+            State::Transparent => "Transparent",
+            State::Closed => "Closed",
+        };
+        f.debug_struct("Session").field("state", &state).finish_non_exhaustive()
+    }
+}

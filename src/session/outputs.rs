@@ -1,0 +1,24 @@
+//! The encrypted output parameters of the request that is under way.
+
+use std::sync::Arc;
+
+use crate::{crypto::CellKey, keystore::EncryptedCekValue};
+
+/// One of them.
+pub(super) struct Output {
+    pub(super) name: String,
+    /// The key, if it was to be had.
+    pub(super) key: Option<Arc<CellKey>>,
+    pub(super) values: Vec<EncryptedCekValue>,
+}
+
+/// All of them.
+#[derive(Default)]
+pub(super) struct Outputs(pub(super) Vec<Output>);
+
+impl Outputs {
+    pub(super) fn get(&self, name: &str) -> Option<&Output> {
+        let bare = |n: &str| n.strip_prefix('@').unwrap_or(n).to_owned();
+        self.0.iter().find(|o| bare(&o.name) == bare(name))
+    }
+}

@@ -1,0 +1,529 @@
+//! Rewriting a response: CEK tables vanish, encrypted columns take on the type of their plaintext,
+//! cells are decrypted row by row.
+//!
+//! A response is worked on in units of the server's packets, so that the output depends on what
+//! arrived and never on how it was cut on its way. Memory is bounded by one row and one packet.
+
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::{SessionError, outputs::Outputs};
+use crate::{
+    crypto::CellKey,
+    keystore::EncryptedCekValue,
+    tds::{
+        ColMetadata, CryptoMetadata, Done, EnvChange, Malformed, Reader, ReturnValue, RowScanner,
+        ServerError, TokenLen, TypeInfo, ValueEncoding, ValueRange, WipedBuffer, collation_is_utf8,
+        done_status, token_id, token_len, value_data, write_done, write_value,
+    },
+    value::{Length, SqlType, denormalize},
+};
+
+/// No token but a row is longer than this in an honest response. A CEK table with 65,535 keys would
+/// be, and nobody has one.
+const MAX_TOKEN: usize = 16 * 1024 * 1024;
+
+/// What the response needs before it can go on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// More bytes from the server.
+    Bytes,
+    /// The key at that index of the current CEK table, for that column.
+    Key { cek: usize, column: String },
+    /// Nothing of it has been passed on, and the server says that its metadata has changed
+    /// (error 33514).
+    Stale,
+}
+
+/// A change that concerns the whole connection.
+#[derive(Debug, Default)]
+pub(super) struct Environment {
+    pub(super) database: Option<String>,
+    pub(super) packet_size: Option<usize>,
+    pub(super) collation: Option<[u8; 5]>,
+}
+
+/// An encrypted column as the application sees it.
+struct Shown {
+    crypto: CryptoMetadata,
+    sql_type: SqlType,
+    type_info: TypeInfo,
+    /// Text of a UTF-8 collation is shown as nvarchar: not every driver knows such collations.
+    transcode: bool,
+}
+
+impl Shown {
+    fn of(crypto: &CryptoMetadata) -> Result<Self, Malformed> {
+        // COLMETADATA with another type has been refused when it was read.
+        let sql_type =
+            crypto.base_type.sql_type().ok_or(Malformed::of("type of an encrypted column"))?;
+        let utf8 = crypto.base_type.collation().is_some_and(collation_is_utf8);
+        let transcode = utf8 && matches!(sql_type, SqlType::Char(_) | SqlType::VarChar(_));
+        let collation = crypto.base_type.collation().unwrap_or_default();
+        let shown_type = match sql_type {
+            // A code unit of UTF-16 stands for at least one byte of UTF-8.
+            SqlType::Char(n) | SqlType::VarChar(Length::Bounded(n)) if transcode && n <= 4000 => {
+                SqlType::NVarChar(Length::Bounded(n))
+            }
+            SqlType::Char(_) | SqlType::VarChar(_) if transcode => SqlType::NVarChar(Length::Max),
+            other => other,
+        };
+        let type_info = TypeInfo::of(shown_type, collation);
+        Ok(Self { crypto: crypto.clone(), sql_type, type_info, transcode })
+    }
+
+    /// Decrypts a cell and appends the value as the application's type encodes it.
+    fn decrypt(
+        &self,
+        key: &CellKey,
+        cell: &mut [u8],
+        column: &str,
+        values: &[EncryptedCekValue],
+        out: &mut Vec<u8>,
+    ) -> Result<(), SessionError> {
+        let plaintext = key.decrypt_in_place(cell).map_err(|source| {
+            let first = values.first();
+            SessionError::Cell {
+                column: column.to_owned(),
+                provider: first.map(|v| v.provider_name.clone()).unwrap_or_default(),
+                key_path: first.map(|v| v.key_path.clone()).unwrap_or_default(),
+                source,
+            }
+        })?;
+        let normal_form = cell.get(plaintext).unwrap_or_default();
+        let mut data =
+            Zeroizing::new(Vec::with_capacity(self.sql_type.data_len(normal_form.len())));
+        denormalize(self.sql_type, normal_form, &mut data)
+            .map_err(|source| SessionError::CellValue { column: column.to_owned(), source })?;
+        if self.transcode {
+            data = utf8_to_utf16(&data);
+        }
+        write_value(self.type_info.encoding(), Some(&data), out)
+            .map_err(SessionError::ServerMalformed)
+    }
+}
+
+/// SQL Server would not have stored bytes that are no UTF-8; a client may have. They become U+FFFD,
+/// as in every conversion of the server's own.
+fn utf8_to_utf16(text: &[u8]) -> Zeroizing<Vec<u8>> {
+    let text = Zeroizing::new(String::from_utf8_lossy(text).into_owned());
+    let mut out = Zeroizing::new(Vec::with_capacity(2 * text.len()));
+    out.extend(text.encode_utf16().flat_map(u16::to_le_bytes));
+    out
+}
+
+/// A response on its way through.
+pub(super) struct Response {
+    /// The payload that has arrived and is not worked off.
+    inbox: WipedBuffer,
+    /// The payload for the application.
+    outbox: WipedBuffer,
+    metadata: ColMetadata,
+    encodings: Vec<ValueEncoding>,
+    shown: Vec<Option<Shown>>,
+    keys: Vec<Option<Arc<CellKey>>>,
+    scanner: RowScanner,
+    scratch: Zeroizing<Vec<u8>>,
+    outputs: Outputs,
+    environment: Environment,
+    /// Whether anything has been passed on, after which a request is not tried again.
+    started: bool,
+    /// Whether error 33514 may lead to a second try.
+    may_retry: bool,
+    /// Whether the rest is only walked to its end: after a failure, or for a cancelled request.
+    discarding: Discard,
+    /// Whether the last DONE answers an attention.
+    attention_acknowledged: bool,
+    /// The server said that a parameter's encryption is not what we took it for.
+    metadata_doubted: bool,
+}
+
+/// What becomes of tokens.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Discard {
+    Nothing,
+    /// An error of ours has been written in their place.
+    AfterError,
+    /// They belong to a request that the application has cancelled.
+    Cancelled,
+    /// They belong to a request that will be sent again.
+    Retry,
+}
+
+impl Response {
+    pub(super) fn new(outputs: Outputs, may_retry: bool) -> Self {
+        Self {
+            inbox: WipedBuffer::default(),
+            outbox: WipedBuffer::default(),
+            metadata: ColMetadata::default(),
+            encodings: Vec::new(),
+            shown: Vec::new(),
+            keys: Vec::new(),
+            scanner: RowScanner::default(),
+            scratch: Zeroizing::default(),
+            outputs,
+            environment: Environment::default(),
+            started: false,
+            may_retry,
+            discarding: Discard::Nothing,
+            attention_acknowledged: false,
+            metadata_doubted: false,
+        }
+    }
+
+    /// Takes the payload of one packet of the server's.
+    pub(super) fn receive(&mut self, payload: &[u8]) {
+        self.inbox.extend(payload);
+    }
+
+    /// The payload for the application so far.
+    pub(super) fn outbox(&mut self) -> &mut WipedBuffer {
+        &mut self.outbox
+    }
+
+    /// Changes of the environment since the last call.
+    pub(super) fn take_environment(&mut self) -> Environment {
+        std::mem::take(&mut self.environment)
+    }
+
+    /// Whether a token is only half there.
+    pub(super) fn has_rest(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
+    pub(super) fn attention_acknowledged(&self) -> bool {
+        self.attention_acknowledged
+    }
+
+    pub(super) fn metadata_doubted(&self) -> bool {
+        self.metadata_doubted
+    }
+
+    /// Whether there was a result set.
+    pub(super) fn had_metadata(&self) -> bool {
+        !self.metadata.columns.is_empty()
+    }
+
+    /// The names of the encrypted columns of the last result set.
+    pub(super) fn encrypted_columns(&self) -> impl Iterator<Item = &str> {
+        self.metadata.columns.iter().filter(|c| c.crypto.is_some()).map(|c| c.name.as_str())
+    }
+
+    /// The encrypted values of a key of the current result set.
+    pub(super) fn cek_values(&self, cek: usize) -> &[EncryptedCekValue] {
+        self.metadata.ceks.get(cek).map(|c| c.values.as_slice()).unwrap_or_default()
+    }
+
+    /// Gives the response the key that it asked for.
+    pub(super) fn set_key(&mut self, cek: usize, key: Arc<CellKey>) {
+        if let Some(slot) = self.keys.get_mut(cek) {
+            *slot = Some(key);
+        }
+    }
+
+    /// Walks to the end without passing anything on: the application has cancelled.
+    pub(super) fn cancel(&mut self) {
+        self.discarding = Discard::Cancelled;
+        self.outbox.clear();
+    }
+
+    /// Puts an error of ours in place of the rest.
+    pub(super) fn fail(&mut self, error_tokens: &[u8]) {
+        self.outbox.extend(error_tokens);
+        self.started = true;
+        self.discarding = Discard::AfterError;
+    }
+
+    /// Works off what has arrived, as far as possible.
+    pub(super) fn process(&mut self) -> Result<Progress, SessionError> {
+        while let Some(&token) = self.inbox.as_slice().first() {
+            let found = token_len(self.inbox.as_slice()).map_err(SessionError::ServerMalformed)?;
+            match found {
+                TokenLen::Incomplete => break,
+                TokenLen::Known(len) if len > MAX_TOKEN => return Err(too_long()),
+                TokenLen::Known(len) => {
+                    if self.inbox.len() < len {
+                        break;
+                    }
+                    if self.plain_token(token, len)? {
+                        return Ok(Progress::Stale);
+                    }
+                }
+                TokenLen::Structured => {
+                    let progress = match token {
+                        token_id::COLMETADATA => self.col_metadata()?,
+                        token_id::RETURNVALUE => self.return_value()?,
+                        token_id::ROW | token_id::NBCROW => match self.row()? {
+                            RowProgress::Done => true,
+                            RowProgress::Bytes => false,
+                            RowProgress::Key(progress) => return Ok(progress),
+                        },
+                        _ => return Err(malformed("FEATUREEXTACK outside of a login")),
+                    };
+                    if !progress {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(Progress::Bytes)
+    }
+
+    /// A token that passes as it is, once it has been looked at. `true` is a stale description.
+    fn plain_token(&mut self, token: u8, len: usize) -> Result<bool, SessionError> {
+        let bytes = self.inbox.as_slice().get(..len).unwrap_or_default();
+        match token {
+            token_id::ENVCHANGE => {
+                match EnvChange::read(bytes).map_err(SessionError::ServerMalformed)? {
+                    EnvChange::Database(name) => self.environment.database = Some(name),
+                    EnvChange::PacketSize(size) => self.environment.packet_size = Some(size),
+                    EnvChange::Collation(c) => self.environment.collation = Some(c),
+                    EnvChange::Routing | EnvChange::Other => {}
+                }
+            }
+            token_id::ERROR => {
+                const OPERAND_TYPE_CLASH: u32 = 206;
+                const STALE_METADATA: u32 = 33514;
+                let error = ServerError::read(bytes).map_err(SessionError::ServerMalformed)?;
+                let untouched = self.discarding == Discard::Nothing && !self.started;
+                if error.number == STALE_METADATA && self.may_retry && untouched {
+                    self.discarding = Discard::Retry;
+                    return Ok(true);
+                }
+                self.metadata_doubted |=
+                    matches!(error.number, OPERAND_TYPE_CLASH | STALE_METADATA);
+            }
+            token_id::DONE | token_id::DONEPROC | token_id::DONEINPROC => {
+                let done = Done::read(bytes).map_err(SessionError::ServerMalformed)?;
+                self.attention_acknowledged = done.acknowledges_attention();
+            }
+            _ => {}
+        }
+        let passes = match self.discarding {
+            Discard::Nothing => true,
+            // The application waits for this one whatever else happened.
+            Discard::AfterError | Discard::Cancelled => self.attention_acknowledged,
+            Discard::Retry => false,
+        };
+        // Changes of the environment must reach the driver even then: its transaction descriptor
+        // and packet size depend on them.
+        let passes = passes || (token == token_id::ENVCHANGE && self.discarding != Discard::Retry);
+        if passes {
+            self.outbox.extend(self.inbox.as_slice().get(..len).unwrap_or_default());
+            self.started = true;
+        }
+        self.inbox.consume(len);
+        Ok(false)
+    }
+
+    fn col_metadata(&mut self) -> Result<bool, SessionError> {
+        let mut reader = Reader::new(self.inbox.as_slice());
+        let metadata = match ColMetadata::read(&mut reader) {
+            Ok(metadata) => metadata,
+            Err(error) if error.incomplete && self.inbox.len() <= MAX_TOKEN => return Ok(false),
+            Err(error) if error.incomplete => return Err(too_long()),
+            Err(error) => return Err(SessionError::ServerMalformed(error)),
+        };
+        let len = reader.position();
+        self.encodings.clear();
+        self.encodings.extend(metadata.columns.iter().map(|c| c.type_info.encoding()));
+        self.shown = metadata
+            .columns
+            .iter()
+            .map(|c| c.crypto.as_ref().map(Shown::of).transpose())
+            .collect::<Result<_, _>>()
+            .map_err(SessionError::ServerMalformed)?;
+        self.keys = vec![None; metadata.ceks.len()];
+        self.metadata = metadata;
+        self.scanner.reset();
+        if self.discarding == Discard::Nothing {
+            let mut out = Vec::new();
+            let mut shown = self.shown.iter().flatten();
+            self.metadata.write_decrypted(
+                |crypto| {
+                    let of = shown.next();
+                    of.map_or_else(|| crypto.base_type.clone(), |s| s.type_info.clone())
+                },
+                &mut out,
+            );
+            self.outbox.extend(&out);
+            self.started = true;
+        }
+        self.inbox.consume(len);
+        Ok(true)
+    }
+
+    fn row(&mut self) -> Result<RowProgress, SessionError> {
+        let row = self.inbox.as_slice();
+        let scanned = self.scanner.advance(&self.encodings, row);
+        let Some(len) = scanned.map_err(SessionError::ServerMalformed)? else {
+            return Ok(RowProgress::Bytes);
+        };
+        if self.discarding == Discard::Nothing {
+            if let Some(progress) = self.missing_key() {
+                return Ok(RowProgress::Key(progress));
+            }
+            if self.shown.iter().any(Option::is_some) {
+                self.decrypt_row(len)?;
+            } else {
+                self.outbox.extend(self.inbox.as_slice().get(..len).unwrap_or_default());
+            }
+            self.started = true;
+        }
+        self.inbox.consume(len);
+        self.scanner.reset();
+        Ok(RowProgress::Done)
+    }
+
+    /// A key that the row needs and that nobody has asked for. Columns that are NULL need none, so
+    /// one key that is not to be had does not take other columns with it.
+    fn missing_key(&self) -> Option<Progress> {
+        let columns = self.metadata.columns.iter().zip(&self.shown).zip(self.scanner.values());
+        for ((column, shown), value) in columns {
+            let (Some(shown), ValueRange::At { .. }) = (shown, value) else { continue };
+            let cek = usize::from(shown.crypto.cek_ordinal);
+            if !self.keys.get(cek).is_some_and(Option::is_some) {
+                return Some(Progress::Key { cek, column: column.name.clone() });
+            }
+        }
+        None
+    }
+
+    /// Writes the row with its cells decrypted, or nothing of it.
+    fn decrypt_row(&mut self, len: usize) -> Result<(), SessionError> {
+        let row = self.inbox.as_slice().get(..len).unwrap_or_default();
+        let bitmap = match row.first() {
+            Some(&token_id::NBCROW) => self.encodings.len().div_ceil(8),
+            _ => 0,
+        };
+        let mut out = Zeroizing::new(Vec::with_capacity(len + 16 * self.encodings.len()));
+        out.extend_from_slice(row.get(..1 + bitmap).unwrap_or_default());
+        for (index, value) in self.scanner.values().iter().enumerate() {
+            let shown = self.shown.get(index).and_then(Option::as_ref);
+            match (shown, *value) {
+                (_, ValueRange::NullByBitmap) => {}
+                (Some(shown), ValueRange::Null) => {
+                    write_value(shown.type_info.encoding(), None, &mut out)
+                        .map_err(SessionError::ServerMalformed)?;
+                }
+                (None, ValueRange::Null) => {
+                    let encoding = self.encodings.get(index).copied();
+                    let encoding = encoding.unwrap_or(ValueEncoding::ByteLen);
+                    write_null(encoding, &mut out);
+                }
+                (None, ValueRange::At { start, end }) => {
+                    out.extend_from_slice(row.get(start..end).unwrap_or_default());
+                }
+                (Some(shown), ValueRange::At { start, end }) => {
+                    let encoded = row.get(start..end).unwrap_or_default();
+                    let encoding = self.encodings.get(index).copied();
+                    self.scratch.clear();
+                    value_data(
+                        encoding.unwrap_or(ValueEncoding::UShortLen),
+                        encoded,
+                        &mut self.scratch,
+                    )
+                    .map_err(SessionError::ServerMalformed)?;
+                    let cek = usize::from(shown.crypto.cek_ordinal);
+                    let Some(Some(key)) = self.keys.get(cek) else {
+                        return Err(malformed("row: its key was not asked for"));
+                    };
+                    let name = self.metadata.columns.get(index).map(|c| c.name.as_str());
+                    let values = self.metadata.ceks.get(cek).map(|c| c.values.as_slice());
+                    let decrypted = shown.decrypt(
+                        key,
+                        &mut self.scratch,
+                        name.unwrap_or_default(),
+                        values.unwrap_or_default(),
+                        &mut out,
+                    );
+                    zeroize::Zeroize::zeroize(self.scratch.as_mut_slice());
+                    decrypted?;
+                }
+            }
+        }
+        self.outbox.extend(&out);
+        Ok(())
+    }
+
+    fn return_value(&mut self) -> Result<bool, SessionError> {
+        let read = ReturnValue::read(self.inbox.as_slice());
+        let Some(value) = read.map_err(SessionError::ServerMalformed)? else {
+            return Ok(false);
+        };
+        let len = value.wire_len();
+        if self.discarding == Discard::Nothing {
+            let mut out = Zeroizing::new(Vec::new());
+            match &value.crypto {
+                None => out.extend_from_slice(self.inbox.as_slice().get(..len).unwrap_or_default()),
+                Some(crypto) => {
+                    let shown = Shown::of(crypto).map_err(SessionError::ServerMalformed)?;
+                    self.decrypt_output(&value, &shown, &mut out)?;
+                }
+            }
+            self.outbox.extend(&out);
+            self.started = true;
+        }
+        self.inbox.consume(len);
+        Ok(true)
+    }
+
+    /// There is no CEK table for output parameters: the key is that of the request's parameter.
+    fn decrypt_output(
+        &self,
+        value: &ReturnValue,
+        shown: &Shown,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SessionError> {
+        let unknown = || SessionError::UnknownOutput { name: value.name.clone() };
+        let output = self.outputs.get(&value.name).ok_or_else(unknown)?;
+        value.write_decrypted_head(&shown.type_info, out);
+        let Some(cell) = &value.data else {
+            return write_value(shown.type_info.encoding(), None, out)
+                .map_err(SessionError::ServerMalformed);
+        };
+        let key = output.key.as_ref().ok_or_else(unknown)?;
+        let mut cell = Zeroizing::new(cell.clone());
+        shown.decrypt(key, &mut cell, &value.name, &output.values, out)
+    }
+}
+
+enum RowProgress {
+    Done,
+    Bytes,
+    Key(Progress),
+}
+
+/// NULL as it was on the wire. Encodings without a NULL have none to copy.
+fn write_null(encoding: ValueEncoding, out: &mut Vec<u8>) {
+    match encoding {
+        ValueEncoding::Fixed(_) => {}
+        ValueEncoding::ByteLen | ValueEncoding::TextPointer => out.push(0),
+        ValueEncoding::UShortLen => out.extend_from_slice(&[0xFF; 2]),
+        ValueEncoding::LongLen => out.extend_from_slice(&[0; 4]),
+        ValueEncoding::Plp => out.extend_from_slice(&[0xFF; 8]),
+    }
+}
+
+fn malformed(what: &'static str) -> SessionError {
+    SessionError::ServerMalformed(Malformed::of(what))
+}
+
+fn too_long() -> SessionError {
+    malformed("token: longer than any honest one")
+}
+
+/// The tokens that end a request with an error of ours.
+pub(super) fn error_tokens(error: &SessionError, line: u32) -> Vec<u8> {
+    let mut out = Vec::new();
+    crate::tds::write_error(
+        error.number(),
+        &error.to_string(),
+        SessionError::SERVER_NAME,
+        line,
+        &mut out,
+    );
+    write_done(done_status::ERROR, &mut out);
+    out
+}

@@ -1,0 +1,296 @@
+//! A request as sp_describe_parameter_encryption wants it: a statement and the declarations of its
+//! parameters.
+
+use std::fmt::Write as _;
+
+use zeroize::Zeroizing;
+
+use super::SessionError;
+use crate::{
+    tds::{Malformed, Parameter, Procedure, RpcRequest, SP_EXECUTESQL},
+    value::{DeclarationError, SqlType},
+};
+
+/// A statement with parameters, ready to be described.
+#[derive(Debug)]
+pub(super) struct Statement {
+    /// The text to describe.
+    pub(super) text: String,
+    /// Its parameters, in the order of their declaration.
+    pub(super) parameters: Vec<Declared>,
+    /// Whether the declarations are text in the request (sp_executesql) or made up by us.
+    pub(super) declarations_in_request: bool,
+}
+
+/// A declared parameter.
+#[derive(Debug)]
+pub(super) struct Declared {
+    /// Its name with `@`.
+    pub(super) name: String,
+    /// The type as it was written.
+    type_text: String,
+    /// ` OUTPUT` and the like: what follows the type.
+    suffix: &'static str,
+    /// The type, shrunk to the value, or why it cannot be encrypted.
+    pub(super) sql_type: Result<SqlType, DeclarationError>,
+    /// Which parameter of the request it is, if the request has a value for it.
+    pub(super) index: Option<usize>,
+}
+
+impl Declared {
+    /// The declaration with the type shrunk to the value.
+    fn shrunk(&self, out: &mut String) {
+        // Writing to a string cannot fail.
+        let _ = match &self.sql_type {
+            Ok(sql_type) => write!(out, "{} {sql_type}{}", self.name, self.suffix),
+            Err(_) => write!(out, "{} {}{}", self.name, self.type_text, self.suffix),
+        };
+    }
+
+    fn as_written(&self, out: &mut String) {
+        let _ = write!(out, "{} {}{}", self.name, self.type_text, self.suffix);
+    }
+}
+
+impl Statement {
+    /// The statement behind a request, or `None` if it has no parameters that could be encrypted.
+    pub(super) fn of(request: &RpcRequest<'_>) -> Result<Option<Self>, SessionError> {
+        match &request.procedure {
+            Procedure::Id(SP_EXECUTESQL) => Self::of_executesql(request),
+            Procedure::Name(name) if name.eq_ignore_ascii_case("sp_executesql") => {
+                Self::of_executesql(request)
+            }
+            Procedure::Name(name) => Self::of_call(name, request).map(Some),
+            Procedure::Id(_) if request.parameters.is_empty() => Ok(None),
+            Procedure::Id(_) => Err(SessionError::Unsupported {
+                what: "a prepared statement or server cursor",
+                remedy: "execute the statement directly (sp_executesql)",
+            }),
+        }
+    }
+
+    fn of_executesql(request: &RpcRequest<'_>) -> Result<Option<Self>, SessionError> {
+        let [statement, declarations, values @ ..] = request.parameters.as_slice() else {
+            return Ok(None);
+        };
+        if values.is_empty() {
+            return Ok(None);
+        }
+        let text = statement.text().map_err(SessionError::Request)?;
+        let declarations = declarations.text().map_err(SessionError::Request)?;
+        let mut parameters = parse_declarations(&declarations)?;
+        for (position, value) in values.iter().enumerate() {
+            let declared = if value.name.is_empty() {
+                parameters.get_mut(position)
+            } else {
+                parameters.iter_mut().find(|d| bare(&d.name) == bare(&value.name))
+            };
+            // A value without declaration could be anything. It is not sent.
+            let declared = declared.ok_or(SessionError::Request(Malformed::of(
+                "parameter list: a value has no declaration",
+            )))?;
+            declared.index = Some(position + 2);
+            shrink(declared, value)?;
+        }
+        Ok(Some(Self { text, parameters, declarations_in_request: true }))
+    }
+
+    /// A procedure's parameters are declared by what the driver sent, and described through a call
+    /// of it.
+    fn of_call(name: &str, request: &RpcRequest<'_>) -> Result<Self, SessionError> {
+        let mut text = format!("EXEC {name}");
+        let mut parameters = Vec::new();
+        for (index, value) in request.parameters.iter().enumerate() {
+            let separator = if index == 0 { " " } else { ", " };
+            let output = if value.is_output() { " OUTPUT" } else { "" };
+            let declared_name = if value.name.is_empty() {
+                format!("@ae{index}")
+            } else {
+                format!("@{}", bare(&value.name))
+            };
+            let _ = if value.name.is_empty() {
+                write!(text, "{separator}{declared_name}{output}")
+            } else {
+                write!(text, "{separator}{declared_name}={declared_name}{output}")
+            };
+            // Nothing tells the type of an untyped NULL; text converts to most types.
+            let sql_type = if value.type_info.is_untyped() {
+                SqlType::parse_declaration("nvarchar(1)")
+            } else {
+                value.type_info.sql_type().ok_or(DeclarationError::Unencryptable {
+                    name: format!("{:#04x}", value.type_info.id()),
+                })
+            };
+            let type_text = match &sql_type {
+                Ok(sql_type) => sql_type.to_string(),
+                Err(_) => "sql_variant".to_owned(),
+            };
+            let mut declared = Declared {
+                name: declared_name,
+                type_text,
+                suffix: output,
+                sql_type,
+                index: Some(index),
+            };
+            shrink(&mut declared, value)?;
+            parameters.push(declared);
+        }
+        Ok(Self { text, parameters, declarations_in_request: false })
+    }
+
+    /// The declarations for describe, each string and binary as short as its value.
+    pub(super) fn shrunk_declarations(&self) -> String {
+        let mut out = String::new();
+        for (index, declared) in self.parameters.iter().enumerate() {
+            out.push_str(if index == 0 { "" } else { "," });
+            declared.shrunk(&mut out);
+        }
+        out
+    }
+
+    /// The declarations for the request: shrunk where `encrypted` says so, otherwise as written.
+    pub(super) fn declarations(&self, encrypted: impl Fn(usize) -> bool) -> String {
+        let mut out = String::new();
+        for (index, declared) in self.parameters.iter().enumerate() {
+            out.push_str(if index == 0 { "" } else { "," });
+            if encrypted(index) {
+                declared.shrunk(&mut out);
+            } else {
+                declared.as_written(&mut out);
+            }
+        }
+        out
+    }
+
+    /// The declarations as they matter for the encryption: without the lengths of strings and
+    /// binaries, so that values of all lengths share one description.
+    pub(super) fn declaration_key(&self) -> String {
+        let mut out = String::new();
+        for declared in &self.parameters {
+            match &declared.sql_type {
+                Ok(sql_type) if sql_type.is_variable_length() => {
+                    let text = sql_type.to_string();
+                    let family = text.split('(').next().unwrap_or_default();
+                    let _ = write!(out, "{} {family}(*){},", declared.name, declared.suffix);
+                }
+                _ => {
+                    declared.shrunk(&mut out);
+                    out.push(',');
+                }
+            }
+        }
+        out
+    }
+}
+
+/// SQL Server takes an encrypted parameter that is declared shorter than its column, and none that
+/// is longer; drivers declare every string at its longest.
+fn shrink(declared: &mut Declared, value: &Parameter<'_>) -> Result<(), SessionError> {
+    let Ok(sql_type) = declared.sql_type else { return Ok(()) };
+    if !sql_type.is_variable_length() {
+        return Ok(());
+    }
+    let mut data = Zeroizing::new(Vec::new());
+    value.data(&mut data).map_err(SessionError::Request)?;
+    declared.sql_type = Ok(sql_type.shrunk_to(data.len()));
+    Ok(())
+}
+
+fn bare(name: &str) -> &str {
+    name.strip_prefix('@').unwrap_or(name)
+}
+
+/// Reads `@a nvarchar(10), @b decimal(18, 2) OUTPUT`.
+fn parse_declarations(text: &str) -> Result<Vec<Declared>, SessionError> {
+    let mut parameters = Vec::new();
+    for item in split_top_level(text) {
+        let item = item.trim();
+        let malformed = SessionError::Request(Malformed::of("parameter declaration"));
+        let (name, rest) = item.split_once(char::is_whitespace).ok_or(malformed.clone())?;
+        if !name.starts_with('@') || name.len() < 2 {
+            return Err(malformed);
+        }
+        let (type_text, suffix) = split_suffix(rest.trim());
+        let type_text = strip_as(type_text);
+        parameters.push(Declared {
+            name: name.to_owned(),
+            type_text: type_text.to_owned(),
+            suffix,
+            sql_type: SqlType::parse_declaration(type_text),
+            index: None,
+        });
+    }
+    Ok(parameters)
+}
+
+/// T-SQL lets `AS` stand between a parameter and its type.
+fn strip_as(type_text: &str) -> &str {
+    match type_text.split_once(char::is_whitespace) {
+        Some((word, rest)) if word.eq_ignore_ascii_case("as") => rest.trim(),
+        _ => type_text,
+    }
+}
+
+fn split_suffix(text: &str) -> (&str, &'static str) {
+    for (word, suffix) in [("output", " OUTPUT"), ("out", " OUTPUT"), ("readonly", " READONLY")] {
+        if let Some(at) = text.len().checked_sub(word.len())
+            && text.is_char_boundary(at)
+            && text[at..].eq_ignore_ascii_case(word)
+            && text[..at].ends_with(|c: char| c.is_whitespace() || c == ')')
+        {
+            return (text[..at].trim_end(), suffix);
+        }
+    }
+    (text, "")
+}
+
+/// Splits at commas outside of parentheses.
+fn split_top_level(text: &str) -> Vec<&str> {
+    let (mut depth, mut start, mut items) = (0usize, 0, Vec::new());
+    for (at, c) in text.char_indices() {
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                items.push(&text[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    items.push(&text[start..]);
+    items.retain(|item| !item.trim().is_empty());
+    items
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn declarations_split_at_commas_outside_of_parentheses() {
+        let parsed =
+            parse_declarations("@P1 nvarchar(4000), @p decimal(18, 2) output,@x AS int").unwrap();
+        let statement =
+            Statement { text: String::new(), parameters: parsed, declarations_in_request: true };
+        assert_eq!(
+            statement.declarations(|_| false),
+            "@P1 nvarchar(4000),@p decimal(18, 2) OUTPUT,@x int"
+        );
+        assert_eq!(statement.declaration_key(), "@P1 nvarchar(*),@p decimal(18,2) OUTPUT,@x int,");
+    }
+
+    #[test]
+    fn text_that_is_no_declaration_is_refused() {
+        for text in ["P1 int", "@P1", "@ int", "int"] {
+            assert!(parse_declarations(text).is_err(), "{text}");
+        }
+        assert!(parse_declarations(" ").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_type_that_cannot_be_encrypted_is_kept_as_it_was_written() {
+        let parsed = parse_declarations("@x xml").unwrap();
+        assert!(parsed[0].sql_type.is_err());
+    }
+}

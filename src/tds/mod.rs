@@ -1,0 +1,40 @@
+//! The wire: packets, LOGIN7, tokens, type information, RPC requests.
+//!
+//! This layer owns the layout of bytes and nothing else: it parses what came and writes what goes,
+//! without a socket, a key or a memory of what came before. Layouts follow [MS-TDS], version 7.4,
+//! with the Always Encrypted structures as Microsoft's drivers read and write them.
+//!
+//! Everything here reads bytes from outside. Lengths are checked against what has arrived before
+//! anything is allocated, and nothing panics.
+//!
+//! [MS-TDS]: https://learn.microsoft.com/openspecs/windows_protocols/ms-tds
+
+mod buffer;
+mod col_metadata;
+mod error_token;
+mod login;
+mod packet;
+mod reader;
+mod return_value;
+mod row;
+mod rpc;
+mod token;
+mod type_info;
+
+pub use buffer::WipedBuffer;
+pub use col_metadata::{CekEntry, ColMetadata, Column, CryptoMetadata};
+pub use error_token::{ServerError, write_done, write_error};
+pub(crate) use login::{COLUMNENCRYPTION, COLUMNENCRYPTION_VERSION};
+pub use login::{add_column_encryption_feature, prelogin_reply};
+pub use packet::{HEADER_LEN, PacketHeader, PacketType, Status, push_message, push_packet};
+pub(crate) use reader::utf16_lossy;
+pub use reader::{Malformed, Reader};
+pub use return_value::ReturnValue;
+pub use row::{RowScanner, ValueRange};
+pub(crate) use row::{value_data, value_data_of};
+pub(crate) use rpc::write_text_parameter;
+pub use rpc::{
+    CekIdentity, EncryptedParameter, Parameter, Procedure, RpcFault, RpcRequest, SP_EXECUTESQL,
+};
+pub use token::{Done, EnvChange, TokenLen, done_status, id as token_id, token_len};
+pub use type_info::{TypeInfo, ValueEncoding, collation_is_utf8, write_plp, write_value};

@@ -1,0 +1,425 @@
+//! The session against a scripted driver and a scripted server: what passes and what comes out.
+
+mod support;
+
+use always_encrypted::policy::TrustedKeyPaths;
+use proptest::prelude::*;
+use support::*;
+
+const SECRET: &str = "the plan is to meet at dawn";
+const INSERT: &str = "INSERT INTO Messages (Id, Content) VALUES (@P1, @P2)";
+const DECLARATIONS: &str = "@P1 int,@P2 nvarchar(4000)";
+
+fn insert() -> Vec<u8> {
+    executesql(INSERT, DECLARATIONS, &[Param::int("@P1", 7), Param::text("@P2", SECRET)])
+}
+
+fn content_is_encrypted() -> Vec<u8> {
+    description(
+        &[(1, TestKey::new(1))],
+        &[Verdict::plain(1, "@P1"), Verdict::encrypted(2, "@P2", 2, 1)],
+    )
+}
+
+/// Takes the encrypted last parameter of a request apart: the cell's plaintext and the trailer.
+fn open_last_parameter(request: &[u8], key: &TestKey) -> (Vec<u8>, Vec<u8>) {
+    let (kind, payload) = messages(request).pop().unwrap();
+    assert_eq!(kind, RPC);
+    // Status fEncrypted, perhaps with fByRefValue.
+    let name = |status| [vec![3], utf16("@P2"), vec![status, 0xA5, 0xFF, 0xFF]].concat();
+    let find = |name: &[u8]| payload.windows(name.len()).position(|w| w == name);
+    let at = find(&name(0x08)).or_else(|| find(&name(0x09))).expect("no encrypted @P2");
+    let name = name(0x08);
+    let rest = &payload[at + name.len()..];
+    let len = u64::from_le_bytes(rest[..8].try_into().unwrap()) as usize;
+    let cell = &rest[12..12 + len];
+    (key.cell_key().decrypt(cell).unwrap().to_vec(), rest[12 + len + 4..].to_vec())
+}
+
+#[test]
+fn login_asks_for_the_feature_and_hides_its_acknowledgement() {
+    let mut harness = Harness::new(TrustedKeyPaths::any(), true);
+    harness.app(&prelogin());
+    let reply = messages(&harness.to_app()).pop().unwrap().1;
+    let at = usize::from(u16::from_be_bytes([reply[6], reply[7]]));
+    assert_eq!(reply[at], 0x02, "the driver must not try TLS of its own");
+    let login = harness.app(&login7());
+    assert!(messages(&login)[0].1.ends_with(&[4, 1, 0, 0, 0, 1, 0xFF]));
+    assert!(harness.session.login_tls_ends());
+    let features = [0xAE, 4, 1, 0, 0, 0, 1, 0x0A, 1, 0, 0, 0, 1, 0xFF];
+    let reply = harness.server(&message(REPLY, &login_reply(&features)));
+    let expected = login_reply(&[0xAE, 0x0A, 1, 0, 0, 0, 1, 0xFF]);
+    assert_eq!(messages(&reply), [(REPLY, expected)]);
+}
+
+#[test]
+fn a_parameter_of_an_encrypted_column_leaves_as_a_cell_of_its_key() {
+    let mut harness = Harness::logged_in();
+    let describe = messages(&harness.app(&insert()));
+    let text = &describe[0].1;
+    let find = |s: &str| text.windows(s.len() * 2).any(|w| w == utf16(s));
+    assert!(find("sp_describe_parameter_encryption") && find(INSERT));
+    assert!(find("@P1 int,@P2 nvarchar(27)"), "declared as long as the value, not as 4,000");
+    assert!(text.starts_with(&all_headers()), "the same transaction");
+
+    assert!(harness.server(&message(REPLY, &content_is_encrypted())).is_empty());
+    let request = harness.to_server();
+    let (plaintext, trailer) = open_last_parameter(&request, &TestKey::new(1));
+    assert_eq!(plaintext, utf16(SECRET));
+    let mut expected = nvarchar(27);
+    expected.extend([2, 2, 5, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 9, 9, 9, 9, 9, 9, 9, 9, 1]);
+    assert_eq!(trailer, expected);
+    let payload = &messages(&request)[0].1;
+    let declared = utf16("@P1 int,@P2 nvarchar(27)");
+    assert!(payload.windows(declared.len()).any(|w| w == declared));
+    harness.assert_never_sent(SECRET);
+
+    let reply = harness.server(&message(REPLY, &done(0x10)));
+    assert_eq!(messages(&reply), [(REPLY, done(0x10))]);
+    harness.assert_usable();
+}
+
+#[test]
+fn a_null_keeps_flag_and_trailer_and_needs_no_key() {
+    let mut harness = Harness::logged_in();
+    harness.keys.clear();
+    harness.app(&executesql(INSERT, DECLARATIONS, &[Param::int("@P1", 7), Param::null("@P2")]));
+    harness.server(&message(REPLY, &content_is_encrypted()));
+    let request = messages(&harness.to_server()).pop().unwrap().1;
+    let mut expected = [vec![3], utf16("@P2"), vec![0x08, 0xA5, 0xFF, 0xFF]].concat();
+    expected.extend([0xFF; 8]);
+    expected.extend(nvarchar(1));
+    assert!(request.windows(expected.len()).any(|w| w == expected));
+}
+
+#[test]
+fn a_long_value_in_many_chunks_and_packets_is_encrypted_whole() {
+    let mut harness = Harness::logged_in();
+    let long: String = (0..60_000u32).map(|i| char::from(b'a' + (i % 26) as u8)).collect();
+    let request = executesql(
+        INSERT,
+        "@P1 int,@P2 nvarchar(max)",
+        &[Param::int("@P1", 7), Param::long_text("@P2", &long, 777)],
+    );
+    harness.app(&request);
+    harness.server(&message(REPLY, &content_is_encrypted()));
+    let request = harness.to_server();
+    let (plaintext, trailer) = open_last_parameter(&request, &TestKey::new(1));
+    assert_eq!(plaintext, utf16(&long));
+    assert!(trailer.starts_with(&nvarchar(u16::MAX)));
+    assert!(request.chunks(4096).all(|packet| packet[0] == RPC), "cut to the packet size");
+}
+
+#[test]
+fn a_repeated_statement_is_described_once_whatever_the_lengths_of_its_values() {
+    let mut harness = Harness::logged_in();
+    harness.app(&insert());
+    harness.server(&message(REPLY, &content_is_encrypted()));
+    harness.to_server();
+    harness.server(&message(REPLY, &done(0)));
+    let params = [Param::int("@P1", 8), Param::text("@P2", "short")];
+    let again = harness.app(&executesql(INSERT, DECLARATIONS, &params));
+    assert!(again.is_empty(), "asked again");
+    harness.provide_keys();
+    let (plaintext, _) = open_last_parameter(&harness.to_server(), &TestKey::new(1));
+    assert_eq!(plaintext, utf16("short"));
+    assert_eq!(harness.cache.len(), 1);
+}
+
+#[test]
+fn a_statement_without_encrypted_parameters_passes_byte_for_byte() {
+    let mut harness = Harness::logged_in();
+    let request = insert();
+    harness.app(&request);
+    let plain = description(&[], &[Verdict::plain(1, "@P1"), Verdict::plain(2, "@P2")]);
+    harness.server(&message(REPLY, &plain));
+    assert_eq!(harness.to_server(), request);
+}
+
+#[test]
+fn with_the_setting_off_everything_passes_and_nothing_is_negotiated() {
+    let mut harness = Harness::new(TrustedKeyPaths::any(), false);
+    harness.app(&prelogin());
+    harness.to_app();
+    assert_eq!(harness.app(&login7()), login7());
+    let reply = message(REPLY, &login_reply(&[]));
+    assert_eq!(harness.server(&reply), reply);
+    let request = insert();
+    assert_eq!(harness.app(&request), request);
+    let answer = message(REPLY, &[0xD1, 1, 2, 3]);
+    assert_eq!(harness.server(&answer), answer);
+}
+
+/// A result with everything in it: plain and encrypted columns, NULL both ways, chunks.
+fn result() -> (Vec<u8>, Vec<u8>) {
+    let (k1, k2) = (TestKey::new(1), TestKey::new(2));
+    let encrypted = [
+        Col::Plain("Id", INT.to_vec()),
+        Col::Encrypted("Sender", VARBINARY.to_vec(), 1, nvarchar(36)),
+        Col::Encrypted("Content", VARBINARY_MAX.to_vec(), 0, nvarchar(u16::MAX)),
+        Col::Encrypted("Flag", VARBINARY.to_vec(), 1, vec![0x68, 1]),
+    ];
+    let plain = [
+        Col::Plain("Id", INT.to_vec()),
+        Col::Plain("Sender", nvarchar(36)),
+        Col::Plain("Content", nvarchar(u16::MAX)),
+        Col::Plain("Flag", vec![0x68, 1]),
+    ];
+    let mut from_server = col_metadata(Some(&[k1.clone(), k2.clone()]), &encrypted);
+    let mut to_app = col_metadata(None, &plain);
+    let id = byte(&7i32.to_le_bytes());
+    let (sender, content) = (utf16("alice"), utf16(&SECRET.repeat(300)));
+    let one = 1i64.to_le_bytes();
+    from_server.extend(row(&[
+        id.clone(),
+        ushort(&cell(&k2, &sender)),
+        plp(&cell(&k1, &content), 1000),
+        ushort(&cell(&k2, &one)),
+    ]));
+    to_app.extend(row(&[id.clone(), ushort(&sender), plp(&content, usize::MAX), byte(&[1])]));
+    from_server.extend(row(&[
+        id.clone(),
+        vec![0xFF, 0xFF],
+        vec![0xFF; 8],
+        ushort(&cell(&k2, &one)),
+    ]));
+    to_app.extend(row(&[id.clone(), vec![0xFF, 0xFF], vec![0xFF; 8], byte(&[1])]));
+    // NBCROW: Sender and Flag are NULL by the bitmap.
+    let nbc = |values: &[Vec<u8>]| [vec![0xD2, 0b1010], values.concat()].concat();
+    from_server.extend(nbc(&[id.clone(), plp(&cell(&k1, b""), 1000)]));
+    to_app.extend(nbc(&[id, plp(b"", 1000)]));
+    let end = done(0x10);
+    from_server.extend(&end);
+    to_app.extend(&end);
+    (from_server, to_app)
+}
+
+#[test]
+fn a_result_arrives_as_if_it_had_never_been_encrypted() {
+    let mut harness = Harness::logged_in();
+    harness.app(&batch("SELECT * FROM Messages"));
+    let (from_server, to_app) = result();
+    let reply = harness.server(&message(REPLY, &from_server));
+    assert_eq!(messages(&reply), [(REPLY, to_app)]);
+    harness.assert_usable();
+}
+
+#[test]
+fn several_result_sets_have_keys_of_their_own() {
+    let mut harness = Harness::logged_in();
+    harness.app(&batch("SELECT 1; SELECT 2"));
+    let (k1, k2) = (TestKey::new(1), TestKey::new(2));
+    let (mut from_server, mut to_app) = (Vec::new(), Vec::new());
+    for key in [k1, k2] {
+        let encrypted = [Col::Encrypted("C", VARBINARY.to_vec(), 0, nvarchar(9))];
+        from_server.extend(col_metadata(Some(std::slice::from_ref(&key)), &encrypted));
+        from_server.extend(row(&[ushort(&cell(&key, &utf16("hi")))]));
+        from_server.extend(done(1));
+        to_app.extend(col_metadata(None, &[Col::Plain("C", nvarchar(9))]));
+        to_app.extend(row(&[ushort(&utf16("hi"))]));
+        to_app.extend(done(1));
+    }
+    let reply = harness.server(&message(REPLY, &from_server));
+    assert_eq!(messages(&reply), [(REPLY, to_app)]);
+}
+
+#[test]
+fn a_procedure_is_described_through_its_call_and_its_output_decrypted() {
+    let mut harness = Harness::logged_in();
+    let mut out_param = Param::text("@P2", SECRET);
+    out_param.1 = 1;
+    let describe = harness.app(&call("dbo.AddMessage", &[Param::int("@P1", 1), out_param]));
+    let expected = utf16("EXEC dbo.AddMessage @P1=@P1, @P2=@P2 OUTPUT");
+    assert!(describe.windows(expected.len()).any(|w| w == expected));
+    harness.server(&message(REPLY, &content_is_encrypted()));
+    let (plaintext, _) = open_last_parameter(&harness.to_server(), &TestKey::new(1));
+    assert_eq!(plaintext, utf16(SECRET));
+    harness.assert_never_sent(SECRET);
+
+    let mut value = vec![0xAC, 1, 0, 3];
+    value.extend(utf16("@P2"));
+    value.extend([1, 0, 0, 0, 0]);
+    let mut shown = value.clone();
+    value.extend([0, 8]);
+    value.extend(VARBINARY);
+    value.extend([0; 4]);
+    value.extend(nvarchar(36));
+    value.extend([2, 2, 1]);
+    value.extend(ushort(&cell(&TestKey::new(1), &utf16("answer"))));
+    value.extend(done(0));
+    shown.extend([0, 0]);
+    shown.extend(nvarchar(36));
+    shown.extend(ushort(&utf16("answer")));
+    shown.extend(done(0));
+    let reply = harness.server(&message(REPLY, &value));
+    assert_eq!(messages(&reply), [(REPLY, shown)]);
+}
+
+#[test]
+fn text_of_a_utf8_collation_arrives_as_nvarchar() {
+    let mut harness = Harness::logged_in();
+    harness.app(&batch("SELECT 1"));
+    let key = TestKey::new(1);
+    let utf8 = vec![0xA7, 20, 0, 9, 4, 0, 0x26, 0];
+    let column = [Col::Encrypted("C", VARBINARY.to_vec(), 0, utf8)];
+    let mut from_server = col_metadata(Some(std::slice::from_ref(&key)), &column);
+    from_server.extend(row(&[ushort(&cell(&key, "gr\u{fc}\u{df}".as_bytes()))]));
+    from_server.extend(done(0));
+    let reply = messages(&harness.server(&message(REPLY, &from_server))).pop().unwrap().1;
+    let shown = ushort(&utf16("gr\u{fc}\u{df}"));
+    assert!(reply.windows(shown.len()).any(|w| w == shown));
+}
+
+#[test]
+fn a_packet_size_that_the_server_sets_holds_for_what_we_send() {
+    let mut harness = Harness::new(TrustedKeyPaths::any(), true);
+    let mut reply = vec![0xE3, 13, 0, 4, 3];
+    reply.extend(utf16("512"));
+    reply.push(2);
+    reply.extend(utf16("40"));
+    let len = (reply.len() - 3) as u16;
+    reply[1..3].copy_from_slice(&len.to_le_bytes());
+    reply.extend(login_reply(&ACKNOWLEDGED));
+    harness.app(&prelogin());
+    harness.app(&login7());
+    harness.server(&message(REPLY, &reply));
+    let statement = format!("{INSERT} -- {}", "long ".repeat(200));
+    let params = [Param::int("@P1", 7), Param::text("@P2", SECRET)];
+    let sent = harness.app(&executesql(&statement, DECLARATIONS, &params));
+    assert_eq!(u16::from_be_bytes([sent[2], sent[3]]), 512);
+}
+
+#[test]
+fn a_reset_of_the_session_goes_out_once_and_before_the_describe() {
+    let mut harness = Harness::logged_in();
+    let mut request = insert();
+    request[1] |= 0x08;
+    let describe = harness.app(&request);
+    assert_eq!(describe[1], 0x09);
+    harness.server(&message(REPLY, &content_is_encrypted()));
+    assert_eq!(harness.to_server()[1], 0x01);
+}
+
+#[test]
+fn a_bulk_load_to_plain_columns_gains_the_empty_cek_table() {
+    let mut harness = Harness::logged_in();
+    let statement = batch("INSERT BULK t ([a] int)");
+    assert_eq!(harness.app(&statement), statement);
+    harness.server(&message(REPLY, &done(0)));
+    let mut load = vec![0x81, 1, 0];
+    load.extend([0; 6]);
+    load.extend(INT);
+    load.extend([1, b'a', 0]);
+    for _ in 0..2000 {
+        load.extend([0xD1, 4, 1, 2, 3, 4]);
+    }
+    load.extend(done(0));
+    let sent = messages(&harness.app(&message(BULK, &load))).pop().unwrap();
+    let mut expected = load.clone();
+    expected.splice(3..3, [0, 0]);
+    assert_eq!(sent, (BULK, expected));
+    harness.server(&message(REPLY, &done(0)));
+    harness.assert_usable();
+}
+
+#[test]
+fn stale_metadata_is_asked_for_anew_and_the_request_sent_once_more() {
+    let mut harness = Harness::logged_in();
+    harness.app(&insert());
+    harness.server(&message(REPLY, &content_is_encrypted()));
+    harness.to_server();
+    harness.server(&message(REPLY, &done(0)));
+
+    // From the cache now; the key has been rotated behind our back.
+    assert!(harness.app(&insert()).is_empty());
+    harness.provide_keys();
+    harness.to_server();
+    let stale = [error(33514, "stale"), error(8180, "not prepared"), done(2)].concat();
+    assert!(harness.server(&message(REPLY, &stale)).is_empty(), "the driver sees none of it");
+    let describe = harness.to_server();
+    let call = utf16("sp_describe_parameter_encryption");
+    assert!(describe.windows(call.len()).any(|w| w == call));
+    let rotated = description(
+        &[(1, TestKey::new(2))],
+        &[Verdict::plain(1, "@P1"), Verdict::encrypted(2, "@P2", 2, 1)],
+    );
+    harness.server(&message(REPLY, &rotated));
+    let (plaintext, _) = open_last_parameter(&harness.to_server(), &TestKey::new(2));
+    assert_eq!(plaintext, utf16(SECRET));
+    // A server that says so for ever is believed after the second time.
+    let reply = harness.server(&message(REPLY, &stale));
+    assert_eq!(Harness::error_number(&reply), Some(33514));
+    assert!(harness.cache.is_empty(), "the doubted description is forgotten");
+    harness.assert_usable();
+}
+
+#[test]
+fn a_request_cancelled_during_its_describe_is_never_sent() {
+    let mut harness = Harness::logged_in();
+    harness.app(&insert());
+    let attention = message(ATTENTION, &[]);
+    assert_eq!(harness.app(&attention), attention);
+    // The describe's answer may come first, then the acknowledgement.
+    assert!(harness.server(&message(REPLY, &content_is_encrypted())).is_empty());
+    let reply = harness.server(&message(REPLY, &done(0x20)));
+    assert_eq!(messages(&reply), [(REPLY, done(0x20))]);
+    assert!(harness.to_server().is_empty());
+    harness.assert_never_sent(SECRET);
+    harness.assert_usable();
+}
+
+#[test]
+fn a_request_cancelled_while_it_waits_for_a_key_is_never_sent() {
+    let mut harness = Harness::logged_in();
+    harness.app(&insert());
+    harness
+        .session
+        .receive_from_server(&message(REPLY, &content_is_encrypted()), std::time::Instant::now());
+    let requests = harness.session.take_key_requests();
+    assert!(harness.app(&message(ATTENTION, &[])).is_empty(), "the server knows of nothing");
+    assert_eq!(messages(&harness.to_app()), [(REPLY, done(0x20))]);
+    // The key comes too late.
+    let key = std::sync::Arc::new(TestKey::new(1).cell_key());
+    harness.session.provide_key(requests[0].id, Ok(key), std::time::Instant::now());
+    assert!(harness.to_server().is_empty());
+    harness.assert_usable();
+}
+
+#[test]
+fn a_result_cancelled_half_way_ends_with_the_acknowledgement() {
+    let mut harness = Harness::logged_in();
+    harness.app(&batch("SELECT * FROM Messages"));
+    let (from_server, _) = result();
+    let packets = message_in(REPLY, &from_server, 512);
+    harness.server(&packets[..512]);
+    let attention = message(ATTENTION, &[]);
+    assert_eq!(harness.app(&attention), attention);
+    let rest = harness.server(&packets[512..]);
+    let reply = harness.server(&message(REPLY, &done(0x20)));
+    assert_eq!(messages(&reply), [(REPLY, done(0x20))]);
+    assert!(!rest.is_empty());
+    harness.assert_usable();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn however_the_input_is_chopped_the_output_is_the_same(chop in 1usize..3000) {
+        let run = |chop: usize| {
+            let mut harness = Harness::logged_in();
+            harness.chop = chop;
+            let mut to_server = harness.app(&insert());
+            harness.server(&message_in(REPLY, &content_is_encrypted(), 600));
+            // The cell is randomized, so only its shape can be compared.
+            to_server.extend((harness.to_server().len() as u64).to_le_bytes());
+            let mut to_app = harness.server(&message(REPLY, &done(0x10)));
+            to_server.extend(harness.app(&batch("SELECT * FROM Messages")));
+            to_app.extend(harness.server(&message_in(REPLY, &RESULT.0, 700)));
+            (to_server, to_app)
+        };
+        prop_assert_eq!(run(0), run(chop));
+    }
+}
+
+static RESULT: std::sync::LazyLock<(Vec<u8>, Vec<u8>)> = std::sync::LazyLock::new(result);
