@@ -99,11 +99,11 @@ impl Recorder {
         }
     }
 
-    pub(crate) fn from_client(&self, payload: &[u8]) {
+    pub(crate) fn client_sent(&self, payload: &[u8]) {
         self.keep(|recorded| recorded.from_clients.extend_from_slice(payload));
     }
 
-    pub(crate) fn to_client(&self, payload: &[u8]) {
+    pub(crate) fn client_gets(&self, payload: &[u8]) {
         self.keep(|recorded| recorded.to_clients.extend_from_slice(payload));
     }
 }
@@ -356,5 +356,6 @@ impl Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         self.listening.abort();
+        self.shared.database.stop();
     }
 }

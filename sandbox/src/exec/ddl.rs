@@ -1,18 +1,18 @@
-//! CREATE TABLE, CREATE INDEX, DROP, TRUNCATE, and the statements on keys.
+//! CREATE TABLE, CREATE INDEX, DROP and TRUNCATE. Keys are `key_ddl`'s.
 
 use sqlparser::ast::{
     ColumnDef, ColumnOption, CreateIndex, CreateTable, Expr, IdentityPropertyFormatKind,
     IdentityPropertyKind, IndexColumn, ObjectType, Statement as SqlStatement, TableConstraint,
     UnaryOperator,
 };
+use sqlparser::tokenizer::Token;
 
-use crate::catalogue::{
-    ALGORITHM_NAME, Column, Encryption, EncryptionKey, EncryptionKeyValue, EncryptionType,
-    MasterKey, Table, store,
-};
+use crate::catalogue::{ALGORITHM_NAME, Column, Encryption, EncryptionType, Table, store};
 use crate::error::{Result, SqlError};
+use crate::exec::key_ddl::no_encryption_key;
 use crate::exec::session::Session;
-use crate::sql::keys::{self, KeyStatement, KeyValue};
+use crate::sql::dialect::is_clustering;
+use crate::sql::keys;
 use crate::sql::names;
 use crate::types::temporal::now_utc;
 use crate::types::{Collation, Family, SqlType, storage};
@@ -22,8 +22,6 @@ struct Key {
     primary: bool,
     columns: Vec<i64>,
 }
-
-const MAX_CEK_VALUES: usize = 2;
 
 impl Session {
     pub(crate) fn run_ddl(&mut self, statement: &SqlStatement) -> Result<()> {
@@ -159,6 +157,8 @@ impl Session {
                 ColumnOption::PrimaryKey(_) => keys.push(Key { primary: true, columns: vec![id] }),
                 ColumnOption::Unique(_) => keys.push(Key { primary: false, columns: vec![id] }),
                 ColumnOption::Identity(kind) => column.identity = Some(identity(kind)?),
+                ColumnOption::DialectSpecific(tokens) if matches!(tokens.as_slice(), [Token::Word(word)] if is_clustering(&word.value)) =>
+                    {}
                 ColumnOption::DialectSpecific(tokens) => {
                     column.encryption = Some(self.encryption(tokens)?)
                 }
@@ -171,6 +171,14 @@ impl Session {
         } else if checked {
             return Err(SqlError::unsupported("CHECK constraints"));
         }
+        let code_page = matches!(column.ty, SqlType::Char(_) | SqlType::VarChar(_));
+        let utf8 = column.collation.as_ref().is_some_and(|collation| collation.utf8);
+        if code_page && utf8 && column.encryption.is_none() {
+            // Their lengths count bytes of UTF-8, which nothing else here does.
+            return Err(SqlError::unsupported(
+                "plaintext char and varchar columns with a UTF-8 collation",
+            ));
+        }
         check_identity(&mut column)?;
         if column.ty.is_text() && column.collation.is_none() {
             column.collation = Some(Collation::default());
@@ -179,7 +187,7 @@ impl Session {
     }
 
     /// What ENCRYPTED WITH means.
-    fn encryption(&self, tokens: &[sqlparser::tokenizer::Token]) -> Result<Encryption> {
+    fn encryption(&self, tokens: &[Token]) -> Result<Encryption> {
         let with = keys::encrypted_with(tokens)?;
         if !with.algorithm.eq_ignore_ascii_case(ALGORITHM_NAME) {
             return Err(SqlError::new(
@@ -245,189 +253,6 @@ impl Session {
         })?;
         Ok(())
     }
-
-    pub(crate) fn run_key_statement(&mut self, statement: &KeyStatement) -> Result<()> {
-        self.refresh()?;
-        match statement {
-            KeyStatement::CreateMaster { name, provider, path, signature } => {
-                if self.catalogue.master_key(name).is_some() {
-                    return Err(duplicate("column master key", name));
-                }
-                let id = new_key_id(&self.connection, "master_keys")?;
-                let (provider, path, signature) =
-                    (provider.clone(), path.clone(), signature.clone());
-                let key = MasterKey { id, name: name.clone(), provider, path, signature };
-                store::insert_master_key(&self.connection, &key, now_utc())
-            }
-            KeyStatement::CreateEncryption { name, values } => {
-                if self.catalogue.encryption_key(name).is_some() {
-                    return Err(duplicate("column encryption key", name));
-                }
-                let id = new_key_id(&self.connection, "encryption_keys")?;
-                let mut key = EncryptionKey {
-                    id,
-                    name: name.clone(),
-                    md_version: self.md_version()?,
-                    values: Vec::new(),
-                };
-                for value in values {
-                    self.add_value(&mut key, value)?;
-                }
-                store::insert_encryption_key(&self.connection, &key, now_utc())
-            }
-            KeyStatement::AddValue { name, value } => {
-                let mut key = self
-                    .catalogue
-                    .encryption_key(name)
-                    .cloned()
-                    .ok_or_else(|| no_encryption_key(name))?;
-                self.add_value(&mut key, value)?;
-                key.md_version = self.md_version()?;
-                store::update_encryption_key(&self.connection, &key)
-            }
-            KeyStatement::DropValue { name, master } => self.drop_value(name, master),
-            KeyStatement::DropMaster { name } => self.drop_master_key(name),
-            KeyStatement::DropEncryption { name } => self.drop_encryption_key(name),
-        }
-    }
-
-    /// Like a rowversion: never the same twice.
-    fn md_version(&self) -> Result<[u8; 8]> {
-        let count = store::next_id(&self.connection)?;
-        let ticks = now_utc().wrapping_add(count);
-        Ok(ticks.to_le_bytes())
-    }
-
-    fn add_value(&self, key: &mut EncryptionKey, value: &KeyValue) -> Result<()> {
-        let master =
-            self.catalogue.master_key(&value.master).ok_or_else(|| no_master_key(&value.master))?;
-        if !value.algorithm.eq_ignore_ascii_case("RSA_OAEP") {
-            return Err(SqlError::unsupported(format!(
-                "the key encryption algorithm {}",
-                value.algorithm
-            )));
-        }
-        if value.encrypted.is_empty() || value.encrypted.len() > 8000 {
-            return Err(SqlError::new(8152, "String or binary data would be truncated."));
-        }
-        if key.values.iter().any(|known| known.cmk_id == master.id) {
-            return Err(SqlError::new(
-                33285,
-                format!(
-                    "The column encryption key '{}' already has a value for the column master key '{}'.",
-                    key.name, master.name
-                ),
-            ));
-        }
-        if key.values.len() >= MAX_CEK_VALUES {
-            return Err(SqlError::new(
-                33286,
-                format!(
-                    "The column encryption key '{}' cannot have more than {MAX_CEK_VALUES} values.",
-                    key.name
-                ),
-            ));
-        }
-        key.values.push(EncryptionKeyValue {
-            cmk_id: master.id,
-            algorithm: "RSA_OAEP".to_owned(),
-            encrypted: value.encrypted.clone(),
-        });
-        Ok(())
-    }
-
-    fn drop_value(&mut self, name: &str, master: &str) -> Result<()> {
-        let mut key =
-            self.catalogue.encryption_key(name).cloned().ok_or_else(|| no_encryption_key(name))?;
-        let master_id = self.catalogue.master_key(master).ok_or_else(|| no_master_key(master))?.id;
-        let at = key.values.iter().position(|value| value.cmk_id == master_id).ok_or_else(|| {
-            SqlError::new(
-                33287,
-                format!("The column encryption key '{}' has no value for the column master key '{master}'.", key.name),
-            )
-        })?;
-        if key.values.len() == 1 {
-            return Err(SqlError::new(
-                33288,
-                format!(
-                    "The only value of the column encryption key '{}' cannot be dropped.",
-                    key.name
-                ),
-            ));
-        }
-        key.values.remove(at);
-        key.md_version = self.md_version()?;
-        store::update_encryption_key(&self.connection, &key)
-    }
-
-    fn drop_master_key(&mut self, name: &str) -> Result<()> {
-        let id = self.catalogue.master_key(name).ok_or_else(|| no_master_key(name))?.id;
-        let user = self
-            .catalogue
-            .encryption_keys
-            .iter()
-            .find(|key| key.values.iter().any(|v| v.cmk_id == id));
-        if let Some(user) = user {
-            return Err(SqlError::new(
-                33280,
-                format!(
-                    "Cannot drop column master key '{name}' because it encrypts column encryption key '{}'.",
-                    user.name
-                ),
-            ));
-        }
-        store::delete_master_key(&self.connection, id)
-    }
-
-    fn drop_encryption_key(&mut self, name: &str) -> Result<()> {
-        let id = self.catalogue.encryption_key(name).ok_or_else(|| no_encryption_key(name))?.id;
-        let uses = |table: &&Table| {
-            table.columns.iter().any(|c| c.encryption.is_some_and(|e| e.cek_id == id))
-        };
-        if let Some(table) = self.catalogue.tables.iter().find(uses) {
-            return Err(SqlError::new(
-                33281,
-                format!(
-                    "Cannot drop column encryption key '{name}' because it encrypts columns of table '{}'.",
-                    table.name
-                ),
-            ));
-        }
-        store::delete_encryption_key(&self.connection, id)
-    }
-}
-
-fn duplicate(what: &str, name: &str) -> SqlError {
-    SqlError::new(33278, format!("There is already a {what} named '{name}' in the database."))
-}
-
-fn no_encryption_key(name: &str) -> SqlError {
-    SqlError::new(
-        33283,
-        format!(
-            "Cannot find column encryption key '{name}', because it does not exist or you do not have permission."
-        ),
-    )
-}
-
-fn no_master_key(name: &str) -> SqlError {
-    SqlError::new(
-        33279,
-        format!(
-            "Cannot find column master key '{name}', because it does not exist or you do not have permission."
-        ),
-    )
-}
-
-/// Ids are not used again, so a stale trailer cannot name another key by accident.
-fn new_key_id(connection: &rusqlite::Connection, table: &str) -> Result<i32> {
-    let next: i64 = connection.query_row(
-        &format!("SELECT coalesce(max(id), 0) + 1 FROM {table}"),
-        [],
-        |row| row.get(0),
-    )?;
-    let unique = store::next_id(connection)?.max(next);
-    i32::try_from(unique).map_err(|_| SqlError::overflow("int"))
 }
 
 fn check_create(create: &CreateTable) -> Result<()> {

@@ -148,6 +148,15 @@ fn text_functions(connection: &Connection) -> Result<()> {
             _ => value.trim_matches(' ').to_owned(),
         }))
     })?;
+    scalar(connection, "tds_trim", 1, |context| {
+        let value: Option<Vec<u8>> = context.get(0).map_err(SqlError::from)?;
+        Ok(value.map_or(Stored::Null, |mut value| {
+            let length =
+                value.iter().rposition(|byte| *byte != 0).map_or(0, |at| at.saturating_add(1));
+            value.truncate(length);
+            Stored::Blob(value)
+        }))
+    })?;
     scalar(connection, "tds_type", 2, |context| {
         let property: String = context.get(0).map_err(SqlError::from)?;
         let ty = type_argument(context, 1)?;

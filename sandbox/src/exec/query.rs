@@ -35,7 +35,9 @@ impl Session {
         parameters: &Parameters,
         response: &mut Response,
     ) -> Outcome<()> {
-        self.begin_if_implicit(response)?;
+        if !self.format_only {
+            self.begin_if_implicit(response)?;
+        }
         let types = parameters.types();
         let mut binder = Binder::new(&self.catalogue, &types, &self.values, false);
         let plan = binder.query(query)?;
@@ -47,7 +49,9 @@ impl Session {
         let mut rows = statement.raw_query();
         let mut count = 0u64;
         let mut buffer = Vec::new();
-        while let Some(row) = rows.next()? {
+        while !self.format_only
+            && let Some(row) = rows.next()?
+        {
             buffer.clear();
             write_row(&mut buffer, row, &plan.columns)?;
             response.token(|out| out.extend_from_slice(&buffer));

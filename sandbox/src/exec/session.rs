@@ -19,14 +19,16 @@ use crate::sql::bind::{Binder, SessionValues};
 use crate::types::{SqlType, Value};
 
 pub(crate) struct Session {
-    pub(crate) database: Arc<Database>,
+    /// Before the database: a temporary one is removed with its last user.
     pub(crate) connection: Connection,
+    pub(crate) database: Arc<Database>,
     pub(crate) identities: SharedIdentities,
     pub(crate) catalogue: Arc<Catalogue>,
     generation: Option<i64>,
     pub(crate) values: SessionValues,
     pub(crate) transaction: TransactionState,
     pub(crate) no_count: bool,
+    pub(crate) format_only: bool,
     pub(crate) holds_lock: bool,
     pub(crate) spid: u16,
     /// Always Encrypted was acknowledged on this connection.
@@ -66,6 +68,7 @@ impl Session {
             },
             transaction: TransactionState::default(),
             no_count: false,
+            format_only: false,
             holds_lock: false,
             spid,
             column_encryption,
@@ -188,6 +191,9 @@ impl Session {
         }
         self.refresh()?;
         self.values.error = 0;
+        if self.format_only && !matches!(statement, Statement::Sql(_) | Statement::FormatOnly(_)) {
+            return Ok(true);
+        }
         match statement {
             Statement::Sql(statement) => {
                 return self.run_sql(statement, parameters, response).map(|()| true);
@@ -211,6 +217,7 @@ impl Session {
             Statement::Save(name) => self.save(name)?,
             Statement::Option => {}
             Statement::NoCount(on) => self.no_count = *on,
+            Statement::FormatOnly(on) => self.format_only = *on,
             Statement::ImplicitTransactions(on) => self.transaction.implicit = *on,
             Statement::Use(name) => self.use_database(name, response)?,
             Statement::Exec(exec) => return self.exec_statement(exec, parameters, response),
@@ -248,6 +255,10 @@ impl Session {
     ) -> Outcome<()> {
         match statement {
             SqlStatement::Query(query) => self.run_query(query, parameters, response),
+            _ if self.format_only => {
+                self.bind_only(statement, parameters, false)?;
+                Ok(())
+            }
             SqlStatement::Insert(_) | SqlStatement::Update(_) | SqlStatement::Delete(_) => {
                 self.run_write(statement, parameters, response)
             }

@@ -157,6 +157,7 @@ impl Session {
         }
         self.transaction.implicit = false;
         self.no_count = false;
+        self.format_only = false;
         Ok(())
     }
 

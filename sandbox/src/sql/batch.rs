@@ -1,13 +1,15 @@
 //! Cuts a batch into statements. What sqlparser does not read as T-SQL has it, transactions, SET options, EXEC, IF
 //! and the statements on keys, is read here from the same tokens; the rest is sqlparser's.
 
+use std::collections::BTreeSet;
+
 use sqlparser::ast::{DataType, Expr, Statement as SqlStatement};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
-use sqlparser::tokenizer::{Token, Tokenizer, Word};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 
 use crate::error::{Result, SqlError};
-use crate::sql::dialect::TransactSql;
+use crate::sql::dialect::{TransactSql, is_clustering};
 use crate::sql::keys::{self, KeyStatement};
 use crate::sql::syntax_error;
 
@@ -28,6 +30,8 @@ pub(crate) enum Statement {
     Option,
     ImplicitTransactions(bool),
     NoCount(bool),
+    /// SET FMTONLY: metadata without rows, and nothing is done.
+    FormatOnly(bool),
     Use(String),
     Exec(Exec),
     If {
@@ -55,6 +59,7 @@ pub(crate) fn parse(sql: &str) -> Result<Vec<Statement>> {
     if tokens.len() > MAX_TOKENS {
         return Err(SqlError::unsupported(format!("a batch of more than {MAX_TOKENS} tokens")));
     }
+    let tokens = with_delete_from(without_clustering(tokens));
     let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
     let mut statements = Vec::new();
     loop {
@@ -64,6 +69,85 @@ pub(crate) fn parse(sql: &str) -> Result<Vec<Statement>> {
         }
         statements.push(statement(&mut parser, 0)?);
     }
+}
+
+fn word_of(token: &TokenWithSpan) -> Option<&Word> {
+    match &token.token {
+        Token::Word(word) => Some(word),
+        _ => None,
+    }
+}
+
+fn is_keyword(token: &TokenWithSpan, keyword: &str) -> bool {
+    word_of(token)
+        .is_some_and(|word| word.quote_style.is_none() && word.value.eq_ignore_ascii_case(keyword))
+}
+
+/// Tokens of `server.database.schema.table`, and the one behind it.
+const LONGEST_NAME: usize = 8;
+
+/// `DELETE t WHERE` is T-SQL, sqlparser wants its FROM. Not after ON, as in `ON DELETE CASCADE`, and not before a
+/// FROM of its own, as in `DELETE x FROM t AS x`.
+fn with_delete_from(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut significant =
+        tokens.iter().enumerate().filter(|(_, t)| !matches!(t.token, Token::Whitespace(_)));
+    let mut places = BTreeSet::new();
+    let mut before: Option<&TokenWithSpan> = None;
+    while let Some((at, token)) = significant.next() {
+        let after_on = before.is_some_and(|before| is_keyword(before, "ON"));
+        before = Some(token);
+        if !is_keyword(token, "DELETE") || after_on {
+            continue;
+        }
+        let mut rest = significant.clone().map(|(_, token)| token).take(LONGEST_NAME);
+        let names_table = rest.next().is_some_and(|t| {
+            word_of(t).is_some() && !is_keyword(t, "FROM") && !is_keyword(t, "TOP")
+        });
+        let own_from = rest
+            .find(|token| !matches!(token.token, Token::Period) && !rest_of_name(token))
+            .is_some_and(|token| is_keyword(token, "FROM"));
+        if names_table && !own_from {
+            places.insert(at);
+        }
+    }
+    let mut out = Vec::with_capacity(tokens.len().saturating_add(places.len()));
+    for (at, token) in tokens.into_iter().enumerate() {
+        let span = token.span;
+        out.push(token);
+        if places.contains(&at) {
+            out.push(TokenWithSpan { token: Token::make_keyword("FROM"), span });
+        }
+    }
+    out
+}
+
+/// sqlparser reads `CREATE INDEX`, not `CREATE NONCLUSTERED INDEX`.
+fn without_clustering(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let clusters = |token: &TokenWithSpan| {
+        word_of(token).is_some_and(|word| word.quote_style.is_none() && is_clustering(&word.value))
+    };
+    let significant: Vec<(usize, &TokenWithSpan)> = tokens
+        .iter()
+        .enumerate()
+        .filter(|(_, t)| !matches!(t.token, Token::Whitespace(_)))
+        .collect();
+    let superfluous: BTreeSet<usize> = significant
+        .windows(2)
+        .filter_map(|pair| match pair {
+            [(at, token), (_, next)] if clusters(token) && is_keyword(next, "INDEX") => Some(*at),
+            _ => None,
+        })
+        .collect();
+    if superfluous.is_empty() {
+        return tokens;
+    }
+    let kept = tokens.into_iter().enumerate().filter(|(at, _)| !superfluous.contains(at));
+    kept.map(|(_, token)| token).collect()
+}
+
+fn rest_of_name(token: &TokenWithSpan) -> bool {
+    word_of(token)
+        .is_some_and(|word| word.quote_style.is_some() || word.keyword == Keyword::NoKeyword)
 }
 
 /// One expression, as the catalogue keeps defaults.
@@ -238,9 +322,8 @@ fn set(parser: &mut Parser<'_>) -> Result<Statement> {
         ([name], "ON" | "OFF") if name == "IMPLICIT_TRANSACTIONS" => {
             Ok(Statement::ImplicitTransactions(value == "ON"))
         }
-        ([name], "OFF") if name == "FMTONLY" || name == "NOEXEC" || name == "PARSEONLY" => {
-            Ok(Statement::Option)
-        }
+        ([name], "ON" | "OFF") if name == "FMTONLY" => Ok(Statement::FormatOnly(value == "ON")),
+        ([name], "OFF") if name == "NOEXEC" || name == "PARSEONLY" => Ok(Statement::Option),
         ([name], "0") if name == "ROWCOUNT" => Ok(Statement::Option),
         (names, _) if names.iter().all(|name| HARMLESS.contains(&name.as_str())) => {
             Ok(Statement::Option)

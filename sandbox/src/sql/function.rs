@@ -165,8 +165,7 @@ impl Binder<'_> {
             }
             ("USER_NAME", []) => text(self, "dbo"),
             ("SCOPE_IDENTITY", []) => {
-                let value =
-                    self.session.scope_identity.map_or(Value::Null, |id| Value::Integer(id));
+                let value = self.session.scope_identity.map_or(Value::Null, Value::Integer);
                 let operand = self.literal(&value, SqlType::BigInt);
                 let to = SqlType::Decimal { precision: 38, scale: 0, named_numeric: true };
                 let sql = self.convert(&operand, to, true)?;

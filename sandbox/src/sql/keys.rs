@@ -195,7 +195,8 @@ fn setting(parser: &mut Parser<'_>) -> Result<Setting> {
 
 /// The bytes of `0x...`, whose digits sqlparser gives without the prefix.
 pub(crate) fn hex(digits: &str) -> Result<Vec<u8>> {
-    let even = if digits.len() % 2 == 0 { digits.to_owned() } else { format!("0{digits}") };
+    let even =
+        if digits.len().is_multiple_of(2) { digits.to_owned() } else { format!("0{digits}") };
     even.as_bytes()
         .chunks_exact(2)
         .map(|pair| {

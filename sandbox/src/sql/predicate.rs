@@ -5,7 +5,7 @@ use sqlparser::ast::{BinaryOperator, Expr, InTarget, UnaryOperator};
 use crate::error::{Result, SqlError};
 use crate::sql::bind::{Binder, Operand};
 use crate::sql::expr::{higher, unsupported};
-use crate::types::{Collation, Family};
+use crate::types::{Collation, Family, SqlType};
 
 impl Binder<'_> {
     pub(crate) fn condition(&mut self, expr: &Expr) -> Result<String> {
@@ -108,6 +108,10 @@ impl Binder<'_> {
             return Ok((left.sql.clone(), right.sql.clone()));
         };
         let collation = self.comparison_collation(left, right)?;
+        if a.family() == Family::Bytes && b.family() == Family::Bytes && !same_width(a, b) {
+            // The shorter one counts as if it had zeros behind it.
+            return Ok((format!("tds_trim({})", left.sql), format!("tds_trim({})", right.sql)));
+        }
         if a.family() == b.family() {
             let left = left.clone().with_collation(collation);
             return Ok((left.collated(), right.sql.clone()));
@@ -189,6 +193,10 @@ impl Binder<'_> {
         let escape = escape.map_or("NULL", |escape| escape.sql.as_str());
         Ok(format!("tds_like({}, {}, {escape}, '{order}')", value.sql, pattern.sql))
     }
+}
+
+fn same_width(a: SqlType, b: SqlType) -> bool {
+    matches!((a, b), (SqlType::Binary(a), SqlType::Binary(b)) if a == b)
 }
 
 fn not(negated: bool) -> &'static str {

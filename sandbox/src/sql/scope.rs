@@ -108,7 +108,7 @@ impl Binder<'_> {
     }
 
     /// Binds FROM into the innermost scope and gives its SQLite text.
-    pub(crate) fn from_clause(&mut self, from: &[TableWithJoins]) -> Result<String> {
+    pub(crate) fn bind_from(&mut self, from: &[TableWithJoins]) -> Result<String> {
         let mut parts = Vec::new();
         for item in from {
             let mut sql = self.table_factor(&item.relation, false)?;

@@ -129,8 +129,7 @@ impl Binder<'_> {
     fn select(&mut self, select: &Select, query: &Query) -> Result<SelectPlan> {
         self.aggregates_allowed = false;
         self.grouping = None;
-        let from =
-            if select.from.is_empty() { None } else { Some(self.from_clause(&select.from)?) };
+        let from = if select.from.is_empty() { None } else { Some(self.bind_from(&select.from)?) };
         let selection =
             select.selection.as_ref().map(|condition| self.condition(condition)).transpose()?;
         let keys = self.group_by(&select.group_by)?;

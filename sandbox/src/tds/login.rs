@@ -95,6 +95,7 @@ pub(crate) fn write_prelogin(client: Prelogin, encryption: u8) -> Vec<u8> {
 /// What this server reads of LOGIN7.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Login {
+    pub(crate) tds_version: u32,
     pub(crate) packet_size: u32,
     pub(crate) user: String,
     pub(crate) password: String,
@@ -111,7 +112,8 @@ const FIXED_BEFORE_OFFSETS: usize = 36;
 
 pub(crate) fn read_login(payload: &[u8]) -> Read<Login> {
     let mut cursor = Cursor::new(payload);
-    cursor.bytes(8)?;
+    cursor.bytes(4)?;
+    let tds_version = cursor.u32()?;
     let packet_size = cursor.u32()?;
     cursor.bytes(13)?;
     let flags2 = cursor.u8()?;
@@ -133,6 +135,7 @@ pub(crate) fn read_login(payload: &[u8]) -> Read<Login> {
     let features =
         if flags3 & F_EXTENSION != 0 { read_features(payload, extension.0)? } else { Vec::new() };
     Ok(Login {
+        tds_version,
         packet_size,
         user: text_at(payload, user)?,
         password: password_at(payload, password)?,

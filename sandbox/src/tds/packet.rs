@@ -20,7 +20,12 @@ pub(crate) const IGNORE: u8 = 0x02;
 pub(crate) const RESETCONNECTION: u8 = 0x08;
 pub(crate) const RESETCONNECTIONSKIPTRAN: u8 = 0x10;
 
+const KNOWN_TYPES: &[u8] =
+    &[SQL_BATCH, RPC, TABULAR_RESULT, ATTENTION, BULK_LOAD, TRANSACTION_MANAGER, LOGIN7, PRELOGIN];
+
 pub(crate) const HEADER: usize = 8;
+/// The largest packet that any client sends; sizes up to 32767 can be agreed on.
+const MAX_PACKET: usize = 32 * 1024;
 /// Of the first packets, before LOGIN7 has asked for another size.
 pub(crate) const DEFAULT_PACKET_SIZE: usize = 4096;
 /// A message larger than this ends the connection: it is kept in memory until it is whole.
@@ -96,8 +101,11 @@ impl MessageReader {
                 break;
             };
             let length = usize::from(u16::from_be_bytes([high, low]));
-            if length < HEADER {
+            if !(HEADER..=MAX_PACKET).contains(&length) {
                 return Err(invalid(format!("a packet of {length} bytes")));
+            }
+            if !KNOWN_TYPES.contains(&kind) {
+                return Err(invalid(format!("a packet of type {kind:#04x}")));
             }
             let Some(body) = rest.get(HEADER..length) else {
                 break;
@@ -137,10 +145,6 @@ pub(crate) struct PacketWriter {
 impl PacketWriter {
     pub(crate) fn new(size: usize, spid: u16) -> Self {
         Self { size, spid, next_id: 1, pending: Vec::new() }
-    }
-
-    pub(crate) fn set_size(&mut self, size: usize) {
-        self.size = size;
     }
 
     /// Adds payload and appends to `out` the packets that are full.

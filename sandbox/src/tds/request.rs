@@ -23,7 +23,7 @@ pub(crate) fn skip_headers(cursor: &mut Cursor<'_>) -> Read<()> {
 pub(crate) fn read_batch(payload: &[u8]) -> Read<String> {
     let mut cursor = Cursor::new(payload);
     skip_headers(&mut cursor)?;
-    if cursor.rest().len() % 2 != 0 {
+    if !cursor.rest().len().is_multiple_of(2) {
         return Err(Malformed("a SQL batch with half a character".to_owned()));
     }
     Ok(text::from_utf16le(cursor.rest()))

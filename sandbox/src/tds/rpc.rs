@@ -171,6 +171,26 @@ mod tests {
     }
 
     #[test]
+    fn changed_bytes_never_panic() {
+        let whole = one_call();
+        for at in 0..whole.len() {
+            for value in [0, 1, 0x7F, 0x80, 0xFE, 0xFF, whole[at].wrapping_add(1)] {
+                let mut bytes = whole.clone();
+                bytes[at] = value;
+                let Ok(calls) = read_calls(&bytes) else {
+                    continue;
+                };
+                for parameter in calls.iter().flat_map(|call| &call.parameters) {
+                    let Ok(Some(ty)) = parameter.info.sql_type() else {
+                        continue;
+                    };
+                    let _ = parameter.value.as_ref().map(|value| parameter.info.decode(ty, value));
+                }
+            }
+        }
+    }
+
+    #[test]
     fn several_calls_share_a_message() {
         for separator in [0xFF, 0x80] {
             let mut bytes = one_call();

@@ -250,7 +250,7 @@ impl TypeInfo {
                 return Ok(Value::Text(page.decode(bytes)));
             }
             NChar(_) | NVarChar(_) => {
-                if bytes.len() % 2 != 0 {
+                if !bytes.len().is_multiple_of(2) {
                     return Err(bad());
                 }
                 return Ok(Value::Text(text::from_utf16le(bytes)));

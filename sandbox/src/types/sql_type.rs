@@ -7,7 +7,10 @@ use sqlparser::ast::{
     BinaryLength, CharacterLength, DataType, ExactNumberInfo, TimezoneInfo, TypeModifier,
 };
 
+use sqlparser::parser::Parser;
+
 use crate::error::{Result, SqlError};
+use crate::sql::dialect::TransactSql;
 
 /// Length of a string or binary type, in characters or bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -380,14 +383,33 @@ fn float(info: &ExactNumberInfo) -> Result<SqlType> {
     }
 }
 
+/// `[nvarchar](36)`, as scripts of Management Studio have it: the same without brackets.
+fn bracketed(name: &str, arguments: &[TypeModifier]) -> Result<SqlType> {
+    let unknown = || SqlError::new(2715, format!("Cannot find data type {name}."));
+    if !name.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        return Err(unknown());
+    }
+    let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+    let text = if arguments.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{name}({})", arguments.join(","))
+    };
+    let mut parser = Parser::new(&TransactSql).try_with_sql(&text).map_err(|_| unknown())?;
+    SqlType::from_ast(&parser.parse_data_type().map_err(|_| unknown())?)
+}
+
 fn custom(name: &str, arguments: &[TypeModifier]) -> Result<SqlType> {
     use SqlType::*;
+    if let Some(name) = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+        return bracketed(name, arguments);
+    }
     let argument = arguments.first().map(ToString::to_string);
     let number = match &argument {
         None => None,
         Some(text) => text.parse::<u64>().ok(),
     };
-    let lower = name.trim_matches(|c| c == '[' || c == ']').to_ascii_lowercase();
+    let lower = name.to_ascii_lowercase();
     let name = lower.strip_prefix("sys.").unwrap_or(&lower);
     if argument.is_some()
         && number.is_none()
