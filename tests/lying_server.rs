@@ -480,6 +480,8 @@ fn requests_that_cannot_be_looked_after_are_not_sent() {
         executesql(INSERT, declared, &[Param::int("@P1", 7), tvp]),
         executesql(INSERT, declared, &[Param::int("@P1", 7), encrypted]),
         message(RPC, &prepared),
+        call("sp_prepexec", &[Param::text("@P2", SECRET)]),
+        call("[sys].[sp_Execute]", &[Param::text("@P2", SECRET)]),
         message(RPC, &twice),
     ] {
         let error = refused_request(&request);
