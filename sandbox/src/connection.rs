@@ -4,6 +4,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
@@ -44,24 +45,49 @@ impl From<Malformed> for io::Error {
     }
 }
 
+/// Whoever has not logged in by then is no client.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// Serves a client until it leaves.
 pub(crate) async fn serve(shared: Arc<Shared>, tcp: TcpStream, spid: u16) -> io::Result<()> {
     tcp.set_nodelay(true)?;
+    let opened = tokio::time::timeout(LOGIN_TIMEOUT, open(&shared, tcp, spid));
+    match opened
+        .await
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??
+    {
+        Some(mut client) => client.run().await,
+        None => Ok(()),
+    }
+}
+
+/// PRELOGIN to LOGIN7's answer. None if the client left or was turned away.
+async fn open(shared: &Arc<Shared>, tcp: TcpStream, spid: u16) -> io::Result<Option<Client>> {
     let strict = shared.encryption == Encryption::Strict;
     let mut reader = MessageReader::new();
-    let mut io: Box<dyn Io> =
-        if strict { Box::new(shared.tls.strict.accept(tcp).await?) } else { Box::new(tcp) };
+    let mut io: Box<dyn Io> = if strict {
+        Box::new(shared.tls.strict.accept(tcp).await?)
+    } else {
+        Box::new(tcp)
+    };
     let Some(first) = reader.next(&mut io).await? else {
-        return Ok(());
+        return Ok(None);
     };
     if first.kind != PRELOGIN {
         return Err(invalid("the first message is not PRELOGIN"));
     }
-    shared.recorder.from_client(&first.payload);
+    shared.recorder.client_sent(&first.payload);
     let prelogin = login::read_prelogin(&first.payload)?;
     let answer = shared.encryption.answer(prelogin.encryption);
     let payload = login::write_prelogin(prelogin, answer);
-    send_whole(&mut io, &shared.recorder, spid, DEFAULT_PACKET_SIZE, &payload).await?;
+    send_whole(
+        &mut io,
+        &shared.recorder,
+        spid,
+        DEFAULT_PACKET_SIZE,
+        &payload,
+    )
+    .await?;
     if !reader.is_drained() {
         return Err(invalid("bytes between PRELOGIN and its answer"));
     }
@@ -83,14 +109,14 @@ pub(crate) async fn serve(shared: Arc<Shared>, tcp: TcpStream, spid: u16) -> io:
         (io, message)
     };
     let Some(message) = message else {
-        return Ok(());
+        return Ok(None);
     };
     if message.kind != LOGIN7 {
         return Err(invalid("LOGIN7 was expected"));
     }
-    shared.recorder.from_client(&message.payload);
+    shared.recorder.client_sent(&message.payload);
     let login = login::read_login(&message.payload)?;
-    accept_login(&shared, io, reader, login, spid, strict).await
+    accept_login(shared, io, reader, login, spid).await
 }
 
 async fn send_whole(
@@ -100,7 +126,7 @@ async fn send_whole(
     packet_size: usize,
     payload: &[u8],
 ) -> io::Result<()> {
-    recorder.to_client(payload);
+    recorder.client_gets(payload);
     let mut writer = PacketWriter::new(packet_size, spid);
     let mut out = Vec::new();
     writer.write(payload, &mut out);
@@ -140,22 +166,33 @@ async fn accept_login(
     mut reader: MessageReader,
     login: Login,
     spid: u16,
-    strict: bool,
-) -> io::Result<()> {
+) -> io::Result<Option<Client>> {
     if let Some(error) = login_error(shared, &login) {
         let mut payload = Vec::new();
         token::error(&mut payload, &error);
         token::done(&mut payload, TOKEN_DONE, DONE_ERROR, 0, None);
-        return send_whole(&mut io, &shared.recorder, spid, DEFAULT_PACKET_SIZE, &payload).await;
+        send_whole(
+            &mut io,
+            &shared.recorder,
+            spid,
+            DEFAULT_PACKET_SIZE,
+            &payload,
+        )
+        .await?;
+        return Ok(None);
     }
     let packet_size = match login.packet_size {
         0 => DEFAULT_PACKET_SIZE,
-        wanted => usize::try_from(wanted).unwrap_or(DEFAULT_PACKET_SIZE).clamp(512, 32767),
+        wanted => usize::try_from(wanted)
+            .unwrap_or(DEFAULT_PACKET_SIZE)
+            .clamp(512, 32767),
     };
     let requested = |id: u8| login.features.iter().any(|(known, _)| *known == id);
     let versioned = login.features.iter().any(|(id, data)| {
         *id == FEATURE_COLUMNENCRYPTION
-            && data.first().is_some_and(|version| *version >= COLUMNENCRYPTION_VERSION)
+            && data
+                .first()
+                .is_some_and(|version| *version >= COLUMNENCRYPTION_VERSION)
     });
     let column_encryption = shared.always_encrypted && versioned;
     let mut features = Vec::new();
@@ -166,12 +203,19 @@ async fn accept_login(
         features.push((FEATURE_UTF8_SUPPORT, vec![1]));
     }
     let ack = (!login.features.is_empty()).then_some(features.as_slice());
-    let payload = login_answer(packet_size, strict, ack);
+    let payload = login_answer(packet_size, login.tds_version, ack);
     let worker = Worker::spawn(shared, spid, &login.user, column_encryption)?;
-    send_whole(&mut io, &shared.recorder, spid, DEFAULT_PACKET_SIZE, &payload).await?;
+    send_whole(
+        &mut io,
+        &shared.recorder,
+        spid,
+        DEFAULT_PACKET_SIZE,
+        &payload,
+    )
+    .await?;
     reader.set_limit(MAX_MESSAGE);
     let (read_half, write_half) = tokio::io::split(io);
-    let mut client = Client {
+    Ok(Some(Client {
         shared: Arc::clone(shared),
         read_half,
         write_half,
@@ -179,21 +223,43 @@ async fn accept_login(
         writer: PacketWriter::new(packet_size, spid),
         worker,
         waiting: None,
-    };
-    client.writer.set_size(packet_size);
-    client.run().await
+    }))
 }
 
-fn login_answer(packet_size: usize, strict: bool, features: Option<&[(u8, Vec<u8>)]>) -> Vec<u8> {
+fn login_answer(
+    packet_size: usize,
+    client_version: u32,
+    features: Option<&[(u8, Vec<u8>)]>,
+) -> Vec<u8> {
     let mut out = Vec::new();
     token::env_text(&mut out, token::ENV_DATABASE, DATABASE_NAME, "master");
-    token::info(&mut out, 5701, &format!("Changed database context to '{DATABASE_NAME}'."));
-    token::env_bytes(&mut out, token::ENV_SQL_COLLATION, &Collation::default().wire(), &[]);
+    token::info(
+        &mut out,
+        5701,
+        &format!("Changed database context to '{DATABASE_NAME}'."),
+    );
+    token::env_bytes(
+        &mut out,
+        token::ENV_SQL_COLLATION,
+        &Collation::default().wire(),
+        &[],
+    );
     token::env_text(&mut out, token::ENV_LANGUAGE, "us_english", "");
     token::info(&mut out, 5703, "Changed language setting to us_english.");
-    token::login_ack(&mut out, if strict { TDS_8_0 } else { TDS_7_4 }, SERVER_VERSION);
+    // Inside strict TLS some clients still say 7.4, and expect to hear it.
+    let version = if client_version == TDS_8_0 {
+        TDS_8_0
+    } else {
+        TDS_7_4
+    };
+    token::login_ack(&mut out, version, SERVER_VERSION);
     let size = packet_size.to_string();
-    token::env_text(&mut out, token::ENV_PACKET_SIZE, &size, &DEFAULT_PACKET_SIZE.to_string());
+    token::env_text(
+        &mut out,
+        token::ENV_PACKET_SIZE,
+        &size,
+        &DEFAULT_PACKET_SIZE.to_string(),
+    );
     if let Some(features) = features {
         token::feature_ext_ack(&mut out, features);
     }
@@ -231,7 +297,7 @@ impl Client {
                     None => return Ok(()),
                 },
             };
-            self.shared.recorder.from_client(&message.payload);
+            self.shared.recorder.client_sent(&message.payload);
             if message.kind == ATTENTION {
                 // It came after the answer was whole.
                 self.acknowledge_attention().await?;
@@ -251,7 +317,7 @@ impl Client {
     async fn acknowledge_attention(&mut self) -> io::Result<()> {
         let mut payload = Vec::new();
         token::done(&mut payload, TOKEN_DONE, DONE_ATTN, 0, None);
-        self.shared.recorder.to_client(&payload);
+        self.shared.recorder.client_gets(&payload);
         let mut out = Vec::new();
         self.writer.write(&payload, &mut out);
         self.writer.finish(&mut out);
@@ -264,7 +330,11 @@ impl Client {
     async fn answer(&mut self, message: Message) -> io::Result<Answered> {
         let cancelled = Arc::new(AtomicBool::new(false));
         let (chunks, mut incoming) = mpsc::channel::<Vec<u8>>(512);
-        self.worker.start(Job { message, chunks, cancelled: Arc::clone(&cancelled) })?;
+        self.worker.start(Job {
+            message,
+            chunks,
+            cancelled: Arc::clone(&cancelled),
+        })?;
         let mut out: Vec<u8> = Vec::new();
         let mut sent = 0usize;
         let mut over = false;
@@ -289,7 +359,7 @@ impl Client {
                 }
                 chunk = incoming.recv(), if out.is_empty() && !over => match chunk {
                     Some(chunk) if answered == Answered::Whole => {
-                        self.shared.recorder.to_client(&chunk);
+                        self.shared.recorder.client_gets(&chunk);
                         self.writer.write(&chunk, &mut out);
                     }
                     Some(_) => {}
@@ -302,7 +372,7 @@ impl Client {
                 },
                 message = self.reader.next(&mut self.read_half), if listening => match message? {
                     Some(message) if message.kind == ATTENTION => {
-                        self.shared.recorder.from_client(&message.payload);
+                        self.shared.recorder.client_sent(&message.payload);
                         cancelled.store(true, Ordering::SeqCst);
                         self.worker.interrupt();
                         answered = Answered::Attention;
@@ -325,6 +395,7 @@ impl Encryption {
         match self {
             Encryption::NotSupported => ENCRYPT_NOT_SUP,
             Encryption::Off if matches!(client, ENCRYPT_ON | ENCRYPT_REQ) => ENCRYPT_ON,
+            Encryption::Off if client == ENCRYPT_NOT_SUP => ENCRYPT_NOT_SUP,
             Encryption::Off => ENCRYPT_OFF,
             Encryption::On if client == ENCRYPT_NOT_SUP => ENCRYPT_REQ,
             Encryption::On => ENCRYPT_ON,

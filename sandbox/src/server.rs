@@ -99,11 +99,11 @@ impl Recorder {
         }
     }
 
-    pub(crate) fn from_client(&self, payload: &[u8]) {
+    pub(crate) fn client_sent(&self, payload: &[u8]) {
         self.keep(|recorded| recorded.from_clients.extend_from_slice(payload));
     }
 
-    pub(crate) fn to_client(&self, payload: &[u8]) {
+    pub(crate) fn client_gets(&self, payload: &[u8]) {
         self.keep(|recorded| recorded.to_clients.extend_from_slice(payload));
     }
 }
@@ -213,11 +213,17 @@ impl Builder {
             user: self.user,
             password: self.password,
             tls: Tls::self_signed()?,
-            recorder: Recorder { kept: self.record.then(Mutex::default) },
+            recorder: Recorder {
+                kept: self.record.then(Mutex::default),
+            },
             counters: Arc::default(),
         });
         let listening = tokio::spawn(listen(listener, Arc::clone(&shared)));
-        Ok(Sandbox { addr, shared, listening })
+        Ok(Sandbox {
+            addr,
+            shared,
+            listening,
+        })
     }
 }
 
@@ -230,7 +236,9 @@ pub struct Sandbox {
 
 impl std::fmt::Debug for Sandbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sandbox").field("addr", &self.addr).finish_non_exhaustive()
+        f.debug_struct("Sandbox")
+            .field("addr", &self.addr)
+            .finish_non_exhaustive()
     }
 }
 

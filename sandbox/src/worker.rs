@@ -61,7 +61,9 @@ impl Worker {
     }
 
     pub(crate) fn start(&self, job: Job) -> io::Result<()> {
-        self.jobs.send(job).map_err(|_| io::Error::other("the session's thread has ended"))
+        self.jobs
+            .send(job)
+            .map_err(|_| io::Error::other("the session's thread has ended"))
     }
 
     /// Stops the statement that is running.
@@ -71,7 +73,12 @@ impl Worker {
 }
 
 fn serve(mut session: Session, jobs: &std_mpsc::Receiver<Job>) {
-    while let Ok(Job { message, chunks, cancelled }) = jobs.recv() {
+    while let Ok(Job {
+        message,
+        chunks,
+        cancelled,
+    }) = jobs.recv()
+    {
         let mut response = Response::new(chunks, Arc::clone(&cancelled));
         let outcome = run(&mut session, &message, &mut response);
         // An interrupted statement fails like any other; the attention is what the client is told of.

@@ -1,78 +1,113 @@
-//! The SQLite database behind all sessions of a sandbox: in memory or in a file.
+//! The SQLite database behind all sessions of a sandbox: in a file that stays, or in one that goes with the sandbox.
+//!
+//! SQLite's in-memory databases let nobody read while somebody writes, so "in memory" is a temporary file, in memory
+//! where the system has a place for such files.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
 use crate::catalogue::store;
-use crate::error::Result;
+use crate::error::{Result, SqlError};
 use crate::exec::functions::{self, SharedIdentities};
 use crate::exec::lock::WriteLock;
 
-/// Where sessions find the database.
+/// Where sessions find the database. Fields are dropped in this order: the folder must outlive the connection.
 #[derive(Debug)]
 pub(crate) struct Database {
-    place: Place,
+    /// Keeps SQLite from tearing the write-ahead log down and up again between sessions.
+    _anchor: Mutex<Connection>,
+    path: PathBuf,
+    temporary: Option<TemporaryFolder>,
     pub(crate) write_lock: WriteLock,
-    /// An in-memory database lives as long as someone is connected to it.
-    _anchor: std::sync::Mutex<Connection>,
 }
 
+/// Removed with all that is in it.
 #[derive(Debug)]
-enum Place {
-    /// Name of a database of SQLite's memdb VFS, which connections of one process share.
-    Memory(String),
-    File(PathBuf),
+struct TemporaryFolder(PathBuf);
+
+impl Drop for TemporaryFolder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
-/// For commits that wait until the readers of an in-memory database are done.
-const BUSY: Duration = Duration::from_secs(20);
+static NEXT_FOLDER: AtomicU64 = AtomicU64::new(1);
 
-static NEXT_MEMORY: AtomicU64 = AtomicU64::new(1);
+/// Files here are in memory on Linux.
+const SHARED_MEMORY: &str = "/dev/shm";
+
+impl TemporaryFolder {
+    fn create() -> std::io::Result<Self> {
+        let shared_memory = Path::new(SHARED_MEMORY);
+        let mut last = std::io::Error::other("no place for temporary files");
+        for parent in [shared_memory.to_owned(), std::env::temp_dir()]
+            .iter()
+            .filter(|parent| parent.is_dir())
+        {
+            let number = NEXT_FOLDER.fetch_add(1, Ordering::Relaxed);
+            let unique = crate::types::temporal::now_utc();
+            let path = parent.join(format!(
+                "always-encrypted-sandbox-{}-{number}-{unique}",
+                std::process::id()
+            ));
+            let mut builder = std::fs::DirBuilder::new();
+            #[cfg(unix)]
+            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+            match builder.create(&path) {
+                Ok(()) => return Ok(Self(path)),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+}
+
+/// For another process that has the same file open.
+const BUSY: Duration = Duration::from_secs(20);
 
 impl Database {
     pub(crate) fn open(file: Option<PathBuf>) -> Result<Arc<Self>> {
-        let place = match file {
-            Some(path) => Place::File(path),
+        let (path, temporary) = match file {
+            Some(path) => (path, None),
             None => {
-                let number = NEXT_MEMORY.fetch_add(1, Ordering::Relaxed);
-                Place::Memory(format!("file:/sandbox-{}-{number}?vfs=memdb", std::process::id()))
+                let folder = TemporaryFolder::create().map_err(|error| {
+                    SqlError::new(
+                        5123,
+                        format!("No temporary database could be made: {error}"),
+                    )
+                })?;
+                (folder.0.join("sandbox.db"), Some(folder))
             }
         };
-        let anchor = connect(&place, SharedIdentities::default())?;
+        let anchor = connect(&path, temporary.is_none(), SharedIdentities::default())?;
         store::initialise(&anchor)?;
         Ok(Arc::new(Self {
-            place,
+            _anchor: Mutex::new(anchor),
+            path,
+            temporary,
             write_lock: WriteLock::default(),
-            _anchor: std::sync::Mutex::new(anchor),
         }))
     }
 
     pub(crate) fn connect(&self, identities: SharedIdentities) -> Result<Connection> {
-        connect(&self.place, identities)
+        connect(&self.path, self.temporary.is_none(), identities)
     }
 }
 
-fn connect(place: &Place, identities: SharedIdentities) -> Result<Connection> {
+fn connect(path: &Path, durable: bool, identities: SharedIdentities) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_URI;
-    let connection = match place {
-        Place::Memory(name) => Connection::open_with_flags(name, flags)?,
-        Place::File(path) => {
-            let connection =
-                Connection::open_with_flags(path, flags.difference(OpenFlags::SQLITE_OPEN_URI))?;
-            connection.pragma_update(None, "journal_mode", "wal")?;
-            // A commit that was acknowledged survives a power cut.
-            connection.pragma_update(None, "synchronous", "full")?;
-            connection
-        }
-    };
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY)?;
+    // Readers see the last commit while somebody writes.
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    // A commit that was acknowledged survives a power cut.
+    connection.pragma_update(None, "synchronous", if durable { "full" } else { "off" })?;
     // Rows that were deleted or overwritten are not left in the file for a scan for plaintext to find.
     connection.pragma_update(None, "secure_delete", "on")?;
     functions::register(&connection, identities)?;

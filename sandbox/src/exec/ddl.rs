@@ -32,7 +32,12 @@ impl Session {
         match statement {
             SqlStatement::CreateTable(create) => self.create_table(create),
             SqlStatement::CreateIndex(create) => self.create_index(create),
-            SqlStatement::Drop { object_type: ObjectType::Table, if_exists, names, .. } => {
+            SqlStatement::Drop {
+                object_type: ObjectType::Table,
+                if_exists,
+                names,
+                ..
+            } => {
                 for name in names {
                     let name = names::qualified(name)?;
                     match self.catalogue.table(&name.schema, &name.name).cloned() {
@@ -63,7 +68,8 @@ impl Session {
                         .catalogue
                         .table(&name.schema, &name.name)
                         .ok_or_else(|| SqlError::invalid_object(&name.name))?;
-                    self.connection.execute(&format!("DELETE FROM {}", table.sqlite_name()), [])?;
+                    self.connection
+                        .execute(&format!("DELETE FROM {}", table.sqlite_name()), [])?;
                     self.connection.execute(
                         "UPDATE columns SET identity_last = NULL WHERE object_id = ?1",
                         [table.object_id],
@@ -76,7 +82,8 @@ impl Session {
     }
 
     fn drop_table(&mut self, table: &Table) -> Result<()> {
-        self.connection.execute(&format!("DROP TABLE {}", table.sqlite_name()), [])?;
+        self.connection
+            .execute(&format!("DROP TABLE {}", table.sqlite_name()), [])?;
         store::delete_table(&self.connection, table.object_id)
     }
 
@@ -95,14 +102,20 @@ impl Session {
         if self.catalogue.table(&name.schema, &name.name).is_some() {
             return Err(SqlError::new(
                 2714,
-                format!("There is already an object named '{}' in the database.", name.name),
+                format!(
+                    "There is already an object named '{}' in the database.",
+                    name.name
+                ),
             ));
         }
         let mut columns: Vec<Column> = Vec::new();
         let mut keys: Vec<Key> = Vec::new();
         for (id, definition) in (1i64..).zip(&create.columns) {
             let column = self.column(id, definition, &mut keys)?;
-            if columns.iter().any(|known| known.name.eq_ignore_ascii_case(&column.name)) {
+            if columns
+                .iter()
+                .any(|known| known.name.eq_ignore_ascii_case(&column.name))
+            {
                 return Err(SqlError::new(
                     2705,
                     format!(
@@ -118,14 +131,24 @@ impl Session {
             keys.push(table_key(constraint, &columns)?);
         }
         finish_keys(&keys, &mut columns)?;
-        if columns.iter().filter(|column| column.identity.is_some()).count() > 1 {
+        if columns
+            .iter()
+            .filter(|column| column.identity.is_some())
+            .count()
+            > 1
+        {
             return Err(SqlError::new(
                 2744,
                 "Multiple identity columns specified for table. Only one identity column per table is allowed.",
             ));
         }
         let object_id = store::next_object_id(&self.connection)?;
-        let table = Table { object_id, schema: "dbo".to_owned(), name: name.name, columns };
+        let table = Table {
+            object_id,
+            schema: "dbo".to_owned(),
+            name: name.name,
+            columns,
+        };
         self.connection.execute_batch(&create_sql(&table, &keys))?;
         store::insert_table(&self.connection, &table, now_utc())
     }
@@ -156,8 +179,14 @@ impl Session {
                     column.collation = Some(Collation::parse(&names::last(name)?)?);
                 }
                 ColumnOption::Default(expr) => column.default = Some(constant(expr)?),
-                ColumnOption::PrimaryKey(_) => keys.push(Key { primary: true, columns: vec![id] }),
-                ColumnOption::Unique(_) => keys.push(Key { primary: false, columns: vec![id] }),
+                ColumnOption::PrimaryKey(_) => keys.push(Key {
+                    primary: true,
+                    columns: vec![id],
+                }),
+                ColumnOption::Unique(_) => keys.push(Key {
+                    primary: false,
+                    columns: vec![id],
+                }),
                 ColumnOption::Identity(kind) => column.identity = Some(identity(kind)?),
                 ColumnOption::DialectSpecific(tokens) => {
                     column.encryption = Some(self.encryption(tokens)?)
@@ -195,9 +224,14 @@ impl Session {
             "RANDOMIZED" => EncryptionType::Randomized,
             other => return Err(SqlError::syntax(other)),
         };
-        let key =
-            self.catalogue.encryption_key(&with.key).ok_or_else(|| no_encryption_key(&with.key))?;
-        Ok(Encryption { kind, cek_id: key.id })
+        let key = self
+            .catalogue
+            .encryption_key(&with.key)
+            .ok_or_else(|| no_encryption_key(&with.key))?;
+        Ok(Encryption {
+            kind,
+            cek_id: key.id,
+        })
     }
 
     fn create_index(&mut self, create: &CreateIndex) -> Result<()> {
@@ -209,8 +243,11 @@ impl Session {
         if odd {
             return Err(SqlError::unsupported("this form of CREATE INDEX"));
         }
-        let name =
-            create.name.as_ref().ok_or_else(|| SqlError::syntax("INDEX")).and_then(names::last)?;
+        let name = create
+            .name
+            .as_ref()
+            .ok_or_else(|| SqlError::syntax("INDEX"))
+            .and_then(names::last)?;
         let table_name = names::qualified(&create.table_name)?;
         let table = self
             .catalogue
@@ -249,14 +286,25 @@ impl Session {
     pub(crate) fn run_key_statement(&mut self, statement: &KeyStatement) -> Result<()> {
         self.refresh()?;
         match statement {
-            KeyStatement::CreateMaster { name, provider, path, signature } => {
+            KeyStatement::CreateMaster {
+                name,
+                provider,
+                path,
+                signature,
+            } => {
                 if self.catalogue.master_key(name).is_some() {
                     return Err(duplicate("column master key", name));
                 }
                 let id = new_key_id(&self.connection, "master_keys")?;
                 let (provider, path, signature) =
                     (provider.clone(), path.clone(), signature.clone());
-                let key = MasterKey { id, name: name.clone(), provider, path, signature };
+                let key = MasterKey {
+                    id,
+                    name: name.clone(),
+                    provider,
+                    path,
+                    signature,
+                };
                 store::insert_master_key(&self.connection, &key, now_utc())
             }
             KeyStatement::CreateEncryption { name, values } => {
@@ -299,8 +347,10 @@ impl Session {
     }
 
     fn add_value(&self, key: &mut EncryptionKey, value: &KeyValue) -> Result<()> {
-        let master =
-            self.catalogue.master_key(&value.master).ok_or_else(|| no_master_key(&value.master))?;
+        let master = self
+            .catalogue
+            .master_key(&value.master)
+            .ok_or_else(|| no_master_key(&value.master))?;
         if !value.algorithm.eq_ignore_ascii_case("RSA_OAEP") {
             return Err(SqlError::unsupported(format!(
                 "the key encryption algorithm {}",
@@ -308,7 +358,10 @@ impl Session {
             )));
         }
         if value.encrypted.is_empty() || value.encrypted.len() > 8000 {
-            return Err(SqlError::new(8152, "String or binary data would be truncated."));
+            return Err(SqlError::new(
+                8152,
+                "String or binary data would be truncated.",
+            ));
         }
         if key.values.iter().any(|known| known.cmk_id == master.id) {
             return Err(SqlError::new(
@@ -337,9 +390,16 @@ impl Session {
     }
 
     fn drop_value(&mut self, name: &str, master: &str) -> Result<()> {
-        let mut key =
-            self.catalogue.encryption_key(name).cloned().ok_or_else(|| no_encryption_key(name))?;
-        let master_id = self.catalogue.master_key(master).ok_or_else(|| no_master_key(master))?.id;
+        let mut key = self
+            .catalogue
+            .encryption_key(name)
+            .cloned()
+            .ok_or_else(|| no_encryption_key(name))?;
+        let master_id = self
+            .catalogue
+            .master_key(master)
+            .ok_or_else(|| no_master_key(master))?
+            .id;
         let at = key.values.iter().position(|value| value.cmk_id == master_id).ok_or_else(|| {
             SqlError::new(
                 33287,
@@ -361,7 +421,11 @@ impl Session {
     }
 
     fn drop_master_key(&mut self, name: &str) -> Result<()> {
-        let id = self.catalogue.master_key(name).ok_or_else(|| no_master_key(name))?.id;
+        let id = self
+            .catalogue
+            .master_key(name)
+            .ok_or_else(|| no_master_key(name))?
+            .id;
         let user = self
             .catalogue
             .encryption_keys
@@ -380,9 +444,16 @@ impl Session {
     }
 
     fn drop_encryption_key(&mut self, name: &str) -> Result<()> {
-        let id = self.catalogue.encryption_key(name).ok_or_else(|| no_encryption_key(name))?.id;
+        let id = self
+            .catalogue
+            .encryption_key(name)
+            .ok_or_else(|| no_encryption_key(name))?
+            .id;
         let uses = |table: &&Table| {
-            table.columns.iter().any(|c| c.encryption.is_some_and(|e| e.cek_id == id))
+            table
+                .columns
+                .iter()
+                .any(|c| c.encryption.is_some_and(|e| e.cek_id == id))
         };
         if let Some(table) = self.catalogue.tables.iter().find(uses) {
             return Err(SqlError::new(
@@ -398,7 +469,10 @@ impl Session {
 }
 
 fn duplicate(what: &str, name: &str) -> SqlError {
-    SqlError::new(33278, format!("There is already a {what} named '{name}' in the database."))
+    SqlError::new(
+        33278,
+        format!("There is already a {what} named '{name}' in the database."),
+    )
 }
 
 fn no_encryption_key(name: &str) -> SqlError {
@@ -450,10 +524,15 @@ fn check_create(create: &CreateTable) -> Result<()> {
 /// Restrictions on encrypted columns.
 fn check_encrypted(column: &Column, checked: bool) -> Result<()> {
     let name = &column.name;
-    let deterministic = column.encryption.is_some_and(|e| e.kind == EncryptionType::Deterministic);
+    let deterministic = column
+        .encryption
+        .is_some_and(|e| e.kind == EncryptionType::Deterministic);
     if deterministic
         && column.ty.is_text()
-        && !column.collation.as_ref().is_some_and(|collation| collation.bin2)
+        && !column
+            .collation
+            .as_ref()
+            .is_some_and(|collation| collation.bin2)
     {
         return Err(SqlError::new(
             33289,
@@ -468,7 +547,10 @@ fn check_encrypted(column: &Column, checked: bool) -> Result<()> {
         (_, _, true) => "a CHECK constraint",
         _ => return Ok(()),
     };
-    Err(SqlError::new(33282, format!("Cannot create encrypted column '{name}' with {what}.")))
+    Err(SqlError::new(
+        33282,
+        format!("Cannot create encrypted column '{name}' with {what}."),
+    ))
 }
 
 fn check_identity(column: &mut Column) -> Result<()> {
@@ -493,18 +575,28 @@ fn identity(kind: &IdentityPropertyKind) -> Result<(i64, i64)> {
         }
         Some(_) => return Err(SqlError::syntax("IDENTITY")),
     };
-    if increment == 0 { Err(SqlError::syntax("IDENTITY")) } else { Ok((seed, increment)) }
+    if increment == 0 {
+        Err(SqlError::syntax("IDENTITY"))
+    } else {
+        Ok((seed, increment))
+    }
 }
 
 fn integer(expr: &Expr) -> Result<i64> {
-    expr.to_string().replace(' ', "").parse().map_err(|_| SqlError::syntax("IDENTITY"))
+    expr.to_string()
+        .replace(' ', "")
+        .parse()
+        .map_err(|_| SqlError::syntax("IDENTITY"))
 }
 
 /// The text of a DEFAULT, which must be a constant or a function of the clock.
 fn constant(expr: &Expr) -> Result<String> {
     match expr {
         Expr::Value(_) | Expr::Function(_) => Ok(expr.to_string()),
-        Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr: inner } => {
+        Expr::UnaryOp {
+            op: UnaryOperator::Minus | UnaryOperator::Plus,
+            expr: inner,
+        } => {
             constant(inner)?;
             Ok(expr.to_string())
         }
@@ -523,14 +615,14 @@ fn key_columns(list: &[IndexColumn], columns: &[Column]) -> Result<Vec<i64>> {
             .iter()
             .find(|column| column.name.eq_ignore_ascii_case(&ident.value))
             .ok_or_else(|| {
-            SqlError::new(
-                1911,
-                format!(
-                    "Column name '{}' does not exist in the target table or view.",
-                    ident.value
-                ),
-            )
-        })?;
+                SqlError::new(
+                    1911,
+                    format!(
+                        "Column name '{}' does not exist in the target table or view.",
+                        ident.value
+                    ),
+                )
+            })?;
         ids.push(column.id);
     }
     Ok(ids)
@@ -538,12 +630,14 @@ fn key_columns(list: &[IndexColumn], columns: &[Column]) -> Result<Vec<i64>> {
 
 fn table_key(constraint: &TableConstraint, columns: &[Column]) -> Result<Key> {
     match constraint {
-        TableConstraint::PrimaryKey(key) => {
-            Ok(Key { primary: true, columns: key_columns(&key.columns, columns)? })
-        }
-        TableConstraint::Unique(key) => {
-            Ok(Key { primary: false, columns: key_columns(&key.columns, columns)? })
-        }
+        TableConstraint::PrimaryKey(key) => Ok(Key {
+            primary: true,
+            columns: key_columns(&key.columns, columns)?,
+        }),
+        TableConstraint::Unique(key) => Ok(Key {
+            primary: false,
+            columns: key_columns(&key.columns, columns)?,
+        }),
         TableConstraint::ForeignKey(_) => Err(SqlError::unsupported("foreign keys")),
         TableConstraint::Check(_) => Err(SqlError::unsupported("CHECK constraints")),
         other => Err(SqlError::unsupported(format!("the constraint {other}"))),
@@ -552,7 +646,10 @@ fn table_key(constraint: &TableConstraint, columns: &[Column]) -> Result<Key> {
 
 fn check_indexable(ids: &[i64], columns: &[Column]) -> Result<()> {
     for column in columns.iter().filter(|column| ids.contains(&column.id)) {
-        if column.encryption.is_some_and(|e| e.kind == EncryptionType::Randomized) {
+        if column
+            .encryption
+            .is_some_and(|e| e.kind == EncryptionType::Randomized)
+        {
             return Err(SqlError::new(
                 33284,
                 format!(
@@ -576,12 +673,18 @@ fn check_indexable(ids: &[i64], columns: &[Column]) -> Result<()> {
 
 fn finish_keys(keys: &[Key], columns: &mut [Column]) -> Result<()> {
     if keys.iter().filter(|key| key.primary).count() > 1 {
-        return Err(SqlError::new(8110, "Cannot add multiple PRIMARY KEY constraints to table."));
+        return Err(SqlError::new(
+            8110,
+            "Cannot add multiple PRIMARY KEY constraints to table.",
+        ));
     }
     for key in keys {
         check_indexable(&key.columns, columns)?;
         if key.primary {
-            for column in columns.iter_mut().filter(|column| key.columns.contains(&column.id)) {
+            for column in columns
+                .iter_mut()
+                .filter(|column| key.columns.contains(&column.id))
+            {
                 column.nullable = false;
             }
         }
@@ -612,5 +715,9 @@ fn create_sql(table: &Table, keys: &[Key]) -> String {
         let columns: Vec<String> = key.columns.iter().map(|id| format!("c{id}")).collect();
         parts.push(format!("UNIQUE ({})", columns.join(", ")));
     }
-    format!("CREATE TABLE {} ({})", table.sqlite_name(), parts.join(", "))
+    format!(
+        "CREATE TABLE {} ({})",
+        table.sqlite_name(),
+        parts.join(", ")
+    )
 }

@@ -70,7 +70,10 @@ impl Session {
                 ids.push(crypto.cek_id);
             }
         }
-        ids.into_iter().map(|id| self.catalogue.cek_entry(id)).collect::<Result<Vec<_>>>().map(Some)
+        ids.into_iter()
+            .map(|id| self.catalogue.cek_entry(id))
+            .collect::<Result<Vec<_>>>()
+            .map(Some)
     }
 
     pub(crate) fn run_write(
@@ -90,8 +93,9 @@ impl Session {
             _ => return Err(SqlError::unsupported("this statement").into()),
         };
         let cek_table = self.cek_table(plan.output.as_deref().unwrap_or_default())?;
-        let written =
-            self.write(response, |session| session.write_plan(&plan, parameters, &catalogue))?;
+        let written = self.write(response, |session| {
+            session.write_plan(&plan, parameters, &catalogue)
+        })?;
         if let Some(columns) = &plan.output {
             response.token(|out| {
                 token::col_metadata(out, columns, cek_table.as_deref());
@@ -121,12 +125,18 @@ impl Session {
             .find(|table| table.object_id == plan.object_id)
             .ok_or_else(lost)?;
         self.load_identity(table)?;
-        let mut written = Written { count: 0, rows: Vec::new(), identity: None };
+        let mut written = Written {
+            count: 0,
+            rows: Vec::new(),
+            identity: None,
+        };
         for (sql, binds) in &plan.statements {
             let mut statement = self.connection.prepare_cached(sql)?;
             bind(&mut statement, binds, parameters)?;
             let count = match &plan.output {
-                None => statement.raw_execute().map_err(|error| constraint(error, table))?,
+                None => statement
+                    .raw_execute()
+                    .map_err(|error| constraint(error, table))?,
                 Some(columns) => {
                     let mut rows = statement.raw_query();
                     let mut count = 0usize;
@@ -137,7 +147,9 @@ impl Session {
                     count
                 }
             };
-            written.count = written.count.saturating_add(u64::try_from(count).unwrap_or(0));
+            written.count = written
+                .count
+                .saturating_add(u64::try_from(count).unwrap_or(0));
         }
         written.identity = self.save_identity(table)?;
         Ok(written)
@@ -150,8 +162,16 @@ impl Session {
             return Ok(());
         };
         let last = store::identity_last(&self.connection, table.object_id)?;
-        let identity = Identity { last, seed, increment, ty: column.ty };
-        let mut identities = self.identities.lock().unwrap_or_else(PoisonError::into_inner);
+        let identity = Identity {
+            last,
+            seed,
+            increment,
+            ty: column.ty,
+        };
+        let mut identities = self
+            .identities
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         identities.next.insert(table.object_id, identity);
         Ok(())
     }
@@ -159,7 +179,10 @@ impl Session {
     /// Keeps the last identity value that the statement gave out.
     fn save_identity(&mut self, table: &Table) -> Result<Option<i64>> {
         let identity = {
-            let mut identities = self.identities.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut identities = self
+                .identities
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             identities.next.remove(&table.object_id)
         };
         let Some(last) = identity.and_then(|identity| identity.last) else {
@@ -186,7 +209,11 @@ impl Session {
         let Some(row) = rows.next()? else {
             return Ok(Vec::new());
         };
-        types.iter().enumerate().map(|(i, ty)| storage::load(row.get_ref(i)?, *ty)).collect()
+        types
+            .iter()
+            .enumerate()
+            .map(|(i, ty)| storage::load(row.get_ref(i)?, *ty))
+            .collect()
     }
 }
 
@@ -219,7 +246,9 @@ fn write_row(out: &mut Vec<u8>, row: &Row<'_>, columns: &[ResultColumn]) -> Resu
 fn constraint(error: rusqlite::Error, table: &Table) -> SqlError {
     let text = error.to_string();
     let column = |part: &str| {
-        let id = part.rsplit_once(".c").and_then(|(_, id)| id.trim().parse::<i64>().ok());
+        let id = part
+            .rsplit_once(".c")
+            .and_then(|(_, id)| id.trim().parse::<i64>().ok());
         table
             .columns
             .iter()

@@ -19,8 +19,9 @@ use crate::sql::bind::{Binder, SessionValues};
 use crate::types::{SqlType, Value};
 
 pub(crate) struct Session {
-    pub(crate) database: Arc<Database>,
+    /// Before the database: a temporary one is removed with its last user.
     pub(crate) connection: Connection,
+    pub(crate) database: Arc<Database>,
     pub(crate) identities: SharedIdentities,
     pub(crate) catalogue: Arc<Catalogue>,
     generation: Option<i64>,
@@ -214,8 +215,16 @@ impl Session {
             Statement::ImplicitTransactions(on) => self.transaction.implicit = *on,
             Statement::Use(name) => self.use_database(name, response)?,
             Statement::Exec(exec) => return self.exec_statement(exec, parameters, response),
-            Statement::If { condition, then, otherwise } => {
-                let branch = if self.holds(condition, parameters)? { then } else { otherwise };
+            Statement::If {
+                condition,
+                then,
+                otherwise,
+            } => {
+                let branch = if self.holds(condition, parameters)? {
+                    then
+                } else {
+                    otherwise
+                };
                 return self.run_statements(branch, parameters, response, depth.saturating_add(1));
             }
             Statement::Block(statements) => {
@@ -279,7 +288,11 @@ impl Session {
         }
         response.token(|out| {
             env_text(out, ENV_DATABASE, DATABASE_NAME, DATABASE_NAME);
-            info(out, 5701, &format!("Changed database context to '{DATABASE_NAME}'."));
+            info(
+                out,
+                5701,
+                &format!("Changed database context to '{DATABASE_NAME}'."),
+            );
         });
         Ok(())
     }
@@ -308,7 +321,12 @@ impl Session {
         let Some(ty) = operand.ty else {
             return Ok((Value::Null, SqlType::Int));
         };
-        let row = self.single_row(&format!("SELECT {}", operand.sql), &binds, parameters, &[ty])?;
+        let row = self.single_row(
+            &format!("SELECT {}", operand.sql),
+            &binds,
+            parameters,
+            &[ty],
+        )?;
         Ok((row.into_iter().next().unwrap_or(Value::Null), ty))
     }
 

@@ -120,7 +120,9 @@ impl Dialect for TransactSql {
             match parser.next_token().token {
                 Token::RParen => return Ok(Some(Ok(Some(ColumnOption::DialectSpecific(tokens))))),
                 token @ (Token::EOF | Token::LParen) => {
-                    return Err(ParserError::ParserError(format!("Expected: ), found: {token}")));
+                    return Err(ParserError::ParserError(format!(
+                        "Expected: ), found: {token}"
+                    )));
                 }
                 token => tokens.push(token),
             }

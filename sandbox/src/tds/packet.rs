@@ -20,7 +20,20 @@ pub(crate) const IGNORE: u8 = 0x02;
 pub(crate) const RESETCONNECTION: u8 = 0x08;
 pub(crate) const RESETCONNECTIONSKIPTRAN: u8 = 0x10;
 
+const KNOWN_TYPES: &[u8] = &[
+    SQL_BATCH,
+    RPC,
+    TABULAR_RESULT,
+    ATTENTION,
+    BULK_LOAD,
+    TRANSACTION_MANAGER,
+    LOGIN7,
+    PRELOGIN,
+];
+
 pub(crate) const HEADER: usize = 8;
+/// The largest packet that any client sends; sizes up to 32767 can be agreed on.
+const MAX_PACKET: usize = 32 * 1024;
 /// Of the first packets, before LOGIN7 has asked for another size.
 pub(crate) const DEFAULT_PACKET_SIZE: usize = 4096;
 /// A message larger than this ends the connection: it is kept in memory until it is whole.
@@ -51,7 +64,11 @@ fn invalid(what: impl Into<String>) -> io::Error {
 
 impl MessageReader {
     pub(crate) fn new() -> Self {
-        Self { buffer: Vec::new(), message: None, limit: MAX_LOGIN_MESSAGE }
+        Self {
+            buffer: Vec::new(),
+            message: None,
+            limit: MAX_LOGIN_MESSAGE,
+        }
     }
 
     pub(crate) fn set_limit(&mut self, limit: usize) {
@@ -96,22 +113,31 @@ impl MessageReader {
                 break;
             };
             let length = usize::from(u16::from_be_bytes([high, low]));
-            if length < HEADER {
+            if !(HEADER..=MAX_PACKET).contains(&length) {
                 return Err(invalid(format!("a packet of {length} bytes")));
+            }
+            if !KNOWN_TYPES.contains(&kind) {
+                return Err(invalid(format!("a packet of type {kind:#04x}")));
             }
             let Some(body) = rest.get(HEADER..length) else {
                 break;
             };
             at = at.saturating_add(length);
-            let message =
-                self.message.get_or_insert_with(|| Message { kind, status, payload: Vec::new() });
+            let message = self.message.get_or_insert_with(|| Message {
+                kind,
+                status,
+                payload: Vec::new(),
+            });
             if message.kind != kind {
                 return Err(invalid(format!(
                     "a packet of type {kind:#04x} inside a message of another type"
                 )));
             }
             if message.payload.len().saturating_add(body.len()) > self.limit {
-                return Err(invalid(format!("a message of more than {} bytes", self.limit)));
+                return Err(invalid(format!(
+                    "a message of more than {} bytes",
+                    self.limit
+                )));
             }
             message.payload.extend_from_slice(body);
             message.status |= status & IGNORE;
@@ -136,11 +162,12 @@ pub(crate) struct PacketWriter {
 
 impl PacketWriter {
     pub(crate) fn new(size: usize, spid: u16) -> Self {
-        Self { size, spid, next_id: 1, pending: Vec::new() }
-    }
-
-    pub(crate) fn set_size(&mut self, size: usize) {
-        self.size = size;
+        Self {
+            size,
+            spid,
+            next_id: 1,
+            pending: Vec::new(),
+        }
     }
 
     /// Adds payload and appends to `out` the packets that are full.
@@ -162,7 +189,14 @@ impl PacketWriter {
 
     /// Ends the message.
     pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
-        packet(TABULAR_RESULT, EOM, self.spid, self.next_id, &self.pending, out);
+        packet(
+            TABULAR_RESULT,
+            EOM,
+            self.spid,
+            self.next_id,
+            &self.pending,
+            out,
+        );
         self.pending.clear();
         self.next_id = 1;
     }

@@ -23,7 +23,7 @@ pub(crate) fn skip_headers(cursor: &mut Cursor<'_>) -> Read<()> {
 pub(crate) fn read_batch(payload: &[u8]) -> Read<String> {
     let mut cursor = Cursor::new(payload);
     skip_headers(&mut cursor)?;
-    if cursor.rest().len() % 2 != 0 {
+    if !cursor.rest().len().is_multiple_of(2) {
         return Err(Malformed("a SQL batch with half a character".to_owned()));
     }
     Ok(text::from_utf16le(cursor.rest()))
@@ -64,13 +64,17 @@ pub(crate) fn read_transaction(payload: &[u8]) -> Read<TransactionRequest> {
         }
         TM_COMMIT_XACT => {
             read_name(&mut cursor)?;
-            TransactionRequest::Commit { then_begin: cursor.u8()? & 1 != 0 }
+            TransactionRequest::Commit {
+                then_begin: cursor.u8()? & 1 != 0,
+            }
         }
         TM_ROLLBACK_XACT => TransactionRequest::Rollback {
             name: read_name(&mut cursor)?,
             then_begin: cursor.u8()? & 1 != 0,
         },
-        TM_SAVE_XACT => TransactionRequest::Save { name: read_name(&mut cursor)? },
+        TM_SAVE_XACT => TransactionRequest::Save {
+            name: read_name(&mut cursor)?,
+        },
         other => TransactionRequest::Other(other),
     })
 }
@@ -85,7 +89,9 @@ fn read_name(cursor: &mut Cursor<'_>) -> Read<String> {
 mod tests {
     use super::*;
 
-    const HEADERS: [u8; 22] = [22, 0, 0, 0, 18, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0];
+    const HEADERS: [u8; 22] = [
+        22, 0, 0, 0, 18, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0,
+    ];
 
     #[test]
     fn batches_are_read_and_lies_refused() {
@@ -102,10 +108,16 @@ mod tests {
     #[test]
     fn transaction_requests_are_read() {
         let with = |tail: &[u8]| [&HEADERS[..], tail].concat();
-        assert_eq!(read_transaction(&with(&[5, 0, 0, 0])).unwrap(), TransactionRequest::Begin);
+        assert_eq!(
+            read_transaction(&with(&[5, 0, 0, 0])).unwrap(),
+            TransactionRequest::Begin
+        );
         assert_eq!(
             read_transaction(&with(&[8, 0, 2, b's', 0, 0])).unwrap(),
-            TransactionRequest::Rollback { name: "s".into(), then_begin: false }
+            TransactionRequest::Rollback {
+                name: "s".into(),
+                then_begin: false
+            }
         );
         assert!(read_transaction(&with(&[7, 0, 9])).is_err());
     }

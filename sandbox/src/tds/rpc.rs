@@ -79,7 +79,9 @@ pub(crate) fn read_calls(payload: &[u8]) -> Read<Vec<Call>> {
                 }
             }
             Some(_) => {
-                return Err(Malformed("A separator between calls was expected.".to_owned()));
+                return Err(Malformed(
+                    "A separator between calls was expected.".to_owned(),
+                ));
             }
         }
     }
@@ -106,7 +108,10 @@ fn read_call(cursor: &mut Cursor<'_>) -> Read<Call> {
         }
         parameters.push(read_parameter(cursor)?);
     }
-    Ok(Call { procedure, parameters })
+    Ok(Call {
+        procedure,
+        parameters,
+    })
 }
 
 fn read_parameter(cursor: &mut Cursor<'_>) -> Read<Parameter> {
@@ -114,8 +119,18 @@ fn read_parameter(cursor: &mut Cursor<'_>) -> Read<Parameter> {
     let status = cursor.u8()?;
     let info = TypeInfo::read(cursor)?;
     let value = info.read_value(cursor)?;
-    let cipher = if status & F_ENCRYPTED != 0 { Some(read_cipher_info(cursor)?) } else { None };
-    Ok(Parameter { name, status, info, value, cipher })
+    let cipher = if status & F_ENCRYPTED != 0 {
+        Some(read_cipher_info(cursor)?)
+    } else {
+        None
+    };
+    Ok(Parameter {
+        name,
+        status,
+        info,
+        value,
+        cipher,
+    })
 }
 
 fn read_cipher_info(cursor: &mut Cursor<'_>) -> Read<CipherInfo> {
@@ -157,7 +172,10 @@ mod tests {
         let parameter = &calls[0].parameters[0];
         let cipher = parameter.cipher.as_ref().unwrap();
         assert_eq!(parameter.name, "@p");
-        assert_eq!((cipher.database_id, cipher.cek_id, cipher.norm_version), (5, 49, 1));
+        assert_eq!(
+            (cipher.database_id, cipher.cek_id, cipher.norm_version),
+            (5, 49, 1)
+        );
         assert_eq!(cipher.cek_md_version, [0xF1, 8, 0x60, 1, 0xE8, 0xAA, 0, 0]);
     }
 
