@@ -52,10 +52,7 @@ const LOGIN_TIMEOUT: Duration = Duration::from_secs(15);
 pub(crate) async fn serve(shared: Arc<Shared>, tcp: TcpStream, spid: u16) -> io::Result<()> {
     tcp.set_nodelay(true)?;
     let opened = tokio::time::timeout(LOGIN_TIMEOUT, open(&shared, tcp, spid));
-    match opened
-        .await
-        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??
-    {
+    match opened.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?? {
         Some(mut client) => client.run().await,
         None => Ok(()),
     }
@@ -65,11 +62,8 @@ pub(crate) async fn serve(shared: Arc<Shared>, tcp: TcpStream, spid: u16) -> io:
 async fn open(shared: &Arc<Shared>, tcp: TcpStream, spid: u16) -> io::Result<Option<Client>> {
     let strict = shared.encryption == Encryption::Strict;
     let mut reader = MessageReader::new();
-    let mut io: Box<dyn Io> = if strict {
-        Box::new(shared.tls.strict.accept(tcp).await?)
-    } else {
-        Box::new(tcp)
-    };
+    let mut io: Box<dyn Io> =
+        if strict { Box::new(shared.tls.strict.accept(tcp).await?) } else { Box::new(tcp) };
     let Some(first) = reader.next(&mut io).await? else {
         return Ok(None);
     };
@@ -80,14 +74,10 @@ async fn open(shared: &Arc<Shared>, tcp: TcpStream, spid: u16) -> io::Result<Opt
     let prelogin = login::read_prelogin(&first.payload)?;
     let answer = shared.encryption.answer(prelogin.encryption);
     let payload = login::write_prelogin(prelogin, answer);
-    send_whole(
-        &mut io,
-        &shared.recorder,
-        spid,
-        DEFAULT_PACKET_SIZE,
-        &payload,
-    )
-    .await?;
+    send_whole(&mut io, &shared.recorder, spid, DEFAULT_PACKET_SIZE, &payload).await?;
+    if answer == ENCRYPT_REQ && prelogin.encryption == ENCRYPT_NOT_SUP {
+        return Ok(None);
+    }
     if !reader.is_drained() {
         return Err(invalid("bytes between PRELOGIN and its answer"));
     }
@@ -171,28 +161,17 @@ async fn accept_login(
         let mut payload = Vec::new();
         token::error(&mut payload, &error);
         token::done(&mut payload, TOKEN_DONE, DONE_ERROR, 0, None);
-        send_whole(
-            &mut io,
-            &shared.recorder,
-            spid,
-            DEFAULT_PACKET_SIZE,
-            &payload,
-        )
-        .await?;
+        send_whole(&mut io, &shared.recorder, spid, DEFAULT_PACKET_SIZE, &payload).await?;
         return Ok(None);
     }
     let packet_size = match login.packet_size {
         0 => DEFAULT_PACKET_SIZE,
-        wanted => usize::try_from(wanted)
-            .unwrap_or(DEFAULT_PACKET_SIZE)
-            .clamp(512, 32767),
+        wanted => usize::try_from(wanted).unwrap_or(DEFAULT_PACKET_SIZE).clamp(512, 32767),
     };
     let requested = |id: u8| login.features.iter().any(|(known, _)| *known == id);
     let versioned = login.features.iter().any(|(id, data)| {
         *id == FEATURE_COLUMNENCRYPTION
-            && data
-                .first()
-                .is_some_and(|version| *version >= COLUMNENCRYPTION_VERSION)
+            && data.first().is_some_and(|version| *version >= COLUMNENCRYPTION_VERSION)
     });
     let column_encryption = shared.always_encrypted && versioned;
     let mut features = Vec::new();
@@ -205,14 +184,7 @@ async fn accept_login(
     let ack = (!login.features.is_empty()).then_some(features.as_slice());
     let payload = login_answer(packet_size, login.tds_version, ack);
     let worker = Worker::spawn(shared, spid, &login.user, column_encryption)?;
-    send_whole(
-        &mut io,
-        &shared.recorder,
-        spid,
-        DEFAULT_PACKET_SIZE,
-        &payload,
-    )
-    .await?;
+    send_whole(&mut io, &shared.recorder, spid, DEFAULT_PACKET_SIZE, &payload).await?;
     reader.set_limit(MAX_MESSAGE);
     let (read_half, write_half) = tokio::io::split(io);
     Ok(Some(Client {
@@ -233,33 +205,15 @@ fn login_answer(
 ) -> Vec<u8> {
     let mut out = Vec::new();
     token::env_text(&mut out, token::ENV_DATABASE, DATABASE_NAME, "master");
-    token::info(
-        &mut out,
-        5701,
-        &format!("Changed database context to '{DATABASE_NAME}'."),
-    );
-    token::env_bytes(
-        &mut out,
-        token::ENV_SQL_COLLATION,
-        &Collation::default().wire(),
-        &[],
-    );
+    token::info(&mut out, 5701, &format!("Changed database context to '{DATABASE_NAME}'."));
+    token::env_bytes(&mut out, token::ENV_SQL_COLLATION, &Collation::default().wire(), &[]);
     token::env_text(&mut out, token::ENV_LANGUAGE, "us_english", "");
     token::info(&mut out, 5703, "Changed language setting to us_english.");
     // Inside strict TLS some clients still say 7.4, and expect to hear it.
-    let version = if client_version == TDS_8_0 {
-        TDS_8_0
-    } else {
-        TDS_7_4
-    };
+    let version = if client_version == TDS_8_0 { TDS_8_0 } else { TDS_7_4 };
     token::login_ack(&mut out, version, SERVER_VERSION);
     let size = packet_size.to_string();
-    token::env_text(
-        &mut out,
-        token::ENV_PACKET_SIZE,
-        &size,
-        &DEFAULT_PACKET_SIZE.to_string(),
-    );
+    token::env_text(&mut out, token::ENV_PACKET_SIZE, &size, &DEFAULT_PACKET_SIZE.to_string());
     if let Some(features) = features {
         token::feature_ext_ack(&mut out, features);
     }
@@ -330,11 +284,7 @@ impl Client {
     async fn answer(&mut self, message: Message) -> io::Result<Answered> {
         let cancelled = Arc::new(AtomicBool::new(false));
         let (chunks, mut incoming) = mpsc::channel::<Vec<u8>>(512);
-        self.worker.start(Job {
-            message,
-            chunks,
-            cancelled: Arc::clone(&cancelled),
-        })?;
+        self.worker.start(Job { message, chunks, cancelled: Arc::clone(&cancelled) })?;
         let mut out: Vec<u8> = Vec::new();
         let mut sent = 0usize;
         let mut over = false;
@@ -374,13 +324,11 @@ impl Client {
                     Some(message) if message.kind == ATTENTION => {
                         self.shared.recorder.client_sent(&message.payload);
                         cancelled.store(true, Ordering::SeqCst);
-                        self.worker.interrupt();
                         answered = Answered::Attention;
                     }
                     Some(message) => self.waiting = Some(message),
                     None => {
                         cancelled.store(true, Ordering::SeqCst);
-                        self.worker.interrupt();
                         answered = Answered::ClientLeft;
                     }
                 },
@@ -399,8 +347,8 @@ impl Encryption {
             Encryption::Off => ENCRYPT_OFF,
             Encryption::On if client == ENCRYPT_NOT_SUP => ENCRYPT_REQ,
             Encryption::On => ENCRYPT_ON,
-            // TLS is there already.
-            Encryption::Strict => ENCRYPT_ON,
+            // TLS is there already, and there will be no other.
+            Encryption::Strict => ENCRYPT_NOT_SUP,
         }
     }
 }

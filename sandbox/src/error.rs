@@ -28,12 +28,7 @@ const CARRIED: &str = "\u{1}tds:";
 impl SqlError {
     /// Class 16, state 1: what most statement errors are.
     pub(crate) fn new(number: i32, message: impl Into<String>) -> Self {
-        Self {
-            number,
-            class: 16,
-            state: 1,
-            message: message.into(),
-        }
+        Self { number, class: 16, state: 1, message: message.into() }
     }
 
     pub(crate) fn class(mut self, class: u8) -> Self {
@@ -59,18 +54,11 @@ impl SqlError {
     }
 
     pub(crate) fn undeclared(variable: &str) -> Self {
-        Self::new(
-            137,
-            format!("Must declare the scalar variable \"{variable}\"."),
-        )
-        .class(15)
+        Self::new(137, format!("Must declare the scalar variable \"{variable}\".")).class(15)
     }
 
     pub(crate) fn type_clash(from: &str, to: &str) -> Self {
-        Self::new(
-            206,
-            format!("Operand type clash: {from} is incompatible with {to}"),
-        )
+        Self::new(206, format!("Operand type clash: {from} is incompatible with {to}"))
     }
 
     pub(crate) fn conversion_failed(what: &str, to: &str) -> Self {
@@ -111,10 +99,8 @@ impl SqlError {
 
     /// As the message of a SQLite error, to be found again by [`From<rusqlite::Error>`].
     pub(crate) fn carried(&self) -> rusqlite::Error {
-        let text = format!(
-            "{CARRIED}{}:{}:{}:{}",
-            self.number, self.class, self.state, self.message
-        );
+        let text =
+            format!("{CARRIED}{}:{}:{}:{}", self.number, self.class, self.state, self.message);
         rusqlite::Error::UserFunctionError(text.into())
     }
 
@@ -139,11 +125,9 @@ impl From<rusqlite::Error> for SqlError {
             Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
                 Self::new(1222, "Lock request time out period exceeded.")
             }
-            Some(rusqlite::ErrorCode::DiskFull) => Self::new(
-                1105,
-                "Could not allocate space for an object in the database.",
-            )
-            .class(17),
+            Some(rusqlite::ErrorCode::DiskFull) => {
+                Self::new(1105, "Could not allocate space for an object in the database.").class(17)
+            }
             _ => Self::new(596, format!("The sandbox's storage failed: {text}")),
         }
     }

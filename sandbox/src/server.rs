@@ -213,17 +213,11 @@ impl Builder {
             user: self.user,
             password: self.password,
             tls: Tls::self_signed()?,
-            recorder: Recorder {
-                kept: self.record.then(Mutex::default),
-            },
+            recorder: Recorder { kept: self.record.then(Mutex::default) },
             counters: Arc::default(),
         });
         let listening = tokio::spawn(listen(listener, Arc::clone(&shared)));
-        Ok(Sandbox {
-            addr,
-            shared,
-            listening,
-        })
+        Ok(Sandbox { addr, shared, listening })
     }
 }
 
@@ -236,9 +230,7 @@ pub struct Sandbox {
 
 impl std::fmt::Debug for Sandbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sandbox")
-            .field("addr", &self.addr)
-            .finish_non_exhaustive()
+        f.debug_struct("Sandbox").field("addr", &self.addr).finish_non_exhaustive()
     }
 }
 
@@ -364,5 +356,6 @@ impl Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         self.listening.abort();
+        self.shared.database.stop();
     }
 }

@@ -66,13 +66,7 @@ pub(crate) struct Handshake<S> {
 
 impl<S> Handshake<S> {
     pub(crate) fn new(inner: S) -> Self {
-        Self {
-            inner,
-            wrapping: true,
-            header: Vec::new(),
-            body_left: 0,
-            outgoing: Vec::new(),
-        }
+        Self { inner, wrapping: true, header: Vec::new(), body_left: 0, outgoing: Vec::new() }
     }
 
     pub(crate) fn handshake_is_over(&mut self) {
@@ -161,9 +155,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Handshake<S> {
         if !this.wrapping {
             return Pin::new(&mut this.inner).poll_write(cx, bytes);
         }
-        let body = bytes
-            .get(..bytes.len().min(LARGEST_BODY))
-            .unwrap_or_default();
+        let body = bytes.get(..bytes.len().min(LARGEST_BODY)).unwrap_or_default();
         packet(PRELOGIN, EOM, 0, 1, body, &mut this.outgoing);
         // The bytes are taken; what cannot be written now goes with the next write or flush.
         let _ = this.poll_outgoing(cx)?;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as std_mpsc;
 
-use rusqlite::InterruptHandle;
 use tokio::sync::mpsc;
 
 use crate::error::SqlError;
@@ -33,7 +32,8 @@ const STACK: usize = 128 * 1024 * 1024;
 /// Dropping it ends the thread after the request at hand.
 pub(crate) struct Worker {
     jobs: std_mpsc::Sender<Job>,
-    interrupt: InterruptHandle,
+    /// Of the request at hand.
+    cancelled: Arc<AtomicBool>,
 }
 
 impl Worker {
@@ -51,36 +51,39 @@ impl Worker {
             Arc::clone(&shared.counters),
         )
         .map_err(io::Error::other)?;
-        let interrupt = session.connection.get_interrupt_handle();
         let (jobs, incoming) = std_mpsc::channel::<Job>();
         std::thread::Builder::new()
             .name(format!("sandbox-session-{spid}"))
             .stack_size(STACK)
             .spawn(move || serve(session, &incoming))?;
-        Ok(Self { jobs, interrupt })
+        Ok(Self { jobs, cancelled: Arc::default() })
     }
 
-    pub(crate) fn start(&self, job: Job) -> io::Result<()> {
-        self.jobs
-            .send(job)
-            .map_err(|_| io::Error::other("the session's thread has ended"))
-    }
-
-    /// Stops the statement that is running.
-    pub(crate) fn interrupt(&self) {
-        self.interrupt.interrupt();
+    pub(crate) fn start(&mut self, job: Job) -> io::Result<()> {
+        self.cancelled = Arc::clone(&job.cancelled);
+        self.jobs.send(job).map_err(|_| io::Error::other("the session's thread has ended"))
     }
 }
 
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.cancelled.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Instructions of SQLite's between two looks at whether the client still waits.
+const LOOK: i32 = 10_000;
+
 fn serve(mut session: Session, jobs: &std_mpsc::Receiver<Job>) {
-    while let Ok(Job {
-        message,
-        chunks,
-        cancelled,
-    }) = jobs.recv()
-    {
+    while let Ok(Job { message, chunks, cancelled }) = jobs.recv() {
+        let seen = Arc::clone(&cancelled);
+        let watching =
+            session.connection.progress_handler(LOOK, Some(move || seen.load(Ordering::SeqCst)));
         let mut response = Response::new(chunks, Arc::clone(&cancelled));
-        let outcome = run(&mut session, &message, &mut response);
+        let outcome = match watching {
+            Ok(()) => run(&mut session, &message, &mut response),
+            Err(error) => Err(error.into()),
+        };
         // An interrupted statement fails like any other; the attention is what the client is told of.
         if cancelled.load(Ordering::SeqCst) {
             continue;

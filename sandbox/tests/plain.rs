@@ -16,13 +16,7 @@ async fn connect(sandbox: &Sandbox) -> Client<Compat<TcpStream>> {
 }
 
 async fn run(client: &mut Client<Compat<TcpStream>>, sql: &str) {
-    client
-        .simple_query(sql)
-        .await
-        .unwrap()
-        .into_results()
-        .await
-        .unwrap();
+    client.simple_query(sql).await.unwrap().into_results().await.unwrap();
 }
 
 fn number(error: &tiberius::error::Error) -> u32 {
@@ -54,10 +48,7 @@ async fn rows_written_are_rows_read() {
         .unwrap();
     assert_eq!(result.total(), 2);
     let rows = client
-        .query(
-            "SELECT Id, Name, Age FROM Users WHERE Age >= @P1 ORDER BY Age DESC",
-            &[&7i32],
-        )
+        .query("SELECT Id, Name, Age FROM Users WHERE Age >= @P1 ORDER BY Age DESC", &[&7i32])
         .await
         .unwrap()
         .into_first_result()
@@ -66,54 +57,30 @@ async fn rows_written_are_rows_read() {
     let got: Vec<_> = rows
         .iter()
         .map(|r| {
-            (
-                r.get::<i32, _>(0).unwrap(),
-                r.get::<&str, _>(1).unwrap(),
-                r.get::<i32, _>(2).unwrap(),
-            )
+            (r.get::<i32, _>(0).unwrap(), r.get::<&str, _>(1).unwrap(), r.get::<i32, _>(2).unwrap())
         })
         .collect();
     assert_eq!(got, [(1, "Ada 😀", 36), (2, "Béa", 7)]);
     let updated = client
-        .execute(
-            "UPDATE Users SET Age = Age + 1 WHERE Name = N'ADA 😀  '",
-            &[],
-        )
+        .execute("UPDATE Users SET Age = Age + 1 WHERE Name = N'ADA 😀  '", &[])
         .await
         .unwrap();
-    assert_eq!(
-        updated.total(),
-        1,
-        "the default collation ignores case and trailing blanks"
-    );
+    assert_eq!(updated.total(), 1, "the default collation ignores case and trailing blanks");
     let row = client
-        .query(
-            "SELECT COUNT(*), MAX(Age), TOTAL = SUM(Age) FROM Users",
-            &[],
-        )
+        .query("SELECT COUNT(*), MAX(Age), TOTAL = SUM(Age) FROM Users", &[])
         .await
         .unwrap()
         .into_row()
         .await
         .unwrap()
         .unwrap();
+    assert_eq!((row.get(0), row.get(1), row.get(2)), (Some(2i32), Some(37i32), Some(44i32)));
     assert_eq!(
-        (row.get(0), row.get(1), row.get(2)),
-        (Some(2i32), Some(37i32), Some(44i32))
-    );
-    assert_eq!(
-        client
-            .execute("DELETE FROM Users WHERE Id IN (1, 5)", &[])
-            .await
-            .unwrap()
-            .total(),
+        client.execute("DELETE FROM Users WHERE Id IN (1, 5)", &[]).await.unwrap().total(),
         1
     );
     let statistics = sandbox.statistics();
-    assert_eq!(
-        (statistics.connections, statistics.batches, statistics.rpcs),
-        (1, 1, 5)
-    );
+    assert_eq!((statistics.connections, statistics.batches, statistics.rpcs), (1, 1, 5));
 }
 
 #[tokio::test]
@@ -122,30 +89,14 @@ async fn errors_leave_the_connection_usable() {
     let mut client = connect(&sandbox).await;
     assert_eq!(fails(&mut client, "SELECT * FROM nowhere").await, 208);
     assert_eq!(fails(&mut client, "SELECT FROM WHERE").await, 102);
-    run(
-        &mut client,
-        "CREATE TABLE t (id int PRIMARY KEY, n tinyint)",
-    )
-    .await;
+    run(&mut client, "CREATE TABLE t (id int PRIMARY KEY, n tinyint)").await;
     assert_eq!(fails(&mut client, "SELECT nothing FROM t").await, 207);
     run(&mut client, "INSERT INTO t VALUES (1, 2)").await;
-    assert_eq!(
-        fails(&mut client, "INSERT INTO t VALUES (1, 2)").await,
-        2627
-    );
-    assert_eq!(
-        fails(&mut client, "INSERT INTO t VALUES (2, 256)").await,
-        220
-    );
-    assert_eq!(
-        fails(&mut client, "INSERT INTO t VALUES (NULL, 1)").await,
-        515
-    );
+    assert_eq!(fails(&mut client, "INSERT INTO t VALUES (1, 2)").await, 2627);
+    assert_eq!(fails(&mut client, "INSERT INTO t VALUES (2, 256)").await, 220);
+    assert_eq!(fails(&mut client, "INSERT INTO t VALUES (NULL, 1)").await, 515);
     assert_eq!(fails(&mut client, "SELECT id / 0 FROM t").await, 8134);
-    assert_eq!(
-        fails(&mut client, "SELECT ROW_NUMBER() OVER (ORDER BY id) FROM t").await,
-        49999
-    );
+    assert_eq!(fails(&mut client, "SELECT ROW_NUMBER() OVER (ORDER BY id) FROM t").await, 49999);
     let row = client
         .simple_query("SELECT COUNT(*) FROM t")
         .await

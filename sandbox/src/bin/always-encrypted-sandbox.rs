@@ -13,7 +13,7 @@ Usage: always-encrypted-sandbox [options]
   --port N            port to listen on (1433)
   --bind IP           address to listen on (127.0.0.1)
   --file PATH         keep the database in this SQLite file (in memory)
-  --encryption MODE   none, off (TLS for the login only), on, strict (none)
+  --encryption MODE   off, login (TLS for the login only), on, strict (off)
   --user NAME         login (sa)
   --password TEXT     its password (Sandbox-1433!)
   --certificate PATH  write the TLS certificate there, for clients that must trust it
@@ -62,11 +62,11 @@ fn arguments() -> Result<Option<(Builder, Option<String>)>, lexopt::Error> {
 
 fn encryption(text: &str) -> Result<Encryption, String> {
     match text {
-        "none" => Ok(Encryption::NotSupported),
-        "off" | "login" => Ok(Encryption::Off),
+        "off" => Ok(Encryption::NotSupported),
+        "login" => Ok(Encryption::Off),
         "on" => Ok(Encryption::On),
         "strict" => Ok(Encryption::Strict),
-        other => Err(format!("{other} is none of none, off, on, strict")),
+        other => Err(format!("{other} is none of off, login, on, strict")),
     }
 }
 
@@ -97,5 +97,26 @@ async fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     println!("{}", sandbox.connection_string());
-    std::future::pending::<ExitCode>().await
+    match asked_to_stop().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Until Ctrl-C or, where there is such a thing, SIGTERM.
+async fn asked_to_stop() -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
 }

@@ -55,10 +55,7 @@ pub(crate) struct Encryption {
 
 impl Encryption {
     pub(crate) fn on_wire(self) -> ColumnCrypto {
-        ColumnCrypto {
-            cek_id: self.cek_id,
-            encryption_type: self.kind.number(),
-        }
+        ColumnCrypto { cek_id: self.cek_id, encryption_type: self.kind.number() }
     }
 }
 
@@ -101,9 +98,7 @@ impl Table {
     }
 
     pub(crate) fn column(&self, name: &str) -> Option<&Column> {
-        self.columns
-            .iter()
-            .find(|column| column.name.eq_ignore_ascii_case(name))
+        self.columns.iter().find(|column| column.name.eq_ignore_ascii_case(name))
     }
 }
 
@@ -148,15 +143,11 @@ impl Catalogue {
     }
 
     pub(crate) fn master_key(&self, name: &str) -> Option<&MasterKey> {
-        self.master_keys
-            .iter()
-            .find(|key| key.name.eq_ignore_ascii_case(name))
+        self.master_keys.iter().find(|key| key.name.eq_ignore_ascii_case(name))
     }
 
     pub(crate) fn encryption_key(&self, name: &str) -> Option<&EncryptionKey> {
-        self.encryption_keys
-            .iter()
-            .find(|key| key.name.eq_ignore_ascii_case(name))
+        self.encryption_keys.iter().find(|key| key.name.eq_ignore_ascii_case(name))
     }
 
     pub(crate) fn encryption_key_by_id(&self, id: i32) -> Option<&EncryptionKey> {
@@ -165,12 +156,7 @@ impl Catalogue {
 
     /// A CEK with the master key of each of its values, as describe and COLMETADATA carry it.
     pub(crate) fn cek_entry(&self, cek_id: i32) -> Result<CekEntry> {
-        let lost = || {
-            SqlError::new(
-                596,
-                format!("The column encryption key {cek_id} is missing."),
-            )
-        };
+        let lost = || SqlError::new(596, format!("The column encryption key {cek_id} is missing."));
         let key = self.encryption_key_by_id(cek_id).ok_or_else(lost)?;
         let values = key.values.iter().map(|value| {
             let master = self
@@ -199,9 +185,7 @@ impl Catalogue {
         let Some(encryption) = encryption else {
             return "(encryption_type = 'PLAINTEXT')".to_owned();
         };
-        let key = self
-            .encryption_key_by_id(encryption.cek_id)
-            .map_or("?", |key| key.name.as_str());
+        let key = self.encryption_key_by_id(encryption.cek_id).map_or("?", |key| key.name.as_str());
         format!(
             "(encryption_type = '{}', encryption_algorithm_name = '{ALGORITHM_NAME}', column_encryption_key_name = \
              '{key}', column_encryption_key_database_name = '{DATABASE_NAME}')",

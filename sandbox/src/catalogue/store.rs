@@ -57,23 +57,14 @@ pub(crate) fn generation(connection: &Connection) -> Result<i64> {
 /// Must follow every change, in the same transaction.
 pub(crate) fn changed(connection: &Connection) -> Result<()> {
     let next = GENERATION.fetch_add(1, Ordering::SeqCst);
-    connection.execute(
-        "UPDATE meta SET value = ?1 WHERE key = 'generation'",
-        [next],
-    )?;
+    connection.execute("UPDATE meta SET value = ?1 WHERE key = 'generation'", [next])?;
     Ok(())
 }
 
 pub(crate) fn next_id(connection: &Connection) -> Result<i64> {
-    connection.execute(
-        "UPDATE meta SET value = value + 1 WHERE key = 'next_id'",
-        [],
-    )?;
-    Ok(
-        connection.query_row("SELECT value FROM meta WHERE key = 'next_id'", [], |row| {
-            row.get(0)
-        })?,
-    )
+    connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'next_id'", [])?;
+    Ok(connection
+        .query_row("SELECT value FROM meta WHERE key = 'next_id'", [], |row| row.get(0))?)
 }
 
 pub(crate) fn next_object_id(connection: &Connection) -> Result<i64> {
@@ -88,12 +79,8 @@ fn collect<T>(
 ) -> Result<Vec<T>> {
     let mut statement = connection.prepare_cached(sql)?;
     let rows = match id {
-        Some(id) => statement
-            .query_map([id], read)?
-            .collect::<rusqlite::Result<Vec<T>>>()?,
-        None => statement
-            .query_map([], read)?
-            .collect::<rusqlite::Result<Vec<T>>>()?,
+        Some(id) => statement.query_map([id], read)?.collect::<rusqlite::Result<Vec<T>>>()?,
+        None => statement.query_map([], read)?.collect::<rusqlite::Result<Vec<T>>>()?,
     };
     Ok(rows)
 }
@@ -152,11 +139,7 @@ pub(crate) fn load(connection: &Connection) -> Result<Catalogue> {
             })
         })?;
     }
-    Ok(Catalogue {
-        tables,
-        master_keys,
-        encryption_keys,
-    })
+    Ok(Catalogue { tables, master_keys, encryption_keys })
 }
 
 /// A column with its type and collation still as text.
@@ -167,9 +150,7 @@ fn load_columns(connection: &Connection, object_id: i64) -> Result<Vec<Column>> 
                encryption_type, cek_id FROM columns WHERE object_id = ?1 ORDER BY column_id";
     let raw: Vec<RawColumn> = collect(connection, sql, Some(object_id), |row| {
         let identity: (Option<i64>, Option<i64>) = (row.get(5)?, row.get(6)?);
-        let kind = row
-            .get::<_, Option<i64>>(8)?
-            .and_then(EncryptionType::from_number);
+        let kind = row.get::<_, Option<i64>>(8)?.and_then(EncryptionType::from_number);
         let column = Column {
             id: row.get(0)?,
             name: row.get(1)?,
@@ -178,19 +159,14 @@ fn load_columns(connection: &Connection, object_id: i64) -> Result<Vec<Column>> 
             nullable: row.get(4)?,
             identity: identity.0.zip(identity.1),
             default: row.get(7)?,
-            encryption: kind
-                .zip(row.get(9)?)
-                .map(|(kind, cek_id)| Encryption { kind, cek_id }),
+            encryption: kind.zip(row.get(9)?).map(|(kind, cek_id)| Encryption { kind, cek_id }),
         };
         Ok((column, row.get(2)?, row.get(3)?))
     })?;
     raw.into_iter()
         .map(|(mut column, ty, collation)| {
             let lost = || SqlError::new(596, "The sandbox's catalogue is damaged.");
-            column.ty = parse::declarations(&format!("@c {ty}"))?
-                .first()
-                .ok_or_else(lost)?
-                .ty;
+            column.ty = parse::declarations(&format!("@c {ty}"))?.first().ok_or_else(lost)?.ty;
             column.collation = collation.as_deref().map(Collation::parse).transpose()?;
             Ok(column)
         })
@@ -210,10 +186,7 @@ pub(crate) fn insert_table(connection: &Connection, table: &Table, created: i64)
                 column.id,
                 column.name,
                 column.ty.to_string(),
-                column
-                    .collation
-                    .as_ref()
-                    .map(|collation| collation.name.as_str()),
+                column.collation.as_ref().map(|collation| collation.name.as_str()),
                 column.nullable,
                 column.identity.map(|(seed, _)| seed),
                 column.identity.map(|(_, increment)| increment),
@@ -228,10 +201,7 @@ pub(crate) fn insert_table(connection: &Connection, table: &Table, created: i64)
 
 pub(crate) fn delete_table(connection: &Connection, object_id: i64) -> Result<()> {
     for table in ["tables", "columns", "indexes"] {
-        connection.execute(
-            &format!("DELETE FROM {table} WHERE object_id = ?1"),
-            [object_id],
-        )?;
+        connection.execute(&format!("DELETE FROM {table} WHERE object_id = ?1"), [object_id])?;
     }
     changed(connection)
 }
@@ -239,10 +209,7 @@ pub(crate) fn delete_table(connection: &Connection, object_id: i64) -> Result<()
 pub(crate) fn identity_last(connection: &Connection, object_id: i64) -> Result<Option<i64>> {
     let sql =
         "SELECT identity_last FROM columns WHERE object_id = ?1 AND identity_seed IS NOT NULL";
-    Ok(connection
-        .query_row(sql, [object_id], |row| row.get(0))
-        .optional()?
-        .flatten())
+    Ok(connection.query_row(sql, [object_id], |row| row.get(0)).optional()?.flatten())
 }
 
 pub(crate) fn set_identity_last(connection: &Connection, object_id: i64, last: i64) -> Result<()> {
@@ -255,10 +222,8 @@ pub(crate) fn set_identity_last(connection: &Connection, object_id: i64, last: i
 
 /// Inserts the index's name; false if the table has one of that name.
 pub(crate) fn insert_index(connection: &Connection, object_id: i64, name: &str) -> Result<bool> {
-    let inserted = connection.execute(
-        "INSERT OR IGNORE INTO indexes VALUES (?1, ?2)",
-        params![object_id, name],
-    )?;
+    let inserted = connection
+        .execute("INSERT OR IGNORE INTO indexes VALUES (?1, ?2)", params![object_id, name])?;
     changed(connection)?;
     Ok(inserted == 1)
 }
@@ -270,14 +235,7 @@ pub(crate) fn insert_master_key(
 ) -> Result<()> {
     connection.execute(
         "INSERT INTO master_keys VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        params![
-            key.id,
-            key.name,
-            key.provider,
-            key.path,
-            key.signature,
-            created
-        ],
+        params![key.id, key.name, key.provider, key.path, key.signature, created],
     )?;
     changed(connection)
 }
@@ -309,20 +267,11 @@ pub(crate) fn update_encryption_key(connection: &Connection, key: &EncryptionKey
 }
 
 fn replace_values(connection: &Connection, key: &EncryptionKey) -> Result<()> {
-    connection.execute(
-        "DELETE FROM encryption_key_values WHERE cek_id = ?1",
-        [key.id],
-    )?;
+    connection.execute("DELETE FROM encryption_key_values WHERE cek_id = ?1", [key.id])?;
     for (ordinal, value) in (0i64..).zip(&key.values) {
         connection.execute(
             "INSERT INTO encryption_key_values VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![
-                key.id,
-                value.cmk_id,
-                value.algorithm,
-                value.encrypted,
-                ordinal
-            ],
+            params![key.id, value.cmk_id, value.algorithm, value.encrypted, ordinal],
         )?;
     }
     changed(connection)

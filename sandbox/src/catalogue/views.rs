@@ -37,18 +37,8 @@ const ALGORITHM: &str = "$algorithm";
 const DATABASE: &str = "$database";
 
 static VIEWS: &[View] = &[
-    View {
-        name: "tables",
-        object_id: -384,
-        columns: TABLE_COLUMNS,
-        from: "tables AS t",
-    },
-    View {
-        name: "objects",
-        object_id: -385,
-        columns: TABLE_COLUMNS,
-        from: "tables AS t",
-    },
+    View { name: "tables", object_id: -384, columns: TABLE_COLUMNS, from: "tables AS t" },
+    View { name: "objects", object_id: -385, columns: TABLE_COLUMNS, from: "tables AS t" },
     View {
         name: "schemas",
         object_id: -386,
@@ -66,26 +56,10 @@ static VIEWS: &[View] = &[
             ("object_id", SqlType::Int, "c.object_id"),
             ("name", SYSNAME, "c.name"),
             ("column_id", SqlType::Int, "c.column_id"),
-            (
-                "system_type_id",
-                SqlType::TinyInt,
-                "tds_type('system_type_id', c.type)",
-            ),
-            (
-                "user_type_id",
-                SqlType::Int,
-                "tds_type('system_type_id', c.type)",
-            ),
-            (
-                "max_length",
-                SqlType::SmallInt,
-                "tds_type('max_length', c.type)",
-            ),
-            (
-                "precision",
-                SqlType::TinyInt,
-                "tds_type('precision', c.type)",
-            ),
+            ("system_type_id", SqlType::TinyInt, "tds_type('system_type_id', c.type)"),
+            ("user_type_id", SqlType::Int, "tds_type('system_type_id', c.type)"),
+            ("max_length", SqlType::SmallInt, "tds_type('max_length', c.type)"),
+            ("precision", SqlType::TinyInt, "tds_type('precision', c.type)"),
             ("scale", SqlType::TinyInt, "tds_type('scale', c.type)"),
             ("collation_name", SYSNAME, "c.collation"),
             ("is_nullable", SqlType::Bit, "c.nullable"),
@@ -157,11 +131,7 @@ static VIEWS: &[View] = &[
             ("modify_date", SqlType::DateTime, "k.created"),
             ("key_store_provider_name", SYSNAME, "k.provider"),
             ("key_path", SqlType::NVarChar(Length::N(4000)), "k.path"),
-            (
-                "allow_enclave_computations",
-                SqlType::Bit,
-                "k.signature IS NOT NULL",
-            ),
+            ("allow_enclave_computations", SqlType::Bit, "k.signature IS NOT NULL"),
             ("signature", SqlType::VarBinary(Length::Max), "k.signature"),
         ],
         from: "master_keys AS k",
@@ -183,11 +153,7 @@ static VIEWS: &[View] = &[
         columns: &[
             ("column_encryption_key_id", SqlType::Int, "v.cek_id"),
             ("column_master_key_id", SqlType::Int, "v.cmk_id"),
-            (
-                "encrypted_value",
-                SqlType::VarBinary(Length::N(8000)),
-                "v.encrypted",
-            ),
+            ("encrypted_value", SqlType::VarBinary(Length::N(8000)), "v.encrypted"),
             ("encryption_algorithm_name", SYSNAME, "v.algorithm"),
         ],
         from: "encryption_key_values AS v",
@@ -198,9 +164,7 @@ pub(crate) fn find(name: &QualifiedName) -> Option<&'static View> {
     if !name.schema.eq_ignore_ascii_case("sys") {
         return None;
     }
-    VIEWS
-        .iter()
-        .find(|view| view.name.eq_ignore_ascii_case(&name.name))
+    VIEWS.iter().find(|view| view.name.eq_ignore_ascii_case(&name.name))
 }
 
 /// OBJECT_ID of a view.
@@ -215,11 +179,8 @@ impl View {
 
     /// A SELECT over the catalogue's tables. Its constants are this program's own.
     pub(crate) fn sql(&self) -> String {
-        let columns: Vec<String> = self
-            .columns
-            .iter()
-            .map(|(name, _, expr)| format!("{expr} AS {name}"))
-            .collect();
+        let columns: Vec<String> =
+            self.columns.iter().map(|(name, _, expr)| format!("{expr} AS {name}")).collect();
         format!("SELECT {} FROM {}", columns.join(", "), self.from)
             .replace("$database_id", &DATABASE_ID.to_string())
             .replace(DATABASE, DATABASE_NAME)

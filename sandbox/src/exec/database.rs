@@ -29,9 +29,16 @@ pub(crate) struct Database {
 #[derive(Debug)]
 struct TemporaryFolder(PathBuf);
 
+impl TemporaryFolder {
+    fn remove(&self) {
+        // If it cannot be removed now, it may be when its last user is gone.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 impl Drop for TemporaryFolder {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        self.remove();
     }
 }
 
@@ -44,16 +51,13 @@ impl TemporaryFolder {
     fn create() -> std::io::Result<Self> {
         let shared_memory = Path::new(SHARED_MEMORY);
         let mut last = std::io::Error::other("no place for temporary files");
-        for parent in [shared_memory.to_owned(), std::env::temp_dir()]
-            .iter()
-            .filter(|parent| parent.is_dir())
+        for parent in
+            [shared_memory.to_owned(), std::env::temp_dir()].iter().filter(|parent| parent.is_dir())
         {
             let number = NEXT_FOLDER.fetch_add(1, Ordering::Relaxed);
             let unique = crate::types::temporal::now_utc();
-            let path = parent.join(format!(
-                "always-encrypted-sandbox-{}-{number}-{unique}",
-                std::process::id()
-            ));
+            let path = parent
+                .join(format!("always-encrypted-sandbox-{}-{number}-{unique}", std::process::id()));
             let mut builder = std::fs::DirBuilder::new();
             #[cfg(unix)]
             std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
@@ -75,10 +79,7 @@ impl Database {
             Some(path) => (path, None),
             None => {
                 let folder = TemporaryFolder::create().map_err(|error| {
-                    SqlError::new(
-                        5123,
-                        format!("No temporary database could be made: {error}"),
-                    )
+                    SqlError::new(5123, format!("No temporary database could be made: {error}"))
                 })?;
                 (folder.0.join("sandbox.db"), Some(folder))
             }
@@ -91,6 +92,13 @@ impl Database {
             temporary,
             write_lock: WriteLock::default(),
         }))
+    }
+
+    /// When the sandbox stops. Sessions may take a moment longer, and need the name no more.
+    pub(crate) fn stop(&self) {
+        if let Some(folder) = &self.temporary {
+            folder.remove();
+        }
     }
 
     pub(crate) fn connect(&self, identities: SharedIdentities) -> Result<Connection> {

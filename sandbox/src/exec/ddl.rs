@@ -1,18 +1,18 @@
-//! CREATE TABLE, CREATE INDEX, DROP, TRUNCATE, and the statements on keys.
+//! CREATE TABLE, CREATE INDEX, DROP and TRUNCATE. Keys are `key_ddl`'s.
 
 use sqlparser::ast::{
     ColumnDef, ColumnOption, CreateIndex, CreateTable, Expr, IdentityPropertyFormatKind,
     IdentityPropertyKind, IndexColumn, ObjectType, Statement as SqlStatement, TableConstraint,
     UnaryOperator,
 };
+use sqlparser::tokenizer::Token;
 
-use crate::catalogue::{
-    ALGORITHM_NAME, Column, Encryption, EncryptionKey, EncryptionKeyValue, EncryptionType,
-    MasterKey, Table, store,
-};
+use crate::catalogue::{ALGORITHM_NAME, Column, Encryption, EncryptionType, Table, store};
 use crate::error::{Result, SqlError};
+use crate::exec::key_ddl::no_encryption_key;
 use crate::exec::session::Session;
-use crate::sql::keys::{self, KeyStatement, KeyValue};
+use crate::sql::dialect::is_clustering;
+use crate::sql::keys;
 use crate::sql::names;
 use crate::types::temporal::now_utc;
 use crate::types::{Collation, Family, SqlType, storage};
@@ -23,8 +23,6 @@ struct Key {
     columns: Vec<i64>,
 }
 
-const MAX_CEK_VALUES: usize = 2;
-
 impl Session {
     pub(crate) fn run_ddl(&mut self, statement: &SqlStatement) -> Result<()> {
         // The lock has been taken since the last look.
@@ -32,12 +30,7 @@ impl Session {
         match statement {
             SqlStatement::CreateTable(create) => self.create_table(create),
             SqlStatement::CreateIndex(create) => self.create_index(create),
-            SqlStatement::Drop {
-                object_type: ObjectType::Table,
-                if_exists,
-                names,
-                ..
-            } => {
+            SqlStatement::Drop { object_type: ObjectType::Table, if_exists, names, .. } => {
                 for name in names {
                     let name = names::qualified(name)?;
                     match self.catalogue.table(&name.schema, &name.name).cloned() {
@@ -68,8 +61,7 @@ impl Session {
                         .catalogue
                         .table(&name.schema, &name.name)
                         .ok_or_else(|| SqlError::invalid_object(&name.name))?;
-                    self.connection
-                        .execute(&format!("DELETE FROM {}", table.sqlite_name()), [])?;
+                    self.connection.execute(&format!("DELETE FROM {}", table.sqlite_name()), [])?;
                     self.connection.execute(
                         "UPDATE columns SET identity_last = NULL WHERE object_id = ?1",
                         [table.object_id],
@@ -82,8 +74,7 @@ impl Session {
     }
 
     fn drop_table(&mut self, table: &Table) -> Result<()> {
-        self.connection
-            .execute(&format!("DROP TABLE {}", table.sqlite_name()), [])?;
+        self.connection.execute(&format!("DROP TABLE {}", table.sqlite_name()), [])?;
         store::delete_table(&self.connection, table.object_id)
     }
 
@@ -102,20 +93,14 @@ impl Session {
         if self.catalogue.table(&name.schema, &name.name).is_some() {
             return Err(SqlError::new(
                 2714,
-                format!(
-                    "There is already an object named '{}' in the database.",
-                    name.name
-                ),
+                format!("There is already an object named '{}' in the database.", name.name),
             ));
         }
         let mut columns: Vec<Column> = Vec::new();
         let mut keys: Vec<Key> = Vec::new();
         for (id, definition) in (1i64..).zip(&create.columns) {
             let column = self.column(id, definition, &mut keys)?;
-            if columns
-                .iter()
-                .any(|known| known.name.eq_ignore_ascii_case(&column.name))
-            {
+            if columns.iter().any(|known| known.name.eq_ignore_ascii_case(&column.name)) {
                 return Err(SqlError::new(
                     2705,
                     format!(
@@ -131,24 +116,14 @@ impl Session {
             keys.push(table_key(constraint, &columns)?);
         }
         finish_keys(&keys, &mut columns)?;
-        if columns
-            .iter()
-            .filter(|column| column.identity.is_some())
-            .count()
-            > 1
-        {
+        if columns.iter().filter(|column| column.identity.is_some()).count() > 1 {
             return Err(SqlError::new(
                 2744,
                 "Multiple identity columns specified for table. Only one identity column per table is allowed.",
             ));
         }
         let object_id = store::next_object_id(&self.connection)?;
-        let table = Table {
-            object_id,
-            schema: "dbo".to_owned(),
-            name: name.name,
-            columns,
-        };
+        let table = Table { object_id, schema: "dbo".to_owned(), name: name.name, columns };
         self.connection.execute_batch(&create_sql(&table, &keys))?;
         store::insert_table(&self.connection, &table, now_utc())
     }
@@ -179,15 +154,11 @@ impl Session {
                     column.collation = Some(Collation::parse(&names::last(name)?)?);
                 }
                 ColumnOption::Default(expr) => column.default = Some(constant(expr)?),
-                ColumnOption::PrimaryKey(_) => keys.push(Key {
-                    primary: true,
-                    columns: vec![id],
-                }),
-                ColumnOption::Unique(_) => keys.push(Key {
-                    primary: false,
-                    columns: vec![id],
-                }),
+                ColumnOption::PrimaryKey(_) => keys.push(Key { primary: true, columns: vec![id] }),
+                ColumnOption::Unique(_) => keys.push(Key { primary: false, columns: vec![id] }),
                 ColumnOption::Identity(kind) => column.identity = Some(identity(kind)?),
+                ColumnOption::DialectSpecific(tokens) if matches!(tokens.as_slice(), [Token::Word(word)] if is_clustering(&word.value)) =>
+                    {}
                 ColumnOption::DialectSpecific(tokens) => {
                     column.encryption = Some(self.encryption(tokens)?)
                 }
@@ -200,6 +171,14 @@ impl Session {
         } else if checked {
             return Err(SqlError::unsupported("CHECK constraints"));
         }
+        let code_page = matches!(column.ty, SqlType::Char(_) | SqlType::VarChar(_));
+        let utf8 = column.collation.as_ref().is_some_and(|collation| collation.utf8);
+        if code_page && utf8 && column.encryption.is_none() {
+            // Their lengths count bytes of UTF-8, which nothing else here does.
+            return Err(SqlError::unsupported(
+                "plaintext char and varchar columns with a UTF-8 collation",
+            ));
+        }
         check_identity(&mut column)?;
         if column.ty.is_text() && column.collation.is_none() {
             column.collation = Some(Collation::default());
@@ -208,7 +187,7 @@ impl Session {
     }
 
     /// What ENCRYPTED WITH means.
-    fn encryption(&self, tokens: &[sqlparser::tokenizer::Token]) -> Result<Encryption> {
+    fn encryption(&self, tokens: &[Token]) -> Result<Encryption> {
         let with = keys::encrypted_with(tokens)?;
         if !with.algorithm.eq_ignore_ascii_case(ALGORITHM_NAME) {
             return Err(SqlError::new(
@@ -224,14 +203,9 @@ impl Session {
             "RANDOMIZED" => EncryptionType::Randomized,
             other => return Err(SqlError::syntax(other)),
         };
-        let key = self
-            .catalogue
-            .encryption_key(&with.key)
-            .ok_or_else(|| no_encryption_key(&with.key))?;
-        Ok(Encryption {
-            kind,
-            cek_id: key.id,
-        })
+        let key =
+            self.catalogue.encryption_key(&with.key).ok_or_else(|| no_encryption_key(&with.key))?;
+        Ok(Encryption { kind, cek_id: key.id })
     }
 
     fn create_index(&mut self, create: &CreateIndex) -> Result<()> {
@@ -243,11 +217,8 @@ impl Session {
         if odd {
             return Err(SqlError::unsupported("this form of CREATE INDEX"));
         }
-        let name = create
-            .name
-            .as_ref()
-            .ok_or_else(|| SqlError::syntax("INDEX"))
-            .and_then(names::last)?;
+        let name =
+            create.name.as_ref().ok_or_else(|| SqlError::syntax("INDEX")).and_then(names::last)?;
         let table_name = names::qualified(&create.table_name)?;
         let table = self
             .catalogue
@@ -282,226 +253,6 @@ impl Session {
         })?;
         Ok(())
     }
-
-    pub(crate) fn run_key_statement(&mut self, statement: &KeyStatement) -> Result<()> {
-        self.refresh()?;
-        match statement {
-            KeyStatement::CreateMaster {
-                name,
-                provider,
-                path,
-                signature,
-            } => {
-                if self.catalogue.master_key(name).is_some() {
-                    return Err(duplicate("column master key", name));
-                }
-                let id = new_key_id(&self.connection, "master_keys")?;
-                let (provider, path, signature) =
-                    (provider.clone(), path.clone(), signature.clone());
-                let key = MasterKey {
-                    id,
-                    name: name.clone(),
-                    provider,
-                    path,
-                    signature,
-                };
-                store::insert_master_key(&self.connection, &key, now_utc())
-            }
-            KeyStatement::CreateEncryption { name, values } => {
-                if self.catalogue.encryption_key(name).is_some() {
-                    return Err(duplicate("column encryption key", name));
-                }
-                let id = new_key_id(&self.connection, "encryption_keys")?;
-                let mut key = EncryptionKey {
-                    id,
-                    name: name.clone(),
-                    md_version: self.md_version()?,
-                    values: Vec::new(),
-                };
-                for value in values {
-                    self.add_value(&mut key, value)?;
-                }
-                store::insert_encryption_key(&self.connection, &key, now_utc())
-            }
-            KeyStatement::AddValue { name, value } => {
-                let mut key = self
-                    .catalogue
-                    .encryption_key(name)
-                    .cloned()
-                    .ok_or_else(|| no_encryption_key(name))?;
-                self.add_value(&mut key, value)?;
-                key.md_version = self.md_version()?;
-                store::update_encryption_key(&self.connection, &key)
-            }
-            KeyStatement::DropValue { name, master } => self.drop_value(name, master),
-            KeyStatement::DropMaster { name } => self.drop_master_key(name),
-            KeyStatement::DropEncryption { name } => self.drop_encryption_key(name),
-        }
-    }
-
-    /// Like a rowversion: never the same twice.
-    fn md_version(&self) -> Result<[u8; 8]> {
-        let count = store::next_id(&self.connection)?;
-        let ticks = now_utc().wrapping_add(count);
-        Ok(ticks.to_le_bytes())
-    }
-
-    fn add_value(&self, key: &mut EncryptionKey, value: &KeyValue) -> Result<()> {
-        let master = self
-            .catalogue
-            .master_key(&value.master)
-            .ok_or_else(|| no_master_key(&value.master))?;
-        if !value.algorithm.eq_ignore_ascii_case("RSA_OAEP") {
-            return Err(SqlError::unsupported(format!(
-                "the key encryption algorithm {}",
-                value.algorithm
-            )));
-        }
-        if value.encrypted.is_empty() || value.encrypted.len() > 8000 {
-            return Err(SqlError::new(
-                8152,
-                "String or binary data would be truncated.",
-            ));
-        }
-        if key.values.iter().any(|known| known.cmk_id == master.id) {
-            return Err(SqlError::new(
-                33285,
-                format!(
-                    "The column encryption key '{}' already has a value for the column master key '{}'.",
-                    key.name, master.name
-                ),
-            ));
-        }
-        if key.values.len() >= MAX_CEK_VALUES {
-            return Err(SqlError::new(
-                33286,
-                format!(
-                    "The column encryption key '{}' cannot have more than {MAX_CEK_VALUES} values.",
-                    key.name
-                ),
-            ));
-        }
-        key.values.push(EncryptionKeyValue {
-            cmk_id: master.id,
-            algorithm: "RSA_OAEP".to_owned(),
-            encrypted: value.encrypted.clone(),
-        });
-        Ok(())
-    }
-
-    fn drop_value(&mut self, name: &str, master: &str) -> Result<()> {
-        let mut key = self
-            .catalogue
-            .encryption_key(name)
-            .cloned()
-            .ok_or_else(|| no_encryption_key(name))?;
-        let master_id = self
-            .catalogue
-            .master_key(master)
-            .ok_or_else(|| no_master_key(master))?
-            .id;
-        let at = key.values.iter().position(|value| value.cmk_id == master_id).ok_or_else(|| {
-            SqlError::new(
-                33287,
-                format!("The column encryption key '{}' has no value for the column master key '{master}'.", key.name),
-            )
-        })?;
-        if key.values.len() == 1 {
-            return Err(SqlError::new(
-                33288,
-                format!(
-                    "The only value of the column encryption key '{}' cannot be dropped.",
-                    key.name
-                ),
-            ));
-        }
-        key.values.remove(at);
-        key.md_version = self.md_version()?;
-        store::update_encryption_key(&self.connection, &key)
-    }
-
-    fn drop_master_key(&mut self, name: &str) -> Result<()> {
-        let id = self
-            .catalogue
-            .master_key(name)
-            .ok_or_else(|| no_master_key(name))?
-            .id;
-        let user = self
-            .catalogue
-            .encryption_keys
-            .iter()
-            .find(|key| key.values.iter().any(|v| v.cmk_id == id));
-        if let Some(user) = user {
-            return Err(SqlError::new(
-                33280,
-                format!(
-                    "Cannot drop column master key '{name}' because it encrypts column encryption key '{}'.",
-                    user.name
-                ),
-            ));
-        }
-        store::delete_master_key(&self.connection, id)
-    }
-
-    fn drop_encryption_key(&mut self, name: &str) -> Result<()> {
-        let id = self
-            .catalogue
-            .encryption_key(name)
-            .ok_or_else(|| no_encryption_key(name))?
-            .id;
-        let uses = |table: &&Table| {
-            table
-                .columns
-                .iter()
-                .any(|c| c.encryption.is_some_and(|e| e.cek_id == id))
-        };
-        if let Some(table) = self.catalogue.tables.iter().find(uses) {
-            return Err(SqlError::new(
-                33281,
-                format!(
-                    "Cannot drop column encryption key '{name}' because it encrypts columns of table '{}'.",
-                    table.name
-                ),
-            ));
-        }
-        store::delete_encryption_key(&self.connection, id)
-    }
-}
-
-fn duplicate(what: &str, name: &str) -> SqlError {
-    SqlError::new(
-        33278,
-        format!("There is already a {what} named '{name}' in the database."),
-    )
-}
-
-fn no_encryption_key(name: &str) -> SqlError {
-    SqlError::new(
-        33283,
-        format!(
-            "Cannot find column encryption key '{name}', because it does not exist or you do not have permission."
-        ),
-    )
-}
-
-fn no_master_key(name: &str) -> SqlError {
-    SqlError::new(
-        33279,
-        format!(
-            "Cannot find column master key '{name}', because it does not exist or you do not have permission."
-        ),
-    )
-}
-
-/// Ids are not used again, so a stale trailer cannot name another key by accident.
-fn new_key_id(connection: &rusqlite::Connection, table: &str) -> Result<i32> {
-    let next: i64 = connection.query_row(
-        &format!("SELECT coalesce(max(id), 0) + 1 FROM {table}"),
-        [],
-        |row| row.get(0),
-    )?;
-    let unique = store::next_id(connection)?.max(next);
-    i32::try_from(unique).map_err(|_| SqlError::overflow("int"))
 }
 
 fn check_create(create: &CreateTable) -> Result<()> {
@@ -524,15 +275,10 @@ fn check_create(create: &CreateTable) -> Result<()> {
 /// Restrictions on encrypted columns.
 fn check_encrypted(column: &Column, checked: bool) -> Result<()> {
     let name = &column.name;
-    let deterministic = column
-        .encryption
-        .is_some_and(|e| e.kind == EncryptionType::Deterministic);
+    let deterministic = column.encryption.is_some_and(|e| e.kind == EncryptionType::Deterministic);
     if deterministic
         && column.ty.is_text()
-        && !column
-            .collation
-            .as_ref()
-            .is_some_and(|collation| collation.bin2)
+        && !column.collation.as_ref().is_some_and(|collation| collation.bin2)
     {
         return Err(SqlError::new(
             33289,
@@ -547,10 +293,7 @@ fn check_encrypted(column: &Column, checked: bool) -> Result<()> {
         (_, _, true) => "a CHECK constraint",
         _ => return Ok(()),
     };
-    Err(SqlError::new(
-        33282,
-        format!("Cannot create encrypted column '{name}' with {what}."),
-    ))
+    Err(SqlError::new(33282, format!("Cannot create encrypted column '{name}' with {what}.")))
 }
 
 fn check_identity(column: &mut Column) -> Result<()> {
@@ -575,28 +318,18 @@ fn identity(kind: &IdentityPropertyKind) -> Result<(i64, i64)> {
         }
         Some(_) => return Err(SqlError::syntax("IDENTITY")),
     };
-    if increment == 0 {
-        Err(SqlError::syntax("IDENTITY"))
-    } else {
-        Ok((seed, increment))
-    }
+    if increment == 0 { Err(SqlError::syntax("IDENTITY")) } else { Ok((seed, increment)) }
 }
 
 fn integer(expr: &Expr) -> Result<i64> {
-    expr.to_string()
-        .replace(' ', "")
-        .parse()
-        .map_err(|_| SqlError::syntax("IDENTITY"))
+    expr.to_string().replace(' ', "").parse().map_err(|_| SqlError::syntax("IDENTITY"))
 }
 
 /// The text of a DEFAULT, which must be a constant or a function of the clock.
 fn constant(expr: &Expr) -> Result<String> {
     match expr {
         Expr::Value(_) | Expr::Function(_) => Ok(expr.to_string()),
-        Expr::UnaryOp {
-            op: UnaryOperator::Minus | UnaryOperator::Plus,
-            expr: inner,
-        } => {
+        Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr: inner } => {
             constant(inner)?;
             Ok(expr.to_string())
         }
@@ -615,14 +348,14 @@ fn key_columns(list: &[IndexColumn], columns: &[Column]) -> Result<Vec<i64>> {
             .iter()
             .find(|column| column.name.eq_ignore_ascii_case(&ident.value))
             .ok_or_else(|| {
-                SqlError::new(
-                    1911,
-                    format!(
-                        "Column name '{}' does not exist in the target table or view.",
-                        ident.value
-                    ),
-                )
-            })?;
+            SqlError::new(
+                1911,
+                format!(
+                    "Column name '{}' does not exist in the target table or view.",
+                    ident.value
+                ),
+            )
+        })?;
         ids.push(column.id);
     }
     Ok(ids)
@@ -630,14 +363,12 @@ fn key_columns(list: &[IndexColumn], columns: &[Column]) -> Result<Vec<i64>> {
 
 fn table_key(constraint: &TableConstraint, columns: &[Column]) -> Result<Key> {
     match constraint {
-        TableConstraint::PrimaryKey(key) => Ok(Key {
-            primary: true,
-            columns: key_columns(&key.columns, columns)?,
-        }),
-        TableConstraint::Unique(key) => Ok(Key {
-            primary: false,
-            columns: key_columns(&key.columns, columns)?,
-        }),
+        TableConstraint::PrimaryKey(key) => {
+            Ok(Key { primary: true, columns: key_columns(&key.columns, columns)? })
+        }
+        TableConstraint::Unique(key) => {
+            Ok(Key { primary: false, columns: key_columns(&key.columns, columns)? })
+        }
         TableConstraint::ForeignKey(_) => Err(SqlError::unsupported("foreign keys")),
         TableConstraint::Check(_) => Err(SqlError::unsupported("CHECK constraints")),
         other => Err(SqlError::unsupported(format!("the constraint {other}"))),
@@ -646,10 +377,7 @@ fn table_key(constraint: &TableConstraint, columns: &[Column]) -> Result<Key> {
 
 fn check_indexable(ids: &[i64], columns: &[Column]) -> Result<()> {
     for column in columns.iter().filter(|column| ids.contains(&column.id)) {
-        if column
-            .encryption
-            .is_some_and(|e| e.kind == EncryptionType::Randomized)
-        {
+        if column.encryption.is_some_and(|e| e.kind == EncryptionType::Randomized) {
             return Err(SqlError::new(
                 33284,
                 format!(
@@ -673,18 +401,12 @@ fn check_indexable(ids: &[i64], columns: &[Column]) -> Result<()> {
 
 fn finish_keys(keys: &[Key], columns: &mut [Column]) -> Result<()> {
     if keys.iter().filter(|key| key.primary).count() > 1 {
-        return Err(SqlError::new(
-            8110,
-            "Cannot add multiple PRIMARY KEY constraints to table.",
-        ));
+        return Err(SqlError::new(8110, "Cannot add multiple PRIMARY KEY constraints to table."));
     }
     for key in keys {
         check_indexable(&key.columns, columns)?;
         if key.primary {
-            for column in columns
-                .iter_mut()
-                .filter(|column| key.columns.contains(&column.id))
-            {
+            for column in columns.iter_mut().filter(|column| key.columns.contains(&column.id)) {
                 column.nullable = false;
             }
         }
@@ -715,9 +437,5 @@ fn create_sql(table: &Table, keys: &[Key]) -> String {
         let columns: Vec<String> = key.columns.iter().map(|id| format!("c{id}")).collect();
         parts.push(format!("UNIQUE ({})", columns.join(", ")));
     }
-    format!(
-        "CREATE TABLE {} ({})",
-        table.sqlite_name(),
-        parts.join(", ")
-    )
+    format!("CREATE TABLE {} ({})", table.sqlite_name(), parts.join(", "))
 }

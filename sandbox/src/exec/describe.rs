@@ -78,9 +78,7 @@ impl Session {
                     let found = self.bind_only(statement, parameters, true)?;
                     merge(&self.catalogue, verdicts, &found, parameters)?;
                 }
-                Statement::If {
-                    then, otherwise, ..
-                } => {
+                Statement::If { then, otherwise, .. } => {
                     self.describe_statements(then, parameters, verdicts)?;
                     self.describe_statements(otherwise, parameters, verdicts)?;
                 }
@@ -147,10 +145,7 @@ impl Session {
             ResultColumn::plain("column_encryption_algorithm", SqlType::TinyInt),
             ResultColumn::plain("column_encryption_type", SqlType::TinyInt),
             ResultColumn::plain("column_encryption_key_ordinal", SqlType::Int),
-            ResultColumn::plain(
-                "column_encryption_normalization_rule_version",
-                SqlType::TinyInt,
-            ),
+            ResultColumn::plain("column_encryption_normalization_rule_version", SqlType::TinyInt),
         ];
         let mut rows = Vec::new();
         for (ordinal, (declaration, verdict)) in (1i64..).zip(declarations.iter().zip(verdicts)) {
@@ -169,10 +164,7 @@ impl Session {
                     ]
                 }
             };
-            let mut row = vec![
-                Value::Integer(ordinal),
-                Value::Text(declaration.name.clone()),
-            ];
+            let mut row = vec![Value::Integer(ordinal), Value::Text(declaration.name.clone())];
             row.extend(numbers.map(Value::Integer));
             rows.push(row);
         }
@@ -201,17 +193,10 @@ impl Session {
 
 /// There are no procedures but the system's, whose parameters are never encrypted.
 fn known_procedure(exec: &Exec) -> Result<()> {
-    if exec
-        .procedure
-        .to_ascii_lowercase()
-        .ends_with("sp_describe_parameter_encryption")
-    {
+    if exec.procedure.to_ascii_lowercase().ends_with("sp_describe_parameter_encryption") {
         return Ok(());
     }
-    Err(SqlError::new(
-        2812,
-        format!("Could not find stored procedure '{}'.", exec.procedure),
-    ))
+    Err(SqlError::new(2812, format!("Could not find stored procedure '{}'.", exec.procedure)))
 }
 
 /// A parameter that two statements use differently cannot be encrypted for both.
@@ -225,20 +210,14 @@ fn merge(
         match (&known, found) {
             (Some(before), Some(now)) if *before != *now => {
                 let types = parameters.types();
-                let name = types
-                    .get(i)
-                    .map_or("?", |parameter| parameter.name.as_str());
+                let name = types.get(i).map_or("?", |parameter| parameter.name.as_str());
                 let scheme = |verdict: &Verdict| match verdict {
                     Verdict::Plain => catalogue.describe_encryption(None),
                     Verdict::Encrypted(encryption) => {
                         catalogue.describe_encryption(Some(*encryption))
                     }
                 };
-                return Err(crate::sql::encryption::mismatch(
-                    name,
-                    &scheme(before),
-                    &scheme(now),
-                ));
+                return Err(crate::sql::encryption::mismatch(name, &scheme(before), &scheme(now)));
             }
             (None, Some(now)) => *known = Some(*now),
             _ => {}

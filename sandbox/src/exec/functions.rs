@@ -91,23 +91,16 @@ pub(crate) fn register(connection: &Connection, identities: SharedIdentities) ->
             _ => Order::Binary,
         };
         let escape = escape.and_then(|text| text.chars().next());
-        let matched = like(
-            &value.unwrap_or_default(),
-            &pattern.unwrap_or_default(),
-            escape,
-            order,
-        );
+        let matched = like(&value.unwrap_or_default(), &pattern.unwrap_or_default(), escape, order);
         Ok(Stored::Integer(i64::from(matched)))
     })?;
     text_functions(connection)?;
-    scalar(connection, "tds_row_count", 1, |context| {
-        match context.get_raw(0) {
-            ValueRef::Integer(n) if n >= 0 => Ok(Stored::Integer(n)),
-            _ => Err(SqlError::new(
-                1060,
-                "The number of rows provided for a TOP or FETCH clauses row count parameter must be an integer.",
-            )),
-        }
+    scalar(connection, "tds_row_count", 1, |context| match context.get_raw(0) {
+        ValueRef::Integer(n) if n >= 0 => Ok(Stored::Integer(n)),
+        _ => Err(SqlError::new(
+            1060,
+            "The number of rows provided for a TOP or FETCH clauses row count parameter must be an integer.",
+        )),
     })?;
     connection.create_scalar_function(
         "tds_identity",
@@ -158,10 +151,8 @@ fn text_functions(connection: &Connection) -> Result<()> {
     scalar(connection, "tds_trim", 1, |context| {
         let value: Option<Vec<u8>> = context.get(0).map_err(SqlError::from)?;
         Ok(value.map_or(Stored::Null, |mut value| {
-            let length = value
-                .iter()
-                .rposition(|byte| *byte != 0)
-                .map_or(0, |at| at.saturating_add(1));
+            let length =
+                value.iter().rposition(|byte| *byte != 0).map_or(0, |at| at.saturating_add(1));
             value.truncate(length);
             Stored::Blob(value)
         }))
@@ -184,10 +175,7 @@ fn type_argument(context: &Context<'_>, at: usize) -> Result<SqlType> {
     let ty = context.get_or_create_aux(index, |value| -> std::result::Result<SqlType, SqlError> {
         let lost = || SqlError::new(596, "A type was expected.");
         let text = value.as_str().map_err(|_| lost())?;
-        Ok(parse::declarations(&format!("@t {text}"))?
-            .first()
-            .ok_or_else(lost)?
-            .ty)
+        Ok(parse::declarations(&format!("@t {text}"))?.first().ok_or_else(lost)?.ty)
     });
     ty.map(|ty| *ty).map_err(SqlError::from)
 }
@@ -198,11 +186,7 @@ fn operand_type(operand: SqlType, result: SqlType) -> SqlType {
         (a, b) if a == b => operand,
         (Family::Integer, Family::Decimal) => {
             let (precision, scale) = operand.precision_scale();
-            SqlType::Decimal {
-                precision,
-                scale,
-                named_numeric: true,
-            }
+            SqlType::Decimal { precision, scale, named_numeric: true }
         }
         _ => result,
     }
@@ -269,9 +253,7 @@ fn arithmetic(symbol: &str, left: Value, right: Value, result: SqlType) -> Resul
             return convert(Value::Text(a + &b), result, result, Excess::CutOff);
         }
         _ => {
-            return Err(SqlError::unsupported(format!(
-                "the operator {symbol} on these types"
-            )));
+            return Err(SqlError::unsupported(format!("the operator {symbol} on these types")));
         }
     };
     convert(value, result, result, Excess::Refuse)
@@ -286,19 +268,10 @@ fn next_identity(identities: &SharedIdentities, object_id: i64) -> Result<i64> {
         Some(last) => last.checked_add(identity.increment),
     };
     let next = next.ok_or_else(|| SqlError::overflow(identity.ty.name()))?;
-    convert(
-        Value::Integer(next),
-        SqlType::BigInt,
-        identity.ty,
-        Excess::Refuse,
-    )
-    .map_err(|_| {
+    convert(Value::Integer(next), SqlType::BigInt, identity.ty, Excess::Refuse).map_err(|_| {
         SqlError::new(
             8115,
-            format!(
-                "Arithmetic overflow error converting IDENTITY to data type {}.",
-                identity.ty
-            ),
+            format!("Arithmetic overflow error converting IDENTITY to data type {}.", identity.ty),
         )
     })?;
     identity.last = Some(next);
@@ -317,11 +290,7 @@ struct Total {
 
 impl Aggregate<Total, Stored> for Sum {
     fn init(&self, _: &mut Context<'_>) -> rusqlite::Result<Total> {
-        Ok(Total {
-            sum: Value::Null,
-            count: 0,
-            types: None,
-        })
+        Ok(Total { sum: Value::Null, count: 0, types: None })
     }
 
     fn step(&self, context: &mut Context<'_>, total: &mut Total) -> rusqlite::Result<()> {
@@ -342,38 +311,21 @@ impl Aggregate<Total, Stored> for Sum {
                 return Ok(());
             }
             total.count = total.count.saturating_add(1);
-            let wide = if ty.family() == Family::Integer {
-                SqlType::BigInt
-            } else {
-                result
-            };
+            let wide = if ty.family() == Family::Integer { SqlType::BigInt } else { result };
             let value = convert(value, ty, wide, Excess::Refuse)?;
             let sum = std::mem::replace(&mut total.sum, Value::Null);
-            total.sum = if sum.is_null() {
-                value
-            } else {
-                arithmetic("+", sum, value, wide)?
-            };
+            total.sum = if sum.is_null() { value } else { arithmetic("+", sum, value, wide)? };
             Ok(())
         };
         step(total).map_err(|error| error.carried())
     }
 
     fn finalize(&self, _: &mut Context<'_>, total: Option<Total>) -> rusqlite::Result<Stored> {
-        let Some(Total {
-            sum,
-            count,
-            types: Some((ty, result, average)),
-        }) = total
-        else {
+        let Some(Total { sum, count, types: Some((ty, result, average)) }) = total else {
             return Ok(Stored::Null);
         };
         let finish = || -> Result<Value> {
-            let wide = if ty.family() == Family::Integer {
-                SqlType::BigInt
-            } else {
-                result
-            };
+            let wide = if ty.family() == Family::Integer { SqlType::BigInt } else { result };
             if average && !sum.is_null() {
                 let divisor = convert(
                     Value::Integer(count),
@@ -381,17 +333,10 @@ impl Aggregate<Total, Stored> for Sum {
                     operand_type(SqlType::BigInt, wide),
                     Excess::Refuse,
                 )?;
-                return convert(
-                    arithmetic("/", sum, divisor, wide)?,
-                    wide,
-                    result,
-                    Excess::Refuse,
-                );
+                return convert(arithmetic("/", sum, divisor, wide)?, wide, result, Excess::Refuse);
             }
             convert(sum, wide, result, Excess::Refuse)
         };
-        finish()
-            .map(|value| storage::store(&value))
-            .map_err(|error| error.carried())
+        finish().map(|value| storage::store(&value)).map_err(|error| error.carried())
     }
 }

@@ -22,11 +22,7 @@ impl WriteLock {
             if cancelled.load(Ordering::SeqCst) {
                 return false;
             }
-            held = self
-                .freed
-                .wait_timeout(held, LOOK)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            held = self.freed.wait_timeout(held, LOOK).unwrap_or_else(PoisonError::into_inner).0;
         }
         *held = true;
         true

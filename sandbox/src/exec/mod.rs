@@ -4,6 +4,7 @@ pub(crate) mod database;
 pub(crate) mod ddl;
 pub(crate) mod describe;
 pub(crate) mod functions;
+pub(crate) mod key_ddl;
 pub(crate) mod like;
 pub(crate) mod lock;
 pub(crate) mod parameters;

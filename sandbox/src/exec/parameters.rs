@@ -48,9 +48,7 @@ impl Parameters {
             ty: declaration.ty,
             argument: Argument::Plain(Value::Null),
         });
-        Self {
-            list: list.collect(),
-        }
+        Self { list: list.collect() }
     }
 
     /// What a client sent, for a text with these declarations.
@@ -115,20 +113,14 @@ impl Parameters {
     pub(crate) fn stored(&self, index: usize) -> Stored {
         match self.list.get(index).map(|parameter| &parameter.argument) {
             Some(Argument::Plain(value)) => storage::store(value),
-            Some(Argument::Encrypted {
-                cell: Some(cell), ..
-            }) => Stored::Blob(cell.clone()),
+            Some(Argument::Encrypted { cell: Some(cell), .. }) => Stored::Blob(cell.clone()),
             Some(Argument::Encrypted { cell: None, .. }) | None => Stored::Null,
         }
     }
 
     /// DECLARE.
     pub(crate) fn declare(&mut self, name: &str, ty: SqlType) -> Result<()> {
-        if self
-            .list
-            .iter()
-            .any(|known| known.name.eq_ignore_ascii_case(name))
-        {
+        if self.list.iter().any(|known| known.name.eq_ignore_ascii_case(name)) {
             return Err(SqlError::new(
                 134,
                 format!(
@@ -164,30 +156,19 @@ impl Parameters {
 }
 
 fn too_many() -> SqlError {
-    SqlError::new(
-        8144,
-        "Procedure or function sp_executesql has too many arguments specified.",
-    )
+    SqlError::new(8144, "Procedure or function sp_executesql has too many arguments specified.")
 }
 
 /// By name where there is one, with or without '@', else by position.
 fn find(declarations: &[Declaration], wire: &WireParameter, position: usize) -> Result<usize> {
     let name = wire.name.trim_start_matches('@');
     if name.is_empty() {
-        return if position < declarations.len() {
-            Ok(position)
-        } else {
-            Err(too_many())
-        };
+        return if position < declarations.len() { Ok(position) } else { Err(too_many()) };
     }
-    let found = declarations
-        .iter()
-        .position(|d| d.name.trim_start_matches('@').eq_ignore_ascii_case(name));
+    let found =
+        declarations.iter().position(|d| d.name.trim_start_matches('@').eq_ignore_ascii_case(name));
     found.ok_or_else(|| {
-        SqlError::new(
-            8145,
-            format!("@{name} is not a parameter for procedure sp_executesql."),
-        )
+        SqlError::new(8145, format!("@{name} is not a parameter for procedure sp_executesql."))
     })
 }
 
@@ -248,36 +229,20 @@ fn encrypted(
         return Err(not_a_cell(parameter, wire));
     }
     let Some(cell) = &wire.value else {
-        return Ok(Argument::Encrypted {
-            cell: None,
-            encryption,
-        });
+        return Ok(Argument::Encrypted { cell: None, encryption });
     };
     check_cell(parameter, wire, cell)?;
-    Ok(Argument::Encrypted {
-        cell: Some(cell.clone()),
-        encryption,
-    })
+    Ok(Argument::Encrypted { cell: Some(cell.clone()), encryption })
 }
 
 /// Without keys a server can tell of a cell only this much.
 fn check_cell(parameter: &Parameter, wire: &WireParameter, cell: &[u8]) -> Result<()> {
-    let blocks = cell
-        .len()
-        .checked_sub(CELL_HEADER)
-        .ok_or_else(|| not_a_cell(parameter, wire))?;
+    let blocks = cell.len().checked_sub(CELL_HEADER).ok_or_else(|| not_a_cell(parameter, wire))?;
     if cell.first() != Some(&CELL_VERSION) || blocks == 0 || blocks % CELL_BLOCK != 0 {
         return Err(not_a_cell(parameter, wire));
     }
-    let too_long = parameter
-        .ty
-        .cell_limit()
-        .is_some_and(|limit| cell.len() > limit);
-    if too_long {
-        Err(not_a_cell(parameter, wire))
-    } else {
-        Ok(())
-    }
+    let too_long = parameter.ty.cell_limit().is_some_and(|limit| cell.len() > limit);
+    if too_long { Err(not_a_cell(parameter, wire)) } else { Ok(()) }
 }
 
 fn not_a_cell(parameter: &Parameter, wire: &WireParameter) -> SqlError {

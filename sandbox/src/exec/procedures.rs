@@ -33,10 +33,7 @@ impl Session {
             Err(Stop::Error(error)) => {
                 self.values.error = i64::from(error.number);
                 response.token(|out| token::error(out, &error));
-                Returned {
-                    failed: true,
-                    handle: None,
-                }
+                Returned { failed: true, handle: None }
             }
             Err(Stop::Cancelled) => return Err(Stop::Cancelled),
         };
@@ -74,22 +71,14 @@ impl Session {
                     [_, declarations, rest @ ..] => (text(declarations)?.unwrap_or_default(), rest),
                     [] => return Err(missing("@statement")),
                 };
-                let sql = parameters
-                    .first()
-                    .map(text)
-                    .transpose()?
-                    .flatten()
-                    .unwrap_or_default();
+                let sql = parameters.first().map(text).transpose()?.flatten().unwrap_or_default();
                 self.execute_text(&declarations, &sql, rest, response)
             }
             "sp_describe_parameter_encryption" => {
                 let sql = argument(parameters, "tsql", 0)?.ok_or_else(|| missing("@tsql"))?;
                 let declarations = argument(parameters, "params", 1)?.unwrap_or_default();
                 let ok = self.describe(&sql, &declarations, response)?;
-                Ok(Returned {
-                    failed: !ok,
-                    handle: None,
-                })
+                Ok(Returned { failed: !ok, handle: None })
             }
             "sp_prepare" => {
                 let (declarations, sql) = prepared_text(parameters, 1)?;
@@ -106,11 +95,8 @@ impl Session {
             }
             "sp_execute" => {
                 let handle = handle(parameters)?;
-                let (declarations, sql) = self
-                    .prepared
-                    .get(&handle)
-                    .cloned()
-                    .ok_or_else(|| unknown_handle(handle))?;
+                let (declarations, sql) =
+                    self.prepared.get(&handle).cloned().ok_or_else(|| unknown_handle(handle))?;
                 self.execute_text(
                     &declarations,
                     &sql,
@@ -120,14 +106,13 @@ impl Session {
             }
             "sp_unprepare" => {
                 let handle = handle(parameters)?;
-                self.prepared
-                    .remove(&handle)
-                    .ok_or_else(|| unknown_handle(handle))?;
+                self.prepared.remove(&handle).ok_or_else(|| unknown_handle(handle))?;
                 Ok(Returned::default())
             }
-            _ => Err(
-                SqlError::new(2812, format!("Could not find stored procedure '{name}'.")).into(),
-            ),
+            _ => {
+                Err(SqlError::new(2812, format!("Could not find stored procedure '{name}'."))
+                    .into())
+            }
         }
     }
 
@@ -146,9 +131,7 @@ impl Session {
     ) -> Outcome<Returned> {
         let declarations = parse::declarations(declarations)?;
         if declarations.iter().any(|declaration| declaration.output)
-            || sent
-                .iter()
-                .any(|parameter| parameter.status & F_BY_REF_VALUE != 0)
+            || sent.iter().any(|parameter| parameter.status & F_BY_REF_VALUE != 0)
         {
             return Err(SqlError::unsupported("output parameters").into());
         }
@@ -156,10 +139,7 @@ impl Session {
         let parameters =
             Parameters::from_wire(&declarations, sent, &self.catalogue, self.column_encryption)?;
         let clean = self.run(sql, parameters, response)?;
-        Ok(Returned {
-            failed: !clean,
-            handle: None,
-        })
+        Ok(Returned { failed: !clean, handle: None })
     }
 
     fn keep(
@@ -177,14 +157,8 @@ impl Session {
         let handle = self.next_handle;
         self.next_handle = self.next_handle.wrapping_add(1).max(1);
         self.prepared.insert(handle, (declarations, sql));
-        let name = parameters
-            .first()
-            .map(|parameter| parameter.name.clone())
-            .unwrap_or_default();
-        Ok(Returned {
-            failed: false,
-            handle: Some((name, handle)),
-        })
+        let name = parameters.first().map(|parameter| parameter.name.clone()).unwrap_or_default();
+        Ok(Returned { failed: false, handle: Some((name, handle)) })
     }
 
     /// EXEC in a batch.
@@ -199,29 +173,23 @@ impl Session {
                 let sql = self
                     .text_argument(exec, "@tsql", 0, parameters)?
                     .ok_or_else(|| missing("@tsql"))?;
-                let declarations = self
-                    .text_argument(exec, "@params", 1, parameters)?
-                    .unwrap_or_default();
+                let declarations =
+                    self.text_argument(exec, "@params", 1, parameters)?.unwrap_or_default();
                 self.describe(&sql, &declarations, response)
             }
             "sp_executesql" => {
                 let sql = self
                     .text_argument(exec, "@stmt", 0, parameters)?
                     .ok_or_else(|| missing("@stmt"))?;
-                let declarations = self
-                    .text_argument(exec, "@params", 1, parameters)?
-                    .unwrap_or_default();
+                let declarations =
+                    self.text_argument(exec, "@params", 1, parameters)?.unwrap_or_default();
                 let declarations = parse::declarations(&declarations)?;
                 let mut inner = Parameters::declared(&declarations);
                 for (at, (name, expr)) in exec.arguments.iter().skip(2).enumerate() {
                     let (value, from) = self.evaluate(expr, parameters)?;
-                    let by_position = declarations
-                        .get(at)
-                        .map(|declaration| declaration.name.clone());
-                    let name = name
-                        .clone()
-                        .or(by_position)
-                        .ok_or_else(|| missing("@params"))?;
+                    let by_position =
+                        declarations.get(at).map(|declaration| declaration.name.clone());
+                    let name = name.clone().or(by_position).ok_or_else(|| missing("@params"))?;
                     inner.assign(&name, Argument::Plain(value), from)?;
                 }
                 self.run(&sql, inner, response)
@@ -242,14 +210,9 @@ impl Session {
         parameters: &Parameters,
     ) -> Result<Option<String>> {
         let named = exec.arguments.iter().find(|(known, _)| {
-            known
-                .as_deref()
-                .is_some_and(|known| known.eq_ignore_ascii_case(name))
+            known.as_deref().is_some_and(|known| known.eq_ignore_ascii_case(name))
         });
-        let by_position = exec
-            .arguments
-            .get(position)
-            .filter(|(name, _)| name.is_none());
+        let by_position = exec.arguments.get(position).filter(|(name, _)| name.is_none());
         let Some((_, expr)) = named.or(by_position) else {
             return Ok(None);
         };
@@ -263,8 +226,7 @@ impl Session {
 
 fn base_name(name: &str) -> String {
     let last = name.rsplit('.').next().unwrap_or(name);
-    last.trim_matches(|c| matches!(c, '[' | ']' | '"'))
-        .to_ascii_lowercase()
+    last.trim_matches(|c| matches!(c, '[' | ']' | '"')).to_ascii_lowercase()
 }
 
 fn missing(parameter: &str) -> Stop {
@@ -282,10 +244,7 @@ fn expects_text(ty: SqlType) -> SqlError {
 }
 
 fn unknown_handle(handle: i32) -> SqlError {
-    SqlError::new(
-        8179,
-        format!("Could not find prepared statement with handle {handle}."),
-    )
+    SqlError::new(8179, format!("Could not find prepared statement with handle {handle}."))
 }
 
 fn text(parameter: &WireParameter) -> Result<Option<String>> {
@@ -298,32 +257,18 @@ fn text(parameter: &WireParameter) -> Result<Option<String>> {
 
 /// By name, or by position among those without one.
 fn argument(parameters: &[WireParameter], name: &str, position: usize) -> Result<Option<String>> {
-    let named = parameters.iter().find(|parameter| {
-        parameter
-            .name
-            .trim_start_matches('@')
-            .eq_ignore_ascii_case(name)
-    });
-    let by_position = parameters
-        .get(position)
-        .filter(|parameter| parameter.name.is_empty());
-    named
-        .or(by_position)
-        .map(text)
-        .transpose()
-        .map(Option::flatten)
+    let named = parameters
+        .iter()
+        .find(|parameter| parameter.name.trim_start_matches('@').eq_ignore_ascii_case(name));
+    let by_position = parameters.get(position).filter(|parameter| parameter.name.is_empty());
+    named.or(by_position).map(text).transpose().map(Option::flatten)
 }
 
 /// Declarations and text of sp_prepare and sp_prepexec.
 fn prepared_text(parameters: &[WireParameter], at: usize) -> Outcome<(String, String)> {
     let declarations = parameters.get(at).ok_or_else(|| missing("@params"))?;
-    let sql = parameters
-        .get(at.saturating_add(1))
-        .ok_or_else(|| missing("@stmt"))?;
-    Ok((
-        text(declarations)?.unwrap_or_default(),
-        text(sql)?.unwrap_or_default(),
-    ))
+    let sql = parameters.get(at.saturating_add(1)).ok_or_else(|| missing("@stmt"))?;
+    Ok((text(declarations)?.unwrap_or_default(), text(sql)?.unwrap_or_default()))
 }
 
 fn handle(parameters: &[WireParameter]) -> Outcome<i32> {

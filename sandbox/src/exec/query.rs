@@ -35,7 +35,9 @@ impl Session {
         parameters: &Parameters,
         response: &mut Response,
     ) -> Outcome<()> {
-        self.begin_if_implicit(response)?;
+        if !self.format_only {
+            self.begin_if_implicit(response)?;
+        }
         let types = parameters.types();
         let mut binder = Binder::new(&self.catalogue, &types, &self.values, false);
         let plan = binder.query(query)?;
@@ -47,7 +49,9 @@ impl Session {
         let mut rows = statement.raw_query();
         let mut count = 0u64;
         let mut buffer = Vec::new();
-        while let Some(row) = rows.next()? {
+        while !self.format_only
+            && let Some(row) = rows.next()?
+        {
             buffer.clear();
             write_row(&mut buffer, row, &plan.columns)?;
             response.token(|out| out.extend_from_slice(&buffer));
@@ -70,10 +74,7 @@ impl Session {
                 ids.push(crypto.cek_id);
             }
         }
-        ids.into_iter()
-            .map(|id| self.catalogue.cek_entry(id))
-            .collect::<Result<Vec<_>>>()
-            .map(Some)
+        ids.into_iter().map(|id| self.catalogue.cek_entry(id)).collect::<Result<Vec<_>>>().map(Some)
     }
 
     pub(crate) fn run_write(
@@ -93,9 +94,8 @@ impl Session {
             _ => return Err(SqlError::unsupported("this statement").into()),
         };
         let cek_table = self.cek_table(plan.output.as_deref().unwrap_or_default())?;
-        let written = self.write(response, |session| {
-            session.write_plan(&plan, parameters, &catalogue)
-        })?;
+        let written =
+            self.write(response, |session| session.write_plan(&plan, parameters, &catalogue))?;
         if let Some(columns) = &plan.output {
             response.token(|out| {
                 token::col_metadata(out, columns, cek_table.as_deref());
@@ -125,18 +125,12 @@ impl Session {
             .find(|table| table.object_id == plan.object_id)
             .ok_or_else(lost)?;
         self.load_identity(table)?;
-        let mut written = Written {
-            count: 0,
-            rows: Vec::new(),
-            identity: None,
-        };
+        let mut written = Written { count: 0, rows: Vec::new(), identity: None };
         for (sql, binds) in &plan.statements {
             let mut statement = self.connection.prepare_cached(sql)?;
             bind(&mut statement, binds, parameters)?;
             let count = match &plan.output {
-                None => statement
-                    .raw_execute()
-                    .map_err(|error| constraint(error, table))?,
+                None => statement.raw_execute().map_err(|error| constraint(error, table))?,
                 Some(columns) => {
                     let mut rows = statement.raw_query();
                     let mut count = 0usize;
@@ -147,9 +141,7 @@ impl Session {
                     count
                 }
             };
-            written.count = written
-                .count
-                .saturating_add(u64::try_from(count).unwrap_or(0));
+            written.count = written.count.saturating_add(u64::try_from(count).unwrap_or(0));
         }
         written.identity = self.save_identity(table)?;
         Ok(written)
@@ -162,16 +154,8 @@ impl Session {
             return Ok(());
         };
         let last = store::identity_last(&self.connection, table.object_id)?;
-        let identity = Identity {
-            last,
-            seed,
-            increment,
-            ty: column.ty,
-        };
-        let mut identities = self
-            .identities
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let identity = Identity { last, seed, increment, ty: column.ty };
+        let mut identities = self.identities.lock().unwrap_or_else(PoisonError::into_inner);
         identities.next.insert(table.object_id, identity);
         Ok(())
     }
@@ -179,10 +163,7 @@ impl Session {
     /// Keeps the last identity value that the statement gave out.
     fn save_identity(&mut self, table: &Table) -> Result<Option<i64>> {
         let identity = {
-            let mut identities = self
-                .identities
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut identities = self.identities.lock().unwrap_or_else(PoisonError::into_inner);
             identities.next.remove(&table.object_id)
         };
         let Some(last) = identity.and_then(|identity| identity.last) else {
@@ -209,11 +190,7 @@ impl Session {
         let Some(row) = rows.next()? else {
             return Ok(Vec::new());
         };
-        types
-            .iter()
-            .enumerate()
-            .map(|(i, ty)| storage::load(row.get_ref(i)?, *ty))
-            .collect()
+        types.iter().enumerate().map(|(i, ty)| storage::load(row.get_ref(i)?, *ty)).collect()
     }
 }
 
@@ -246,9 +223,7 @@ fn write_row(out: &mut Vec<u8>, row: &Row<'_>, columns: &[ResultColumn]) -> Resu
 fn constraint(error: rusqlite::Error, table: &Table) -> SqlError {
     let text = error.to_string();
     let column = |part: &str| {
-        let id = part
-            .rsplit_once(".c")
-            .and_then(|(_, id)| id.trim().parse::<i64>().ok());
+        let id = part.rsplit_once(".c").and_then(|(_, id)| id.trim().parse::<i64>().ok());
         table
             .columns
             .iter()

@@ -65,13 +65,7 @@ pub(crate) struct Response {
 
 impl Response {
     pub(crate) fn new(chunks: mpsc::Sender<Vec<u8>>, cancelled: Arc<AtomicBool>) -> Self {
-        Self {
-            chunks,
-            cancelled,
-            buffer: Vec::new(),
-            pending: None,
-            in_procedure: false,
-        }
+        Self { chunks, cancelled, buffer: Vec::new(), pending: None, in_procedure: false }
     }
 
     pub(crate) fn set_in_procedure(&mut self, in_procedure: bool) {
@@ -96,19 +90,11 @@ impl Response {
         if self.buffer.len() < CHUNK {
             return Ok(());
         }
-        self.chunks
-            .blocking_send(std::mem::take(&mut self.buffer))
-            .map_err(|_| Cancelled)
+        self.chunks.blocking_send(std::mem::take(&mut self.buffer)).map_err(|_| Cancelled)
     }
 
     fn settle(&mut self, more: u16) {
-        if let Some(PendingDone {
-            token,
-            status,
-            command,
-            count,
-        }) = self.pending.take()
-        {
+        if let Some(PendingDone { token, status, command, count }) = self.pending.take() {
             token::done(&mut self.buffer, token, status | more, command, count);
         }
     }
@@ -120,17 +106,8 @@ impl Response {
 
     fn statement_end(&mut self, status: u16, command: u16, count: Option<u64>) {
         self.settle(DONE_MORE);
-        let token = if self.in_procedure {
-            TOKEN_DONEINPROC
-        } else {
-            TOKEN_DONE
-        };
-        self.pending = Some(PendingDone {
-            token,
-            status,
-            command,
-            count,
-        });
+        let token = if self.in_procedure { TOKEN_DONEINPROC } else { TOKEN_DONE };
+        self.pending = Some(PendingDone { token, status, command, count });
     }
 
     /// An ERROR and the end of its statement.
@@ -152,12 +129,7 @@ impl Response {
         }
         values(&mut self.buffer);
         let status = if failed { DONE_ERROR } else { 0 };
-        self.pending = Some(PendingDone {
-            token: TOKEN_DONEPROC,
-            status,
-            command: 0,
-            count: None,
-        });
+        self.pending = Some(PendingDone { token: TOKEN_DONEPROC, status, command: 0, count: None });
         self.in_procedure = false;
     }
 

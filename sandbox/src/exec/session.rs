@@ -28,6 +28,7 @@ pub(crate) struct Session {
     pub(crate) values: SessionValues,
     pub(crate) transaction: TransactionState,
     pub(crate) no_count: bool,
+    pub(crate) format_only: bool,
     pub(crate) holds_lock: bool,
     pub(crate) spid: u16,
     /// Always Encrypted was acknowledged on this connection.
@@ -67,6 +68,7 @@ impl Session {
             },
             transaction: TransactionState::default(),
             no_count: false,
+            format_only: false,
             holds_lock: false,
             spid,
             column_encryption,
@@ -189,6 +191,9 @@ impl Session {
         }
         self.refresh()?;
         self.values.error = 0;
+        if self.format_only && !matches!(statement, Statement::Sql(_) | Statement::FormatOnly(_)) {
+            return Ok(true);
+        }
         match statement {
             Statement::Sql(statement) => {
                 return self.run_sql(statement, parameters, response).map(|()| true);
@@ -212,19 +217,12 @@ impl Session {
             Statement::Save(name) => self.save(name)?,
             Statement::Option => {}
             Statement::NoCount(on) => self.no_count = *on,
+            Statement::FormatOnly(on) => self.format_only = *on,
             Statement::ImplicitTransactions(on) => self.transaction.implicit = *on,
             Statement::Use(name) => self.use_database(name, response)?,
             Statement::Exec(exec) => return self.exec_statement(exec, parameters, response),
-            Statement::If {
-                condition,
-                then,
-                otherwise,
-            } => {
-                let branch = if self.holds(condition, parameters)? {
-                    then
-                } else {
-                    otherwise
-                };
+            Statement::If { condition, then, otherwise } => {
+                let branch = if self.holds(condition, parameters)? { then } else { otherwise };
                 return self.run_statements(branch, parameters, response, depth.saturating_add(1));
             }
             Statement::Block(statements) => {
@@ -257,6 +255,10 @@ impl Session {
     ) -> Outcome<()> {
         match statement {
             SqlStatement::Query(query) => self.run_query(query, parameters, response),
+            _ if self.format_only => {
+                self.bind_only(statement, parameters, false)?;
+                Ok(())
+            }
             SqlStatement::Insert(_) | SqlStatement::Update(_) | SqlStatement::Delete(_) => {
                 self.run_write(statement, parameters, response)
             }
@@ -288,11 +290,7 @@ impl Session {
         }
         response.token(|out| {
             env_text(out, ENV_DATABASE, DATABASE_NAME, DATABASE_NAME);
-            info(
-                out,
-                5701,
-                &format!("Changed database context to '{DATABASE_NAME}'."),
-            );
+            info(out, 5701, &format!("Changed database context to '{DATABASE_NAME}'."));
         });
         Ok(())
     }
@@ -321,12 +319,7 @@ impl Session {
         let Some(ty) = operand.ty else {
             return Ok((Value::Null, SqlType::Int));
         };
-        let row = self.single_row(
-            &format!("SELECT {}", operand.sql),
-            &binds,
-            parameters,
-            &[ty],
-        )?;
+        let row = self.single_row(&format!("SELECT {}", operand.sql), &binds, parameters, &[ty])?;
         Ok((row.into_iter().next().unwrap_or(Value::Null), ty))
     }
 

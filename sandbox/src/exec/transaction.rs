@@ -32,19 +32,11 @@ impl Session {
             TransactionRequest::Begin => self.begin(None, response),
             TransactionRequest::Commit { then_begin } => {
                 self.commit(response)?;
-                if then_begin {
-                    self.begin(None, response)
-                } else {
-                    Ok(())
-                }
+                if then_begin { self.begin(None, response) } else { Ok(()) }
             }
             TransactionRequest::Rollback { name, then_begin } => {
                 self.rollback(Some(name).filter(|name| !name.is_empty()), response)?;
-                if then_begin {
-                    self.begin(None, response)
-                } else {
-                    Ok(())
-                }
+                if then_begin { self.begin(None, response) } else { Ok(()) }
             }
             TransactionRequest::Save { name } => self.save(&name),
             TransactionRequest::Other(kind) => {
@@ -103,18 +95,10 @@ impl Session {
             )
             .into());
         }
-        if let Some(name) = name.filter(|name| {
-            !self
-                .transaction
-                .name
-                .as_deref()
-                .is_some_and(|n| same(n, name))
-        }) {
-            let Some(at) = self
-                .transaction
-                .savepoints
-                .iter()
-                .rposition(|known| same(known, &name))
+        if let Some(name) =
+            name.filter(|name| !self.transaction.name.as_deref().is_some_and(|n| same(n, name)))
+        {
+            let Some(at) = self.transaction.savepoints.iter().rposition(|known| same(known, &name))
             else {
                 return Err(SqlError::new(
                     6401,
@@ -124,8 +108,7 @@ impl Session {
             };
             // Savepoints made after it are gone; it stays.
             self.transaction.savepoints.truncate(at.saturating_add(1));
-            self.connection
-                .execute_batch(&format!("ROLLBACK TO {}", savepoint(at)))?;
+            self.connection.execute_batch(&format!("ROLLBACK TO {}", savepoint(at)))?;
             return Ok(());
         }
         if !self.connection.is_autocommit() {
@@ -144,8 +127,7 @@ impl Session {
             .into());
         }
         let at = self.transaction.savepoints.len();
-        self.connection
-            .execute_batch(&format!("SAVEPOINT {}", savepoint(at)))?;
+        self.connection.execute_batch(&format!("SAVEPOINT {}", savepoint(at)))?;
         self.transaction.savepoints.push(name.to_owned());
         Ok(())
     }
@@ -175,6 +157,7 @@ impl Session {
         }
         self.transaction.implicit = false;
         self.no_count = false;
+        self.format_only = false;
         Ok(())
     }
 
@@ -214,11 +197,7 @@ impl Session {
         &mut self,
         work: impl FnOnce(&mut Self) -> crate::error::Result<T>,
     ) -> crate::error::Result<T> {
-        let open = if self.in_transaction() {
-            "SAVEPOINT statement"
-        } else {
-            "BEGIN IMMEDIATE"
-        };
+        let open = if self.in_transaction() { "SAVEPOINT statement" } else { "BEGIN IMMEDIATE" };
         self.connection.execute_batch(open)?;
         let result = work(self);
         let close = match (&result, self.in_transaction()) {

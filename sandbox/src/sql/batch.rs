@@ -1,13 +1,15 @@
 //! Cuts a batch into statements. What sqlparser does not read as T-SQL has it, transactions, SET options, EXEC, IF
 //! and the statements on keys, is read here from the same tokens; the rest is sqlparser's.
 
+use std::collections::BTreeSet;
+
 use sqlparser::ast::{DataType, Expr, Statement as SqlStatement};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 
 use crate::error::{Result, SqlError};
-use crate::sql::dialect::TransactSql;
+use crate::sql::dialect::{TransactSql, is_clustering};
 use crate::sql::keys::{self, KeyStatement};
 use crate::sql::syntax_error;
 
@@ -28,6 +30,8 @@ pub(crate) enum Statement {
     Option,
     ImplicitTransactions(bool),
     NoCount(bool),
+    /// SET FMTONLY: metadata without rows, and nothing is done.
+    FormatOnly(bool),
     Use(String),
     Exec(Exec),
     If {
@@ -52,12 +56,10 @@ pub(crate) fn parse(sql: &str) -> Result<Vec<Statement>> {
     let tokens = Tokenizer::new(&dialect, sql)
         .tokenize_with_location()
         .map_err(|e| syntax_error(&e.into()))?;
-    let tokens = with_delete_from(tokens);
     if tokens.len() > MAX_TOKENS {
-        return Err(SqlError::unsupported(format!(
-            "a batch of more than {MAX_TOKENS} tokens"
-        )));
+        return Err(SqlError::unsupported(format!("a batch of more than {MAX_TOKENS} tokens")));
     }
+    let tokens = with_delete_from(without_clustering(tokens));
     let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
     let mut statements = Vec::new();
     loop {
@@ -81,14 +83,15 @@ fn is_keyword(token: &TokenWithSpan, keyword: &str) -> bool {
         .is_some_and(|word| word.quote_style.is_none() && word.value.eq_ignore_ascii_case(keyword))
 }
 
+/// Tokens of `server.database.schema.table`, and the one behind it.
+const LONGEST_NAME: usize = 8;
+
 /// `DELETE t WHERE` is T-SQL, sqlparser wants its FROM. Not after ON, as in `ON DELETE CASCADE`, and not before a
 /// FROM of its own, as in `DELETE x FROM t AS x`.
 fn with_delete_from(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let mut significant = tokens
-        .iter()
-        .enumerate()
-        .filter(|(_, t)| !matches!(t.token, Token::Whitespace(_)));
-    let mut places = Vec::new();
+    let mut significant =
+        tokens.iter().enumerate().filter(|(_, t)| !matches!(t.token, Token::Whitespace(_)));
+    let mut places = BTreeSet::new();
     let mut before: Option<&TokenWithSpan> = None;
     while let Some((at, token)) = significant.next() {
         let after_on = before.is_some_and(|before| is_keyword(before, "ON"));
@@ -96,7 +99,7 @@ fn with_delete_from(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         if !is_keyword(token, "DELETE") || after_on {
             continue;
         }
-        let mut rest = significant.clone().map(|(_, token)| token);
+        let mut rest = significant.clone().map(|(_, token)| token).take(LONGEST_NAME);
         let names_table = rest.next().is_some_and(|t| {
             word_of(t).is_some() && !is_keyword(t, "FROM") && !is_keyword(t, "TOP")
         });
@@ -104,7 +107,7 @@ fn with_delete_from(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
             .find(|token| !matches!(token.token, Token::Period) && !rest_of_name(token))
             .is_some_and(|token| is_keyword(token, "FROM"));
         if names_table && !own_from {
-            places.push(at);
+            places.insert(at);
         }
     }
     let mut out = Vec::with_capacity(tokens.len().saturating_add(places.len()));
@@ -112,13 +115,34 @@ fn with_delete_from(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         let span = token.span;
         out.push(token);
         if places.contains(&at) {
-            out.push(TokenWithSpan {
-                token: Token::make_keyword("FROM"),
-                span,
-            });
+            out.push(TokenWithSpan { token: Token::make_keyword("FROM"), span });
         }
     }
     out
+}
+
+/// sqlparser reads `CREATE INDEX`, not `CREATE NONCLUSTERED INDEX`.
+fn without_clustering(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let clusters = |token: &TokenWithSpan| {
+        word_of(token).is_some_and(|word| word.quote_style.is_none() && is_clustering(&word.value))
+    };
+    let significant: Vec<(usize, &TokenWithSpan)> = tokens
+        .iter()
+        .enumerate()
+        .filter(|(_, t)| !matches!(t.token, Token::Whitespace(_)))
+        .collect();
+    let superfluous: BTreeSet<usize> = significant
+        .windows(2)
+        .filter_map(|pair| match pair {
+            [(at, token), (_, next)] if clusters(token) && is_keyword(next, "INDEX") => Some(*at),
+            _ => None,
+        })
+        .collect();
+    if superfluous.is_empty() {
+        return tokens;
+    }
+    let kept = tokens.into_iter().enumerate().filter(|(at, _)| !superfluous.contains(at));
+    kept.map(|(_, token)| token).collect()
 }
 
 fn rest_of_name(token: &TokenWithSpan) -> bool {
@@ -129,19 +153,13 @@ fn rest_of_name(token: &TokenWithSpan) -> bool {
 /// One expression, as the catalogue keeps defaults.
 pub(crate) fn parse_expression(sql: &str) -> Result<Expr> {
     let dialect = TransactSql;
-    let mut parser = Parser::new(&dialect)
-        .try_with_sql(sql)
-        .map_err(|e| syntax_error(&e))?;
+    let mut parser = Parser::new(&dialect).try_with_sql(sql).map_err(|e| syntax_error(&e))?;
     expression(&mut parser)
 }
 
 fn peek_word(parser: &Parser<'_>, n: usize) -> Option<String> {
     match parser.peek_nth_token(n).token {
-        Token::Word(Word {
-            value,
-            quote_style: None,
-            ..
-        }) => Some(value.to_ascii_uppercase()),
+        Token::Word(Word { value, quote_style: None, .. }) => Some(value.to_ascii_uppercase()),
         _ => None,
     }
 }
@@ -152,9 +170,7 @@ fn expression(parser: &mut Parser<'_>) -> Result<Expr> {
 
 fn statement(parser: &mut Parser<'_>, depth: usize) -> Result<Statement> {
     if depth > MAX_NESTING {
-        return Err(SqlError::unsupported(format!(
-            "statements nested deeper than {MAX_NESTING}"
-        )));
+        return Err(SqlError::unsupported(format!("statements nested deeper than {MAX_NESTING}")));
     }
     if let Some(statement) = keys::parse(parser)? {
         return Ok(Statement::Key(statement));
@@ -176,12 +192,7 @@ fn statement(parser: &mut Parser<'_>, depth: usize) -> Result<Statement> {
         }
         ("USE", _) => {
             parser.next_token();
-            Ok(Statement::Use(
-                parser
-                    .parse_identifier()
-                    .map_err(|e| syntax_error(&e))?
-                    .value,
-            ))
+            Ok(Statement::Use(parser.parse_identifier().map_err(|e| syntax_error(&e))?.value))
         }
         ("IF", _) => {
             parser.next_token();
@@ -205,11 +216,9 @@ fn statement(parser: &mut Parser<'_>, depth: usize) -> Result<Statement> {
 /// Whether a word may name a transaction: one that could begin the next statement may not.
 fn optional_name(parser: &mut Parser<'_>) -> Option<String> {
     match parser.peek_token().token {
-        Token::Word(Word {
-            value,
-            quote_style,
-            keyword,
-        }) if quote_style.is_some() || keyword == Keyword::NoKeyword => {
+        Token::Word(Word { value, quote_style, keyword })
+            if quote_style.is_some() || keyword == Keyword::NoKeyword =>
+        {
             parser.next_token();
             Some(value)
         }
@@ -221,11 +230,7 @@ fn transaction(parser: &mut Parser<'_>, verb: &str, words: usize) -> Result<Stat
     for _ in 0..words {
         parser.next_token();
     }
-    let name = if words == 2 {
-        optional_name(parser)
-    } else {
-        None
-    };
+    let name = if words == 2 { optional_name(parser) } else { None };
     match (verb, name) {
         ("BEGIN", name) => Ok(Statement::BeginTransaction(name)),
         ("COMMIT", _) => Ok(Statement::Commit),
@@ -267,11 +272,7 @@ fn conditional(parser: &mut Parser<'_>, depth: usize) -> Result<Statement> {
     } else {
         Vec::new()
     };
-    Ok(Statement::If {
-        condition,
-        then,
-        otherwise,
-    })
+    Ok(Statement::If { condition, then, otherwise })
 }
 
 /// Options that change nothing that this server does.
@@ -302,9 +303,7 @@ fn set(parser: &mut Parser<'_>) -> Result<Statement> {
         other => return Err(SqlError::syntax(&other.to_string())),
     };
     if name.starts_with('@') {
-        parser
-            .expect_token(&Token::Eq)
-            .map_err(|e| syntax_error(&e))?;
+        parser.expect_token(&Token::Eq).map_err(|e| syntax_error(&e))?;
         return Ok(Statement::SetVariable(name, Box::new(expression(parser)?)));
     }
     let mut names = vec![name.to_ascii_uppercase()];
@@ -313,11 +312,7 @@ fn set(parser: &mut Parser<'_>) -> Result<Statement> {
     }
     while parser.consume_token(&Token::Comma) {
         names.push(
-            parser
-                .parse_identifier()
-                .map_err(|e| syntax_error(&e))?
-                .value
-                .to_ascii_uppercase(),
+            parser.parse_identifier().map_err(|e| syntax_error(&e))?.value.to_ascii_uppercase(),
         );
     }
     let _sign = parser.consume_token(&Token::Minus);
@@ -327,17 +322,13 @@ fn set(parser: &mut Parser<'_>) -> Result<Statement> {
         ([name], "ON" | "OFF") if name == "IMPLICIT_TRANSACTIONS" => {
             Ok(Statement::ImplicitTransactions(value == "ON"))
         }
-        ([name], "OFF") if name == "FMTONLY" || name == "NOEXEC" || name == "PARSEONLY" => {
-            Ok(Statement::Option)
-        }
+        ([name], "ON" | "OFF") if name == "FMTONLY" => Ok(Statement::FormatOnly(value == "ON")),
+        ([name], "OFF") if name == "NOEXEC" || name == "PARSEONLY" => Ok(Statement::Option),
         ([name], "0") if name == "ROWCOUNT" => Ok(Statement::Option),
         (names, _) if names.iter().all(|name| HARMLESS.contains(&name.as_str())) => {
             Ok(Statement::Option)
         }
-        (names, _) => Err(SqlError::unsupported(format!(
-            "SET {} {value}",
-            names.join(", ")
-        ))),
+        (names, _) => Err(SqlError::unsupported(format!("SET {} {value}", names.join(", ")))),
     }
 }
 
@@ -361,31 +352,20 @@ fn isolation_level(parser: &mut Parser<'_>) -> Result<Statement> {
 }
 
 fn exec(parser: &mut Parser<'_>) -> Result<Exec> {
-    let procedure = parser
-        .parse_object_name(false)
-        .map_err(|e| syntax_error(&e))?
-        .to_string();
+    let procedure = parser.parse_object_name(false).map_err(|e| syntax_error(&e))?.to_string();
     if procedure.starts_with('@') || parser.peek_token().token == Token::LParen {
         return Err(SqlError::unsupported("EXEC of a variable or a string"));
     }
     let mut arguments = Vec::new();
     if matches!(parser.peek_token().token, Token::EOF | Token::SemiColon) {
-        return Ok(Exec {
-            procedure,
-            arguments,
-        });
+        return Ok(Exec { procedure, arguments });
     }
     loop {
         let named = matches!(&parser.peek_nth_token(0).token, Token::Word(word) if word.value.starts_with('@'))
             && parser.peek_nth_token(1).token == Token::Eq;
         let mut name = None;
         if named {
-            name = Some(
-                parser
-                    .parse_identifier()
-                    .map_err(|e| syntax_error(&e))?
-                    .value,
-            );
+            name = Some(parser.parse_identifier().map_err(|e| syntax_error(&e))?.value);
             parser.next_token();
         }
         arguments.push((name, expression(parser)?));
@@ -393,10 +373,7 @@ fn exec(parser: &mut Parser<'_>) -> Result<Exec> {
             return Err(SqlError::unsupported("OUTPUT arguments of EXEC"));
         }
         if !parser.consume_token(&Token::Comma) {
-            return Ok(Exec {
-                procedure,
-                arguments,
-            });
+            return Ok(Exec { procedure, arguments });
         }
     }
 }
@@ -404,20 +381,13 @@ fn exec(parser: &mut Parser<'_>) -> Result<Exec> {
 fn declare(parser: &mut Parser<'_>) -> Result<Statement> {
     let mut variables = Vec::new();
     loop {
-        let name = parser
-            .parse_identifier()
-            .map_err(|e| syntax_error(&e))?
-            .value;
+        let name = parser.parse_identifier().map_err(|e| syntax_error(&e))?.value;
         if !name.starts_with('@') {
             return Err(SqlError::unsupported(format!("DECLARE {name}")));
         }
         let _optional = parser.parse_keyword(Keyword::AS);
         let data_type = parser.parse_data_type().map_err(|e| syntax_error(&e))?;
-        let value = if parser.consume_token(&Token::Eq) {
-            Some(expression(parser)?)
-        } else {
-            None
-        };
+        let value = if parser.consume_token(&Token::Eq) { Some(expression(parser)?) } else { None };
         variables.push((name, data_type, value));
         if !parser.consume_token(&Token::Comma) {
             return Ok(Statement::Declare(variables));
@@ -433,15 +403,9 @@ mod tests {
     fn statements_need_no_semicolons() {
         let kinds = |sql: &str| parse(sql).unwrap().len();
         assert_eq!(kinds("SELECT 1 SELECT 2; ; SELECT 3"), 3);
-        assert_eq!(
-            kinds("set ansi_nulls on set nocount on set language us_english SELECT 1"),
-            4
-        );
+        assert_eq!(kinds("set ansi_nulls on set nocount on set language us_english SELECT 1"), 4);
         assert_eq!(kinds("IF @@TRANCOUNT > 0 COMMIT TRAN"), 1);
-        assert_eq!(
-            kinds("set implicit_transactions off IF @@TRANCOUNT > 0 COMMIT TRAN "),
-            2
-        );
+        assert_eq!(kinds("set implicit_transactions off IF @@TRANCOUNT > 0 COMMIT TRAN "), 2);
         assert_eq!(
             kinds(
                 "IF @@TRANCOUNT = 0 BEGIN BEGIN TRAN IF @@TRANCOUNT = 2 COMMIT TRAN END SAVE TRAN [sp1]"

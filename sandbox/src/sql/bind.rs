@@ -200,10 +200,7 @@ impl<'a> Binder<'a> {
             .iter()
             .position(|parameter| parameter.name.eq_ignore_ascii_case(name))
             .ok_or_else(|| SqlError::undeclared(name))?;
-        let parameter = self
-            .parameters
-            .get(index)
-            .ok_or_else(|| SqlError::undeclared(name))?;
+        let parameter = self.parameters.get(index).ok_or_else(|| SqlError::undeclared(name))?;
         let bind = Bind::Parameter(index);
         let at = match self.binds.iter().position(|known| *known == bind) {
             Some(at) => at,
@@ -221,9 +218,7 @@ impl<'a> Binder<'a> {
     }
 
     pub(crate) fn parameter_name(&self, index: usize) -> &str {
-        self.parameters
-            .get(index)
-            .map_or("?", |parameter| parameter.name.as_str())
+        self.parameters.get(index).map_or("?", |parameter| parameter.name.as_str())
     }
 
     /// `operand` as `to`, by a conversion at run time where the representations differ.
@@ -233,11 +228,7 @@ impl<'a> Binder<'a> {
             Some(from) if from == to => Ok(operand.sql.clone()),
             Some(from) => {
                 allowed(from, to)?;
-                Ok(format!(
-                    "tds_convert({}, '{from}', '{to}', {})",
-                    operand.sql,
-                    u8::from(cut_off)
-                ))
+                Ok(format!("tds_convert({}, '{from}', '{to}', {})", operand.sql, u8::from(cut_off)))
             }
         }
     }
@@ -255,9 +246,5 @@ fn allowed(from: SqlType, to: SqlType) -> Result<()> {
         (Float, Bytes) | (Decimal, Bytes) | (Bytes, Float | Decimal) => true,
         _ => false,
     };
-    if clash {
-        Err(SqlError::type_clash(from.name(), to.name()))
-    } else {
-        Ok(())
-    }
+    if clash { Err(SqlError::type_clash(from.name(), to.name())) } else { Ok(()) }
 }

@@ -13,6 +13,11 @@ const BASE: MsSqlDialect = MsSqlDialect {};
 #[derive(Debug)]
 pub(crate) struct TransactSql;
 
+/// CLUSTERED and NONCLUSTERED, which say how a key is stored and so nothing here.
+pub(crate) fn is_clustering(word: &str) -> bool {
+    word.eq_ignore_ascii_case("clustered") || word.eq_ignore_ascii_case("nonclustered")
+}
+
 impl Dialect for TransactSql {
     /// Whatever sqlparser does for MsSql by asking for the dialect's type, it does here too.
     fn dialect(&self) -> TypeId {
@@ -101,7 +106,8 @@ impl Dialect for TransactSql {
         BASE.parse_statement(parser)
     }
 
-    /// `ENCRYPTED WITH (...)` becomes a dialect-specific option that holds the tokens between the parentheses.
+    /// `ENCRYPTED WITH (...)` becomes a dialect-specific option that holds the tokens between the parentheses; the
+    /// CLUSTERED of `PRIMARY KEY CLUSTERED` one that holds itself.
     fn parse_column_option(
         &self,
         parser: &mut Parser,
@@ -109,7 +115,14 @@ impl Dialect for TransactSql {
         let Token::Word(word) = parser.peek_token().token else {
             return Ok(None);
         };
-        if !word.value.eq_ignore_ascii_case("encrypted") || word.quote_style.is_some() {
+        if word.quote_style.is_some() {
+            return Ok(None);
+        }
+        if is_clustering(&word.value) {
+            let token = parser.next_token().token;
+            return Ok(Some(Ok(Some(ColumnOption::DialectSpecific(vec![token])))));
+        }
+        if !word.value.eq_ignore_ascii_case("encrypted") {
             return Ok(None);
         }
         parser.next_token();
@@ -120,9 +133,7 @@ impl Dialect for TransactSql {
             match parser.next_token().token {
                 Token::RParen => return Ok(Some(Ok(Some(ColumnOption::DialectSpecific(tokens))))),
                 token @ (Token::EOF | Token::LParen) => {
-                    return Err(ParserError::ParserError(format!(
-                        "Expected: ), found: {token}"
-                    )));
+                    return Err(ParserError::ParserError(format!("Expected: ), found: {token}")));
                 }
                 token => tokens.push(token),
             }

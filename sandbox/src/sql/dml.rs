@@ -35,11 +35,7 @@ impl Binder<'_> {
         let table = self.table(&names::qualified(name)?)?.clone();
         let columns = insert_columns(&table, insert)?;
         let (output, returning) = self.output(&table, insert.output.as_ref(), "inserted")?;
-        let mut plan = WritePlan {
-            object_id: table.object_id,
-            statements: Vec::new(),
-            output,
-        };
+        let mut plan = WritePlan { object_id: table.object_id, statements: Vec::new(), output };
         let Some(source) = &insert.source else {
             return self.insert_defaults(plan, &table, &returning);
         };
@@ -105,10 +101,7 @@ impl Binder<'_> {
         returning: &str,
     ) -> Result<String> {
         let (names, values) = self.complete(table, columns, values)?;
-        Ok(format!(
-            "INSERT INTO {} ({names}) VALUES ({values}){returning}",
-            table.sqlite_name()
-        ))
+        Ok(format!("INSERT INTO {} ({names}) VALUES ({values}){returning}", table.sqlite_name()))
     }
 
     fn row(&mut self, columns: &[&Column], row: &[Expr]) -> Result<Vec<String>> {
@@ -124,11 +117,7 @@ impl Binder<'_> {
 
     /// The value of one assignment, DEFAULT included.
     fn value_for(&mut self, column: &Column, expr: &Expr) -> Result<String> {
-        if let Expr::Identifier(Ident {
-            value,
-            quote_style: None,
-            ..
-        }) = expr
+        if let Expr::Identifier(Ident { value, quote_style: None, .. }) = expr
             && value.eq_ignore_ascii_case("default")
         {
             return self.default_of(column);
@@ -200,9 +189,7 @@ impl Binder<'_> {
                 return Err(SqlError::syntax("("));
             };
             let name = names::last(name)?;
-            let column = table
-                .column(&name)
-                .ok_or_else(|| SqlError::invalid_column(&name))?;
+            let column = table.column(&name).ok_or_else(|| SqlError::invalid_column(&name))?;
             if column.identity.is_some() {
                 return Err(SqlError::new(
                     8102,
@@ -212,22 +199,15 @@ impl Binder<'_> {
             let value = self.value_for(column, &assignment.value)?;
             assignments.push(format!("{} = {value}", column.sqlite_name()));
         }
-        let mut sql = format!(
-            "UPDATE {} AS {alias} SET {}",
-            table.sqlite_name(),
-            assignments.join(", ")
-        );
+        let mut sql =
+            format!("UPDATE {} AS {alias} SET {}", table.sqlite_name(), assignments.join(", "));
         if let Some(condition) = &update.selection {
             sql.push_str(&format!(" WHERE {}", self.condition(condition)?));
         }
         self.scopes.pop();
         sql.push_str(&returning);
         let statements = vec![(sql, std::mem::take(&mut self.binds))];
-        Ok(WritePlan {
-            object_id: table.object_id,
-            statements,
-            output,
-        })
+        Ok(WritePlan { object_id: table.object_id, statements, output })
     }
 
     pub(crate) fn delete(&mut self, delete: &Delete) -> Result<WritePlan> {
@@ -255,11 +235,7 @@ impl Binder<'_> {
         self.scopes.pop();
         sql.push_str(&returning);
         let statements = vec![(sql, std::mem::take(&mut self.binds))];
-        Ok(WritePlan {
-            object_id: table.object_id,
-            statements,
-            output,
-        })
+        Ok(WritePlan { object_id: table.object_id, statements, output })
     }
 
     /// The table of UPDATE or DELETE, in a scope of its own that the caller pops. `UPDATE x ... FROM t AS x` names
@@ -269,14 +245,7 @@ impl Binder<'_> {
         target: &TableFactor,
         from: Option<&[TableWithJoins]>,
     ) -> Result<(Table, String)> {
-        let TableFactor::Table {
-            name,
-            alias,
-            with_hints,
-            args: None,
-            ..
-        } = target
-        else {
+        let TableFactor::Table { name, alias, with_hints, args: None, .. } = target else {
             return Err(SqlError::unsupported("this target of UPDATE or DELETE"));
         };
         check_hints(with_hints)?;
@@ -286,14 +255,7 @@ impl Binder<'_> {
             let [TableWithJoins { relation, joins }] = from else {
                 return Err(SqlError::unsupported("UPDATE from several tables"));
             };
-            let TableFactor::Table {
-                name,
-                alias,
-                with_hints,
-                args: None,
-                ..
-            } = relation
-            else {
+            let TableFactor::Table { name, alias, with_hints, args: None, .. } = relation else {
                 return Err(SqlError::unsupported("UPDATE from anything but a table"));
             };
             check_hints(with_hints)?;
@@ -315,9 +277,7 @@ impl Binder<'_> {
             schema: Some(table.schema.clone()),
             columns: table_columns(&table, &sqlite_alias),
         };
-        self.scopes.push(Scope {
-            tables: vec![scope],
-        });
+        self.scopes.push(Scope { tables: vec![scope] });
         Ok((table, sqlite_alias))
     }
 
@@ -330,11 +290,7 @@ impl Binder<'_> {
     ) -> Result<(Option<Vec<ResultColumn>>, String)> {
         let items = match output {
             None => return Ok((None, String::new())),
-            Some(OutputClause::Output {
-                select_items,
-                into_table: None,
-                ..
-            }) => select_items,
+            Some(OutputClause::Output { select_items, into_table: None, .. }) => select_items,
             Some(_) => return Err(SqlError::unsupported("OUTPUT INTO")),
         };
         let mut columns = Vec::new();
@@ -354,9 +310,8 @@ impl Binder<'_> {
             if !prefix.value.eq_ignore_ascii_case(pseudo_table) {
                 return Err(SqlError::unsupported(format!("OUTPUT {expr}")));
             }
-            let column = table
-                .column(&name.value)
-                .ok_or_else(|| SqlError::invalid_column(&name.value))?;
+            let column =
+                table.column(&name.value).ok_or_else(|| SqlError::invalid_column(&name.value))?;
             names.push(column.sqlite_name());
             columns.push(ResultColumn {
                 name: alias.map_or_else(|| column.name.clone(), |alias| alias.value.clone()),
@@ -401,9 +356,7 @@ fn insert_columns<'t>(table: &'t Table, insert: &Insert) -> Result<Vec<&'t Colum
     let mut columns: Vec<&Column> = Vec::new();
     for name in &insert.columns {
         let name = names::last(name)?;
-        let column = table
-            .column(&name)
-            .ok_or_else(|| SqlError::invalid_column(&name))?;
+        let column = table.column(&name).ok_or_else(|| SqlError::invalid_column(&name))?;
         if column.identity.is_some() {
             return Err(SqlError::new(
                 544,
@@ -437,9 +390,5 @@ fn check_insert(insert: &Insert) -> Result<()> {
         || insert.returning.is_some()
         || insert.replace_into
         || insert.table_alias.is_some();
-    if odd {
-        Err(SqlError::unsupported("this form of INSERT"))
-    } else {
-        Ok(())
-    }
+    if odd { Err(SqlError::unsupported("this form of INSERT")) } else { Ok(()) }
 }

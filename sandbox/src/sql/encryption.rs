@@ -17,11 +17,7 @@ pub(crate) struct Target {
 impl From<&Column> for Target {
     fn from(column: &Column) -> Self {
         let collation = column.ty.is_text().then(|| column.collation());
-        Self {
-            ty: column.ty,
-            encryption: column.encryption,
-            collation,
-        }
+        Self { ty: column.ty, encryption: column.encryption, collation }
     }
 }
 
@@ -40,11 +36,7 @@ impl Binder<'_> {
             }
             (wanted, given, source) => {
                 let column = matches!(source, Source::Column(_));
-                let fits = if column {
-                    ty == target.ty
-                } else {
-                    ty.may_encrypt_for(target.ty)
-                };
+                let fits = if column { ty == target.ty } else { ty.may_encrypt_for(target.ty) };
                 if wanted == given && fits {
                     Ok(())
                 } else {
@@ -88,11 +80,8 @@ impl Binder<'_> {
             };
             return Err(self.clash(column, Some(encryption), &target));
         }
-        let target = Target {
-            ty,
-            encryption: Some(encryption),
-            collation: column.collation.clone(),
-        };
+        let target =
+            Target { ty, encryption: Some(encryption), collation: column.collation.clone() };
         self.check_assignment(&target, other)?;
         Ok(true)
     }
@@ -111,10 +100,9 @@ impl Binder<'_> {
     /// GROUP BY and DISTINCT.
     pub(crate) fn require_groupable(&mut self, operand: &Operand) -> Result<()> {
         match operand.encryption {
-            Some(Encryption {
-                kind: EncryptionType::Randomized,
-                ..
-            }) => Err(self.scheme_mismatch(&[operand], "(encryption_type = 'DETERMINISTIC')")),
+            Some(Encryption { kind: EncryptionType::Randomized, .. }) => {
+                Err(self.scheme_mismatch(&[operand], "(encryption_type = 'DETERMINISTIC')"))
+            }
             _ => Ok(()),
         }
     }
@@ -139,11 +127,7 @@ impl Binder<'_> {
                     self.catalogue.describe_encryption(Some(encryption))
                 }
             };
-            return Err(mismatch(
-                self.parameter_name(index),
-                &scheme(known),
-                &scheme(verdict),
-            ));
+            return Err(mismatch(self.parameter_name(index), &scheme(known), &scheme(verdict)));
         }
         if let Some(slot) = self.verdicts.get_mut(index) {
             *slot = Some(verdict);
@@ -153,10 +137,9 @@ impl Binder<'_> {
 
     fn clash(&self, operand: &Operand, given: Option<Encryption>, target: &Target) -> SqlError {
         let from = match (operand.ty, given) {
-            (Some(ty), Some(_)) => format!(
-                "{ty} encrypted with {}",
-                self.catalogue.describe_encryption(given)
-            ),
+            (Some(ty), Some(_)) => {
+                format!("{ty} encrypted with {}", self.catalogue.describe_encryption(given))
+            }
             (Some(ty), None) => ty.name().to_owned(),
             (None, _) => "NULL".to_owned(),
         };
@@ -186,11 +169,7 @@ impl Binder<'_> {
                 Source::Literal | Source::Expression => None,
             })
             .collect();
-        mismatch(
-            &names.join("', '"),
-            &self.catalogue.describe_encryption(encrypted),
-            expected,
-        )
+        mismatch(&names.join("', '"), &self.catalogue.describe_encryption(encrypted), expected)
     }
 }
 

@@ -35,13 +35,9 @@ impl Binder<'_> {
                 let right = self.scalar(right)?;
                 self.arithmetic(op, &left, &right)
             }
-            Expr::Cast {
-                kind: CastKind::Cast,
-                expr,
-                data_type,
-                format: None,
-                ..
-            } => self.cast(expr, data_type),
+            Expr::Cast { kind: CastKind::Cast, expr, data_type, format: None, .. } => {
+                self.cast(expr, data_type)
+            }
             Expr::Convert {
                 is_try: false,
                 expr,
@@ -50,12 +46,9 @@ impl Binder<'_> {
                 styles,
                 ..
             } if styles.is_empty() => self.cast(expr, data_type),
-            Expr::Case {
-                operand,
-                conditions,
-                else_result,
-                ..
-            } => self.case(operand.as_deref(), conditions, else_result.as_deref()),
+            Expr::Case { operand, conditions, else_result, .. } => {
+                self.case(operand.as_deref(), conditions, else_result.as_deref())
+            }
             Expr::Collate { expr, collation } => {
                 let operand = self.scalar(expr)?;
                 self.require_plain(&[&operand])?;
@@ -159,11 +152,7 @@ impl Binder<'_> {
                 format!("The number '{text}' is out of the range for numeric representation."),
             )
         })?;
-        let ty = SqlType::Decimal {
-            precision: d.precision(),
-            scale: d.scale,
-            named_numeric: true,
-        };
+        let ty = SqlType::Decimal { precision: d.precision(), scale: d.scale, named_numeric: true };
         Ok(self.literal(&Value::Decimal(d), ty))
     }
 
@@ -171,10 +160,7 @@ impl Binder<'_> {
         match (op, expr) {
             (
                 UnaryOperator::Minus,
-                Expr::Value(ValueWithSpan {
-                    value: Literal::Number(text, _),
-                    ..
-                }),
+                Expr::Value(ValueWithSpan { value: Literal::Number(text, _), .. }),
             ) => self.number(&format!("-{text}")),
             (UnaryOperator::Minus, _) => {
                 let zero = self.literal(&Value::Integer(0), SqlType::Int);
@@ -240,10 +226,7 @@ impl Binder<'_> {
         let (ty, collation) = self.common_type(&results)?;
         let mut sql = "CASE".to_owned();
         for (when, result) in whens.iter().zip(&results) {
-            sql.push_str(&format!(
-                " WHEN {when} THEN {}",
-                self.convert(result, ty, true)?
-            ));
+            sql.push_str(&format!(" WHEN {when} THEN {}", self.convert(result, ty, true)?));
         }
         if let Some(last) = results.last() {
             sql.push_str(&format!(" ELSE {} END", self.convert(last, ty, true)?));
@@ -268,12 +251,7 @@ impl Binder<'_> {
                 "None of the result expressions in a CASE specification can be the NULL constant.",
             )
         })?;
-        Ok((
-            ty,
-            operands
-                .iter()
-                .find_map(|operand| operand.collation.clone()),
-        ))
+        Ok((ty, operands.iter().find_map(|operand| operand.collation.clone())))
     }
 
     pub(crate) fn arithmetic(
@@ -289,9 +267,7 @@ impl Binder<'_> {
             BinaryOperator::Divide => "/",
             BinaryOperator::Modulo => "%",
             _ => {
-                return Err(SqlError::unsupported(format!(
-                    "the operator {op} in this place"
-                )));
+                return Err(SqlError::unsupported(format!("the operator {op} in this place")));
             }
         };
         if left.encryption.is_some() || right.encryption.is_some() {
@@ -374,27 +350,12 @@ pub(crate) fn higher(a: SqlType, b: SqlType) -> SqlType {
     use SqlType::*;
     let (low, high) = if rank(a) <= rank(b) { (a, b) } else { (b, a) };
     match (low, high) {
-        (
-            Decimal {
-                precision: p,
-                scale: s,
-                ..
-            },
-            Decimal {
-                precision: q,
-                scale: t,
-                ..
-            },
-        ) => {
+        (Decimal { precision: p, scale: s, .. }, Decimal { precision: q, scale: t, .. }) => {
             let scale = s.max(t);
             let whole = p.saturating_sub(s).max(q.saturating_sub(t));
             let precision = whole.saturating_add(scale).min(MAX_DIGITS);
             let scale = scale.min(precision.saturating_sub(whole));
-            Decimal {
-                precision,
-                scale,
-                named_numeric: true,
-            }
+            Decimal { precision, scale, named_numeric: true }
         }
         (other, Decimal { .. }) if matches!(other.family(), Family::Integer | Family::Decimal) => {
             higher(as_decimal(other), high)
@@ -443,11 +404,7 @@ fn with_length(ty: SqlType, n: Length) -> SqlType {
 /// The decimal that holds every value of an exact type.
 fn as_decimal(ty: SqlType) -> SqlType {
     let (precision, scale) = ty.precision_scale();
-    SqlType::Decimal {
-        precision,
-        scale,
-        named_numeric: true,
-    }
+    SqlType::Decimal { precision, scale, named_numeric: true }
 }
 
 fn arithmetic_type(symbol: &str, a: SqlType, b: SqlType) -> Result<SqlType> {
@@ -456,11 +413,7 @@ fn arithmetic_type(symbol: &str, a: SqlType, b: SqlType) -> Result<SqlType> {
     if symbol == "+" && a.is_text() && b.is_text() {
         let sum = match (length(a), length(b)) {
             (Some(Length::N(a)), Some(Length::N(b))) => {
-                let limit = if matches!(high, NChar(_) | NVarChar(_)) {
-                    4000
-                } else {
-                    8000
-                };
+                let limit = if matches!(high, NChar(_) | NVarChar(_)) { 4000 } else { 8000 };
                 Length::N(a.saturating_add(b).min(limit))
             }
             _ => Length::Max,
@@ -479,22 +432,14 @@ fn arithmetic_type(symbol: &str, a: SqlType, b: SqlType) -> Result<SqlType> {
         return Ok(high);
     };
     let side = |ty: SqlType| {
-        if ty.is_text() {
-            as_decimal(high)
-        } else {
-            as_decimal(ty)
-        }
-        .precision_scale()
+        if ty.is_text() { as_decimal(high) } else { as_decimal(ty) }.precision_scale()
     };
     let ((p1, s1), (p2, s2)) = (side(a), side(b));
     let wide = |n: u8| u16::from(n);
     let (precision, scale) = match symbol {
         "+" | "-" => {
             let scale = s1.max(s2);
-            (
-                wide(p1.saturating_sub(s1).max(p2.saturating_sub(s2))) + wide(scale) + 1,
-                wide(scale),
-            )
+            (wide(p1.saturating_sub(s1).max(p2.saturating_sub(s2))) + wide(scale) + 1, wide(scale))
         }
         "*" => (wide(p1) + wide(p2) + 1, wide(s1) + wide(s2)),
         "/" => {
@@ -503,10 +448,7 @@ fn arithmetic_type(symbol: &str, a: SqlType, b: SqlType) -> Result<SqlType> {
         }
         _ => {
             let scale = s1.max(s2);
-            (
-                wide(p1.saturating_sub(s1).min(p2.saturating_sub(s2))) + wide(scale),
-                wide(scale),
-            )
+            (wide(p1.saturating_sub(s1).min(p2.saturating_sub(s2))) + wide(scale), wide(scale))
         }
     };
     Ok(squeeze(precision, scale, matches!(symbol, "*" | "/")))

@@ -25,9 +25,7 @@ impl Binder<'_> {
             || !function.within_group.is_empty()
             || function.null_treatment.is_some();
         if odd {
-            return Err(SqlError::unsupported(format!(
-                "{name} with OVER, FILTER or WITHIN GROUP"
-            )));
+            return Err(SqlError::unsupported(format!("{name} with OVER, FILTER or WITHIN GROUP")));
         }
         let (distinct, arguments) = arguments(&name, &function.args)?;
         if let "COUNT" | "COUNT_BIG" | "MIN" | "MAX" | "SUM" | "AVG" = name.as_str() {
@@ -66,11 +64,7 @@ impl Binder<'_> {
             ));
         }
         self.saw_aggregate = true;
-        let count_type = if name == "COUNT_BIG" {
-            SqlType::BigInt
-        } else {
-            SqlType::Int
-        };
+        let count_type = if name == "COUNT_BIG" { SqlType::BigInt } else { SqlType::Int };
         if let ("COUNT" | "COUNT_BIG", [FunctionArgExpr::Wildcard], false) =
             (name, arguments, distinct)
         {
@@ -101,10 +95,7 @@ impl Binder<'_> {
             let lower = name.to_ascii_lowercase();
             SqlError::new(
                 8117,
-                format!(
-                    "Operand data type {} is invalid for {lower} operator.",
-                    ty.name()
-                ),
+                format!("Operand data type {} is invalid for {lower} operator.", ty.name()),
             )
         };
         if matches!(name, "MIN" | "MAX") {
@@ -121,24 +112,17 @@ impl Binder<'_> {
             (SqlType::TinyInt | SqlType::SmallInt, _) => SqlType::Int,
             (SqlType::Real, _) => SqlType::Float,
             (SqlType::SmallMoney, _) => SqlType::Money,
-            (SqlType::Decimal { scale, .. }, "SUM") => SqlType::Decimal {
-                precision: 38,
-                scale,
-                named_numeric: true,
-            },
-            (SqlType::Decimal { scale, .. }, _) => SqlType::Decimal {
-                precision: 38,
-                scale: scale.max(6),
-                named_numeric: true,
-            },
+            (SqlType::Decimal { scale, .. }, "SUM") => {
+                SqlType::Decimal { precision: 38, scale, named_numeric: true }
+            }
+            (SqlType::Decimal { scale, .. }, _) => {
+                SqlType::Decimal { precision: 38, scale: scale.max(6), named_numeric: true }
+            }
             (ty, _) => ty,
         };
         let average = u8::from(name == "AVG");
         Ok(Operand::expression(
-            format!(
-                "tds_sum({modifier}{}, '{ty}', '{result}', {average})",
-                operand.sql
-            ),
+            format!("tds_sum({modifier}{}, '{ty}', '{result}', {average})", operand.sql),
             result,
         ))
     }
@@ -157,13 +141,9 @@ impl Binder<'_> {
             "SYSDATETIME" | "SYSUTCDATETIME" => {
                 self.literal(&Value::DateTime(now), SqlType::DateTime2(7))
             }
-            "SYSDATETIMEOFFSET" => self.literal(
-                &Value::Offset {
-                    utc: now,
-                    minutes: 0,
-                },
-                SqlType::DateTimeOffset(7),
-            ),
+            "SYSDATETIMEOFFSET" => {
+                self.literal(&Value::Offset { utc: now, minutes: 0 }, SqlType::DateTimeOffset(7))
+            }
             "NEWID" => Operand::expression("randomblob(16)".to_owned(), SqlType::UniqueIdentifier),
             _ => return None,
         })
@@ -185,16 +165,9 @@ impl Binder<'_> {
             }
             ("USER_NAME", []) => text(self, "dbo"),
             ("SCOPE_IDENTITY", []) => {
-                let value = self
-                    .session
-                    .scope_identity
-                    .map_or(Value::Null, Value::Integer);
+                let value = self.session.scope_identity.map_or(Value::Null, Value::Integer);
                 let operand = self.literal(&value, SqlType::BigInt);
-                let to = SqlType::Decimal {
-                    precision: 38,
-                    scale: 0,
-                    named_numeric: true,
-                };
+                let to = SqlType::Decimal { precision: 38, scale: 0, named_numeric: true };
                 let sql = self.convert(&operand, to, true)?;
                 Operand::expression(sql, to)
             }
@@ -222,14 +195,9 @@ impl Binder<'_> {
     fn object_id(&self, text: &str) -> Option<i64> {
         let mut parts = names::split(text);
         let name = parts.pop()?;
-        let schema = parts
-            .pop()
-            .filter(|schema| !schema.is_empty())
-            .unwrap_or_else(|| "dbo".to_owned());
-        if parts
-            .pop()
-            .is_some_and(|database| !database.eq_ignore_ascii_case(DATABASE_NAME))
-        {
+        let schema =
+            parts.pop().filter(|schema| !schema.is_empty()).unwrap_or_else(|| "dbo".to_owned());
+        if parts.pop().is_some_and(|database| !database.eq_ignore_ascii_case(DATABASE_NAME)) {
             return None;
         }
         match self.catalogue.table(&schema, &name) {
@@ -259,10 +227,7 @@ impl Binder<'_> {
             "servername" | "machinename" => "sandbox",
             "collation" => crate::types::collation::DEFAULT,
             _ => {
-                return Ok(Operand {
-                    ty: Some(SYSNAME),
-                    ..Operand::null()
-                });
+                return Ok(Operand { ty: Some(SYSNAME), ..Operand::null() });
             }
         };
         Ok(self.literal(&Value::Text(value.to_owned()), SYSNAME))
@@ -279,10 +244,7 @@ impl Binder<'_> {
             ("ISNULL", [first, second]) => {
                 self.require_plain(&all)?;
                 let ty = first.ty.or(second.ty).unwrap_or(SqlType::Int);
-                let (a, b) = (
-                    self.convert(first, ty, true)?,
-                    self.convert(second, ty, true)?,
-                );
+                let (a, b) = (self.convert(first, ty, true)?, self.convert(second, ty, true)?);
                 Ok(Operand::expression(format!("coalesce({a}, {b})"), ty)
                     .with_collation(first.collation.clone()))
             }
@@ -297,17 +259,12 @@ impl Binder<'_> {
             }
             ("LEN", [value]) if text(value).is_some() => {
                 self.require_plain(&all)?;
-                Ok(Operand::expression(
-                    format!("tds_len({})", value.sql),
-                    SqlType::Int,
-                ))
+                Ok(Operand::expression(format!("tds_len({})", value.sql), SqlType::Int))
             }
             ("UPPER" | "LOWER" | "LTRIM" | "RTRIM" | "TRIM", [value]) => {
                 self.require_plain(&all)?;
                 let Some(ty) = text(value) else {
-                    return Err(SqlError::unsupported(format!(
-                        "{name} of anything but a string"
-                    )));
+                    return Err(SqlError::unsupported(format!("{name} of anything but a string")));
                 };
                 let ty = match ty {
                     SqlType::Char(n) => SqlType::VarChar(Length::N(n)),
@@ -329,10 +286,10 @@ impl Binder<'_> {
     pub(crate) fn global(&mut self, name: &str) -> Result<Operand> {
         let integer = |binder: &mut Self, n: i64, ty| Ok(binder.literal(&Value::Integer(n), ty));
         match name.to_ascii_uppercase().as_str() {
-            "@@VERSION" => Ok(self.literal(
-                &Value::Text(VERSION.to_owned()),
-                SqlType::NVarChar(Length::N(300)),
-            )),
+            "@@VERSION" => {
+                Ok(self
+                    .literal(&Value::Text(VERSION.to_owned()), SqlType::NVarChar(Length::N(300))))
+            }
             "@@SERVERNAME" => Ok(self.literal(&Value::Text("sandbox".to_owned()), SYSNAME)),
             "@@LANGUAGE" => Ok(self.literal(&Value::Text("us_english".to_owned()), SYSNAME)),
             "@@ROWCOUNT" => integer(self, self.session.row_count, SqlType::Int),
@@ -341,9 +298,7 @@ impl Binder<'_> {
             "@@ERROR" => integer(self, self.session.error, SqlType::Int),
             "@@MAX_PRECISION" => integer(self, 38, SqlType::TinyInt),
             "@@IDENTITY" => self.function_scope_identity(),
-            other => Err(SqlError::unsupported(format!(
-                "the global variable {other}"
-            ))),
+            other => Err(SqlError::unsupported(format!("the global variable {other}"))),
         }
     }
 
@@ -371,8 +326,5 @@ fn arguments<'a>(
             _ => return Err(SqlError::unsupported(format!("named arguments of {name}"))),
         }
     }
-    Ok((
-        list.duplicate_treatment == Some(DuplicateTreatment::Distinct),
-        exprs,
-    ))
+    Ok((list.duplicate_treatment == Some(DuplicateTreatment::Distinct), exprs))
 }

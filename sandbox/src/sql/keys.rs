@@ -10,30 +10,12 @@ use crate::sql::syntax_error;
 /// One statement on keys.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum KeyStatement {
-    CreateMaster {
-        name: String,
-        provider: String,
-        path: String,
-        signature: Option<Vec<u8>>,
-    },
-    CreateEncryption {
-        name: String,
-        values: Vec<KeyValue>,
-    },
-    AddValue {
-        name: String,
-        value: KeyValue,
-    },
-    DropValue {
-        name: String,
-        master: String,
-    },
-    DropMaster {
-        name: String,
-    },
-    DropEncryption {
-        name: String,
-    },
+    CreateMaster { name: String, provider: String, path: String, signature: Option<Vec<u8>> },
+    CreateEncryption { name: String, values: Vec<KeyValue> },
+    AddValue { name: String, value: KeyValue },
+    DropValue { name: String, master: String },
+    DropMaster { name: String },
+    DropEncryption { name: String },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -80,10 +62,7 @@ pub(crate) fn parse(parser: &mut Parser<'_>) -> Result<Option<KeyStatement>> {
     for _ in 0..4 {
         parser.next_token();
     }
-    let name = parser
-        .parse_identifier()
-        .map_err(|e| syntax_error(&e))?
-        .value;
+    let name = parser.parse_identifier().map_err(|e| syntax_error(&e))?.value;
     let statement = match (verb.as_str(), kind.as_str()) {
         ("CREATE", "MASTER") => create_master(parser, name)?,
         ("CREATE", "ENCRYPTION") => create_encryption(parser, name)?,
@@ -103,10 +82,7 @@ fn expect_word(parser: &mut Parser<'_>, expected: &str) -> Result<()> {
 }
 
 fn expect(parser: &mut Parser<'_>, expected: &Token) -> Result<()> {
-    parser
-        .expect_token(expected)
-        .map(drop)
-        .map_err(|e| syntax_error(&e))
+    parser.expect_token(expected).map(drop).map_err(|e| syntax_error(&e))
 }
 
 fn create_master(parser: &mut Parser<'_>, name: String) -> Result<KeyStatement> {
@@ -120,12 +96,7 @@ fn create_master(parser: &mut Parser<'_>, name: String) -> Result<KeyStatement> 
         None => None,
     };
     nothing_left(&settings)?;
-    Ok(KeyStatement::CreateMaster {
-        name,
-        provider,
-        path,
-        signature,
-    })
+    Ok(KeyStatement::CreateMaster { name, provider, path, signature })
 }
 
 fn create_encryption(parser: &mut Parser<'_>, name: String) -> Result<KeyStatement> {
@@ -145,10 +116,7 @@ fn alter_encryption(parser: &mut Parser<'_>, name: String) -> Result<KeyStatemen
     }
     expect_word(parser, "VALUE")?;
     if add {
-        return Ok(KeyStatement::AddValue {
-            name,
-            value: key_value(parser)?,
-        });
+        return Ok(KeyStatement::AddValue { name, value: key_value(parser)? });
     }
     let mut settings = settings(parser)?;
     let master = take_text(&mut settings, "COLUMN_MASTER_KEY")?;
@@ -165,11 +133,7 @@ fn key_value(parser: &mut Parser<'_>) -> Result<KeyValue> {
         _ => return Err(SqlError::syntax("ENCRYPTED_VALUE")),
     };
     nothing_left(&settings)?;
-    Ok(KeyValue {
-        master,
-        algorithm,
-        encrypted,
-    })
+    Ok(KeyValue { master, algorithm, encrypted })
 }
 
 /// What stands between the parentheses of ENCRYPTED WITH.
@@ -183,11 +147,7 @@ pub(crate) fn encrypted_with(tokens: &[Token]) -> Result<EncryptedWith> {
     let kind = take_text(&mut settings, "ENCRYPTION_TYPE")?;
     let algorithm = take_text(&mut settings, "ALGORITHM")?;
     nothing_left(&settings)?;
-    Ok(EncryptedWith {
-        key,
-        kind,
-        algorithm,
-    })
+    Ok(EncryptedWith { key, kind, algorithm })
 }
 
 fn settings(parser: &mut Parser<'_>) -> Result<Vec<(String, Setting)>> {
@@ -235,11 +195,8 @@ fn setting(parser: &mut Parser<'_>) -> Result<Setting> {
 
 /// The bytes of `0x...`, whose digits sqlparser gives without the prefix.
 pub(crate) fn hex(digits: &str) -> Result<Vec<u8>> {
-    let even = if digits.len().is_multiple_of(2) {
-        digits.to_owned()
-    } else {
-        format!("0{digits}")
-    };
+    let even =
+        if digits.len().is_multiple_of(2) { digits.to_owned() } else { format!("0{digits}") };
     even.as_bytes()
         .chunks_exact(2)
         .map(|pair| {
@@ -285,10 +242,7 @@ mod tests {
              KEY_PATH = 'CurrentUser/My/BBF037EC4A133ADCA89FFAEC16CA5BFA8878FB94', \
              ENCLAVE_COMPUTATIONS (SIGNATURE = 0x0a0B))",
         );
-        let Ok(KeyStatement::CreateMaster {
-            name, signature, ..
-        }) = master
-        else {
+        let Ok(KeyStatement::CreateMaster { name, signature, .. }) = master else {
             panic!("{master:?}")
         };
         assert_eq!((name.as_str(), signature), ("MyCMK", Some(vec![10, 11])));
@@ -296,27 +250,20 @@ mod tests {
             "create column encryption key K with values (COLUMN_MASTER_KEY = [A], ALGORITHM = 'RSA_OAEP', \
              ENCRYPTED_VALUE = 0x0102), (COLUMN_MASTER_KEY = B, ALGORITHM = 'RSA_OAEP', ENCRYPTED_VALUE = 0x03)",
         );
-        let Ok(KeyStatement::CreateEncryption { values, .. }) = key else {
-            panic!("{key:?}")
-        };
+        let Ok(KeyStatement::CreateEncryption { values, .. }) = key else { panic!("{key:?}") };
         assert_eq!(values.len(), 2);
         assert_eq!(values[0].encrypted, [1, 2]);
         assert!(matches!(
             read("ALTER COLUMN ENCRYPTION KEY K DROP VALUE (COLUMN_MASTER_KEY = A)"),
             Ok(KeyStatement::DropValue { .. })
         ));
-        assert!(matches!(
-            read("DROP COLUMN MASTER KEY A"),
-            Ok(KeyStatement::DropMaster { .. })
-        ));
+        assert!(matches!(read("DROP COLUMN MASTER KEY A"), Ok(KeyStatement::DropMaster { .. })));
     }
 
     #[test]
     fn unknown_settings_are_syntax_errors() {
         assert_eq!(
-            read("CREATE COLUMN MASTER KEY A WITH (KEY_PATH = 'x')")
-                .unwrap_err()
-                .number,
+            read("CREATE COLUMN MASTER KEY A WITH (KEY_PATH = 'x')").unwrap_err().number,
             102
         );
         assert_eq!(

@@ -25,13 +25,7 @@ pub(crate) fn idents(name: &ObjectName) -> Result<Vec<&Ident>> {
 /// `[database.][schema.]name`, of this database.
 pub(crate) fn qualified(name: &ObjectName) -> Result<QualifiedName> {
     let parts = idents(name)?;
-    let shown = || {
-        parts
-            .iter()
-            .map(|part| part.value.as_str())
-            .collect::<Vec<_>>()
-            .join(".")
-    };
+    let shown = || parts.iter().map(|part| part.value.as_str()).collect::<Vec<_>>().join(".");
     let (database, schema, name) = match parts.as_slice() {
         [name] => (None, None, name),
         [schema, name] => (None, Some(schema), name),
@@ -48,19 +42,13 @@ pub(crate) fn qualified(name: &ObjectName) -> Result<QualifiedName> {
     if name.value.starts_with('#') {
         return Err(SqlError::unsupported("temporary tables"));
     }
-    Ok(QualifiedName {
-        schema: schema.to_owned(),
-        name: name.value.clone(),
-    })
+    Ok(QualifiedName { schema: schema.to_owned(), name: name.value.clone() })
 }
 
 /// The name of a column where only a column can stand: the last part.
 pub(crate) fn last(name: &ObjectName) -> Result<String> {
     let parts = idents(name)?;
-    parts
-        .last()
-        .map(|ident| ident.value.clone())
-        .ok_or_else(|| SqlError::syntax(""))
+    parts.last().map(|ident| ident.value.clone()).ok_or_else(|| SqlError::syntax(""))
 }
 
 /// From the text in OBJECT_ID('...').

@@ -15,39 +15,21 @@ impl Binder<'_> {
     fn condition_here(&mut self, expr: &Expr) -> Result<String> {
         match expr {
             Expr::Nested(inner) => Ok(format!("({})", self.condition(inner)?)),
-            Expr::UnaryOp {
-                op: UnaryOperator::Not,
-                expr,
-            } => Ok(format!("NOT ({})", self.condition(expr)?)),
-            Expr::BinaryOp {
-                left,
-                op: BinaryOperator::And,
-                right,
-            } => Ok(format!(
-                "({} AND {})",
-                self.condition(left)?,
-                self.condition(right)?
-            )),
-            Expr::BinaryOp {
-                left,
-                op: BinaryOperator::Or,
-                right,
-            } => Ok(format!(
-                "({} OR {})",
-                self.condition(left)?,
-                self.condition(right)?
-            )),
+            Expr::UnaryOp { op: UnaryOperator::Not, expr } => {
+                Ok(format!("NOT ({})", self.condition(expr)?))
+            }
+            Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+                Ok(format!("({} AND {})", self.condition(left)?, self.condition(right)?))
+            }
+            Expr::BinaryOp { left, op: BinaryOperator::Or, right } => {
+                Ok(format!("({} OR {})", self.condition(left)?, self.condition(right)?))
+            }
             Expr::BinaryOp { left, op, right } => {
                 let left = self.scalar(left)?;
                 let right = self.scalar(right)?;
                 self.comparison(op, &left, &right)
             }
-            Expr::Between {
-                expr,
-                negated,
-                low,
-                high,
-            } => {
+            Expr::Between { expr, negated, low, high } => {
                 let value = self.scalar(expr)?;
                 let low = self.scalar(low)?;
                 let high = self.scalar(high)?;
@@ -57,29 +39,16 @@ impl Binder<'_> {
             }
             Expr::IsNull(inner) => Ok(format!("{} IS NULL", self.nullness(inner)?)),
             Expr::IsNotNull(inner) => Ok(format!("{} IS NOT NULL", self.nullness(inner)?)),
-            Expr::In {
-                expr,
-                target,
-                negated,
-                ..
-            } => self.membership(expr, target, *negated),
+            Expr::In { expr, target, negated, .. } => self.membership(expr, target, *negated),
             Expr::Exists { subquery, negated } => {
                 let plan = self.subquery(subquery)?;
                 Ok(format!("{}EXISTS ({})", not(*negated), plan.sql))
             }
-            Expr::Like {
-                negated,
-                any: false,
-                expr,
-                pattern,
-                escape_char,
-            } => {
+            Expr::Like { negated, any: false, expr, pattern, escape_char } => {
                 let value = self.scalar(expr)?;
                 let pattern = self.scalar(pattern)?;
-                let escape = escape_char
-                    .as_deref()
-                    .map(|escape| self.scalar(escape))
-                    .transpose()?;
+                let escape =
+                    escape_char.as_deref().map(|escape| self.scalar(escape)).transpose()?;
                 let sql = self.like(&value, &pattern, escape.as_ref())?;
                 Ok(format!("{}{sql}", not(*negated)))
             }
@@ -119,9 +88,7 @@ impl Binder<'_> {
             BinaryOperator::Gt => (">", false),
             BinaryOperator::GtEq => (">=", false),
             _ => {
-                return Err(SqlError::unsupported(format!(
-                    "the operator {op} in a condition"
-                )));
+                return Err(SqlError::unsupported(format!("the operator {op} in a condition")));
             }
         };
         if equality {
@@ -143,10 +110,7 @@ impl Binder<'_> {
         let collation = self.comparison_collation(left, right)?;
         if a.family() == Family::Bytes && b.family() == Family::Bytes && !same_width(a, b) {
             // The shorter one counts as if it had zeros behind it.
-            return Ok((
-                format!("tds_trim({})", left.sql),
-                format!("tds_trim({})", right.sql),
-            ));
+            return Ok((format!("tds_trim({})", left.sql), format!("tds_trim({})", right.sql)));
         }
         if a.family() == b.family() {
             let left = left.clone().with_collation(collation);
@@ -225,15 +189,9 @@ impl Binder<'_> {
         if !all.iter().all(is_text) {
             return Err(SqlError::unsupported("LIKE on anything but strings"));
         }
-        let order = self
-            .comparison_collation(value, pattern)?
-            .unwrap_or_default()
-            .sqlite_name();
+        let order = self.comparison_collation(value, pattern)?.unwrap_or_default().sqlite_name();
         let escape = escape.map_or("NULL", |escape| escape.sql.as_str());
-        Ok(format!(
-            "tds_like({}, {}, {escape}, '{order}')",
-            value.sql, pattern.sql
-        ))
+        Ok(format!("tds_like({}, {}, {escape}, '{order}')", value.sql, pattern.sql))
     }
 }
 

@@ -77,10 +77,7 @@ impl Binder<'_> {
             [name] => SqlError::invalid_column(name),
             _ => SqlError::new(
                 4104,
-                format!(
-                    "The multi-part identifier \"{}\" could not be bound.",
-                    parts.join(".")
-                ),
+                format!("The multi-part identifier \"{}\" could not be bound.", parts.join(".")),
             ),
         };
         let (name, qualifier) = parts.split_last().ok_or_else(unknown)?;
@@ -88,16 +85,10 @@ impl Binder<'_> {
             let tables = scope.tables.iter().filter(|table| match qualifier {
                 [] => true,
                 [.., table_name] => {
-                    let schema = qualifier
-                        .len()
-                        .checked_sub(2)
-                        .and_then(|at| qualifier.get(at));
+                    let schema = qualifier.len().checked_sub(2).and_then(|at| qualifier.get(at));
                     table.name.eq_ignore_ascii_case(table_name)
                         && schema.is_none_or(|s| {
-                            table
-                                .schema
-                                .as_deref()
-                                .is_some_and(|t| t.eq_ignore_ascii_case(s))
+                            table.schema.as_deref().is_some_and(|t| t.eq_ignore_ascii_case(s))
                         })
                 }
             });
@@ -109,10 +100,7 @@ impl Binder<'_> {
                 [] => {}
                 [column] => return Ok(column),
                 _ => {
-                    return Err(SqlError::new(
-                        209,
-                        format!("Ambiguous column name '{name}'."),
-                    ));
+                    return Err(SqlError::new(209, format!("Ambiguous column name '{name}'.")));
                 }
             }
         }
@@ -151,10 +139,9 @@ impl Binder<'_> {
         };
         let relation = self.table_factor(&join.relation, kind == "LEFT JOIN")?;
         match constraint {
-            JoinConstraint::On(condition) => Ok(format!(
-                " {kind} {relation} ON {}",
-                self.condition(condition)?
-            )),
+            JoinConstraint::On(condition) => {
+                Ok(format!(" {kind} {relation} ON {}", self.condition(condition)?))
+            }
             JoinConstraint::None if kind == "CROSS JOIN" => Ok(format!(" CROSS JOIN {relation}")),
             _ => Err(SqlError::syntax("JOIN")),
         }
@@ -176,20 +163,11 @@ impl Binder<'_> {
                 let qualified = names::qualified(name)?;
                 self.named_table(&qualified, alias.as_ref())?
             }
-            TableFactor::Derived {
-                lateral: false,
-                subquery,
-                alias: Some(alias),
-                sample: None,
-            } => {
+            TableFactor::Derived { lateral: false, subquery, alias: Some(alias), sample: None } => {
                 let plan = self.subquery(subquery)?;
                 let sqlite_alias = self.alias();
                 let columns = plan.scope_columns(&sqlite_alias)?;
-                let table = ScopeTable {
-                    name: check_alias(alias)?,
-                    schema: None,
-                    columns,
-                };
+                let table = ScopeTable { name: check_alias(alias)?, schema: None, columns };
                 (format!("({}) AS {sqlite_alias}", plan.sql), table)
             }
             other => {
@@ -203,15 +181,8 @@ impl Binder<'_> {
                 column.nullable = true;
             }
         }
-        let scope = self
-            .scopes
-            .last_mut()
-            .ok_or_else(|| SqlError::syntax("FROM"))?;
-        if scope
-            .tables
-            .iter()
-            .any(|known| known.name.eq_ignore_ascii_case(&table.name))
-        {
+        let scope = self.scopes.last_mut().ok_or_else(|| SqlError::syntax("FROM"))?;
+        if scope.tables.iter().any(|known| known.name.eq_ignore_ascii_case(&table.name)) {
             let name = table.name;
             return Err(SqlError::new(
                 1013,
@@ -247,38 +218,25 @@ impl Binder<'_> {
                 encryption: None,
                 stored: false,
             });
-            let table = ScopeTable {
-                name: shown,
-                schema,
-                columns: columns.collect(),
-            };
+            let table = ScopeTable { name: shown, schema, columns: columns.collect() };
             return Ok((format!("({}) AS {sqlite_alias}", view.sql()), table));
         }
         let table = self.table(name)?;
         let sql = format!("{} AS {sqlite_alias}", table.sqlite_name());
         let columns = table_columns(table, &sqlite_alias);
-        Ok((
-            sql,
-            ScopeTable {
-                name: shown,
-                schema,
-                columns,
-            },
-        ))
+        Ok((sql, ScopeTable { name: shown, schema, columns }))
     }
 
     /// A user's table.
     pub(crate) fn table(&self, name: &QualifiedName) -> Result<&Table> {
-        self.catalogue
-            .table(&name.schema, &name.name)
-            .ok_or_else(|| {
-                let shown = if name.schema == "dbo" {
-                    name.name.clone()
-                } else {
-                    format!("{}.{}", name.schema, name.name)
-                };
-                SqlError::invalid_object(&shown)
-            })
+        self.catalogue.table(&name.schema, &name.name).ok_or_else(|| {
+            let shown = if name.schema == "dbo" {
+                name.name.clone()
+            } else {
+                format!("{}.{}", name.schema, name.name)
+            };
+            SqlError::invalid_object(&shown)
+        })
     }
 }
 

@@ -129,48 +129,30 @@ impl Binder<'_> {
     fn select(&mut self, select: &Select, query: &Query) -> Result<SelectPlan> {
         self.aggregates_allowed = false;
         self.grouping = None;
-        let from = if select.from.is_empty() {
-            None
-        } else {
-            Some(self.bind_from(&select.from)?)
-        };
-        let selection = select
-            .selection
-            .as_ref()
-            .map(|condition| self.condition(condition))
-            .transpose()?;
+        let from = if select.from.is_empty() { None } else { Some(self.bind_from(&select.from)?) };
+        let selection =
+            select.selection.as_ref().map(|condition| self.condition(condition)).transpose()?;
         let keys = self.group_by(&select.group_by)?;
         let binds = self.binds.len();
         let verdicts = self.verdicts.clone();
         self.aggregates_allowed = true;
         self.saw_aggregate = false;
-        self.grouping = (!keys.is_empty()).then(|| Grouping {
-            keys: keys.iter().map(|key| key.sql.clone()).collect(),
-        });
+        self.grouping = (!keys.is_empty())
+            .then(|| Grouping { keys: keys.iter().map(|key| key.sql.clone()).collect() });
         let mut items = self.projection(&select.projection)?;
-        let mut having = select
-            .having
-            .as_ref()
-            .map(|condition| self.condition(condition))
-            .transpose()?;
+        let mut having =
+            select.having.as_ref().map(|condition| self.condition(condition)).transpose()?;
         if self.saw_aggregate && keys.is_empty() {
             // An aggregate makes the whole result one group, in which columns may not stand alone.
             self.binds.truncate(binds);
             self.verdicts = verdicts;
             self.grouping = Some(Grouping { keys: Vec::new() });
             items = self.projection(&select.projection)?;
-            having = select
-                .having
-                .as_ref()
-                .map(|condition| self.condition(condition))
-                .transpose()?;
+            having =
+                select.having.as_ref().map(|condition| self.condition(condition)).transpose()?;
         }
         let distinct = matches!(select.distinct, Some(Distinct::Distinct));
-        let mut sql = if distinct {
-            "SELECT DISTINCT ".to_owned()
-        } else {
-            "SELECT ".to_owned()
-        };
+        let mut sql = if distinct { "SELECT DISTINCT ".to_owned() } else { "SELECT ".to_owned() };
         sql.push_str(&self.select_list(&items, distinct)?);
         if let Some(from) = from {
             sql.push_str(&format!(" FROM {from}"));
@@ -266,22 +248,13 @@ impl Binder<'_> {
             (None, Source::Column(name)) => name.clone(),
             _ => String::new(),
         };
-        Ok(Item {
-            name,
-            operand,
-            stored,
-        })
+        Ok(Item { name, operand, stored })
     }
 
     fn is_stored(&self, sql: &str) -> bool {
-        let columns = self
-            .scopes
-            .iter()
-            .flat_map(|scope| &scope.tables)
-            .flat_map(|table| &table.columns);
-        columns
-            .filter(|column| column.stored)
-            .any(|column| column.sql == sql)
+        let columns =
+            self.scopes.iter().flat_map(|scope| &scope.tables).flat_map(|table| &table.columns);
+        columns.filter(|column| column.stored).any(|column| column.sql == sql)
     }
 
     fn all_columns(&mut self, table: Option<&ObjectName>) -> Result<Vec<Item>> {
@@ -289,10 +262,7 @@ impl Binder<'_> {
         let scope = self.scopes.last().cloned().unwrap_or_default();
         let mut items = Vec::new();
         for table in &scope.tables {
-            if wanted
-                .as_ref()
-                .is_some_and(|wanted| !table.name.eq_ignore_ascii_case(wanted))
-            {
+            if wanted.as_ref().is_some_and(|wanted| !table.name.eq_ignore_ascii_case(wanted)) {
                 continue;
             }
             for column in &table.columns {
@@ -300,15 +270,9 @@ impl Binder<'_> {
                 if let Some(grouping) = &self.grouping
                     && !grouping.keys.contains(&operand.sql)
                 {
-                    return Err(SqlError::unsupported(
-                        "* together with GROUP BY or aggregates",
-                    ));
+                    return Err(SqlError::unsupported("* together with GROUP BY or aggregates"));
                 }
-                items.push(Item {
-                    name: column.name.clone(),
-                    operand,
-                    stored: column.stored,
-                });
+                items.push(Item { name: column.name.clone(), operand, stored: column.stored });
             }
         }
         match (items.is_empty(), wanted) {
@@ -330,10 +294,7 @@ impl Binder<'_> {
         let mut parts = Vec::new();
         for part in exprs {
             let operand = match &part.expr {
-                Expr::Value(ValueWithSpan {
-                    value: Literal::Number(text, _),
-                    ..
-                }) => {
+                Expr::Value(ValueWithSpan { value: Literal::Number(text, _), .. }) => {
                     let at = text.parse::<usize>().ok().and_then(|n| n.checked_sub(1));
                     let item = at.and_then(|at| items.get(at)).ok_or_else(|| {
                         SqlError::new(
@@ -343,13 +304,12 @@ impl Binder<'_> {
                     })?;
                     item.operand.clone()
                 }
-                Expr::Identifier(ident) => match items
-                    .iter()
-                    .find(|i| i.name.eq_ignore_ascii_case(&ident.value))
-                {
-                    Some(item) => item.operand.clone(),
-                    None => self.scalar(&part.expr)?,
-                },
+                Expr::Identifier(ident) => {
+                    match items.iter().find(|i| i.name.eq_ignore_ascii_case(&ident.value)) {
+                        Some(item) => item.operand.clone(),
+                        None => self.scalar(&part.expr)?,
+                    }
+                }
                 expr => self.scalar(expr)?,
             };
             self.require_plain(&[&operand])?;
@@ -369,37 +329,29 @@ impl Binder<'_> {
     fn limit(&mut self, top: Option<&Top>, query: &Query) -> Result<String> {
         let offset = match &query.limit_clause {
             None => None,
-            Some(LimitClause::LimitOffset {
-                limit: None,
-                offset: Some(offset),
-                limit_by,
-            }) if limit_by.is_empty() => Some(&offset.value),
+            Some(LimitClause::LimitOffset { limit: None, offset: Some(offset), limit_by })
+                if limit_by.is_empty() =>
+            {
+                Some(&offset.value)
+            }
             Some(_) => return Err(SqlError::syntax("LIMIT")),
         };
         let count = match (top, &query.fetch) {
             (None, None) => None,
-            (
-                Some(Top {
-                    with_ties: false,
-                    percent: false,
-                    quantity: Some(quantity),
-                }),
-                None,
-            ) => Some(match quantity {
-                TopQuantity::Constant(n) => {
-                    let n = i64::try_from(*n).unwrap_or(i64::MAX);
-                    self.constant(&Value::Integer(n))
-                }
-                TopQuantity::Expr(expr) => self.row_count(expr)?,
-            }),
-            (
-                None,
-                Some(Fetch {
-                    with_ties: false,
-                    percent: false,
-                    quantity: Some(quantity),
-                }),
-            ) if offset.is_some() => Some(self.row_count(quantity)?),
+            (Some(Top { with_ties: false, percent: false, quantity: Some(quantity) }), None) => {
+                Some(match quantity {
+                    TopQuantity::Constant(n) => {
+                        let n = i64::try_from(*n).unwrap_or(i64::MAX);
+                        self.constant(&Value::Integer(n))
+                    }
+                    TopQuantity::Expr(expr) => self.row_count(expr)?,
+                })
+            }
+            (None, Some(Fetch { with_ties: false, percent: false, quantity: Some(quantity) }))
+                if offset.is_some() =>
+            {
+                Some(self.row_count(quantity)?)
+            }
             _ => return Err(SqlError::unsupported("TOP or FETCH in this form")),
         };
         if offset.is_some() && query.order_by.is_none() {
@@ -409,10 +361,9 @@ impl Binder<'_> {
         Ok(match (count, offset) {
             (None, None) => String::new(),
             (Some(count), None) => format!(" LIMIT {count}"),
-            (count, Some(offset)) => format!(
-                " LIMIT {} OFFSET {offset}",
-                count.unwrap_or_else(|| "-1".to_owned())
-            ),
+            (count, Some(offset)) => {
+                format!(" LIMIT {} OFFSET {offset}", count.unwrap_or_else(|| "-1".to_owned()))
+            }
         })
     }
 
@@ -429,11 +380,7 @@ impl Binder<'_> {
 }
 
 fn result_column(item: Item) -> ResultColumn {
-    let Item {
-        name,
-        operand,
-        stored,
-    } = item;
+    let Item { name, operand, stored } = item;
     ResultColumn {
         name,
         // An untyped NULL is an int.
@@ -470,9 +417,7 @@ fn check_select(select: &Select) -> Result<()> {
         || select.flavor != SelectFlavor::Standard
         || matches!(select.distinct, Some(Distinct::On(_)));
     if odd {
-        Err(SqlError::unsupported(
-            "SELECT with INTO or clauses of other dialects",
-        ))
+        Err(SqlError::unsupported("SELECT with INTO or clauses of other dialects"))
     } else {
         Ok(())
     }

@@ -34,10 +34,7 @@ impl<'a> Cursor<'a> {
 
     pub(crate) fn bytes(&mut self, length: usize) -> Read<&'a [u8]> {
         let short = || {
-            Malformed(format!(
-                "{length} bytes were expected where {} are left",
-                self.rest.len()
-            ))
+            Malformed(format!("{length} bytes were expected where {} are left", self.rest.len()))
         };
         let (head, tail) = self.rest.split_at_checked(length).ok_or_else(short)?;
         self.rest = tail;

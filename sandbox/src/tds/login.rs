@@ -38,11 +38,7 @@ pub(crate) struct Prelogin {
 }
 
 pub(crate) fn read_prelogin(payload: &[u8]) -> Read<Prelogin> {
-    let mut found = Prelogin {
-        encryption: ENCRYPT_NOT_SUP,
-        thread_id: false,
-        fed_auth: false,
-    };
+    let mut found = Prelogin { encryption: ENCRYPT_NOT_SUP, thread_id: false, fed_auth: false };
     let mut cursor = Cursor::new(payload);
     loop {
         let option = cursor.u8()?;
@@ -136,11 +132,8 @@ pub(crate) fn read_login(payload: &[u8]) -> Read<Login> {
     let _library = field()?;
     let _language = field()?;
     let database = field()?;
-    let features = if flags3 & F_EXTENSION != 0 {
-        read_features(payload, extension.0)?
-    } else {
-        Vec::new()
-    };
+    let features =
+        if flags3 & F_EXTENSION != 0 { read_features(payload, extension.0)? } else { Vec::new() };
     Ok(Login {
         tds_version,
         packet_size,
@@ -165,10 +158,8 @@ fn text_at(payload: &[u8], field: (usize, usize)) -> Read<String> {
 
 /// Each byte has been nibble-swapped and then combined with 0xA5.
 fn password_at(payload: &[u8], field: (usize, usize)) -> Read<String> {
-    let plain: Vec<u8> = slice_at(payload, field)?
-        .iter()
-        .map(|byte| (byte ^ 0xA5).rotate_left(4))
-        .collect();
+    let plain: Vec<u8> =
+        slice_at(payload, field)?.iter().map(|byte| (byte ^ 0xA5).rotate_left(4)).collect();
     Ok(text::from_utf16le(&plain))
 }
 
@@ -202,15 +193,9 @@ mod tests {
 
     #[test]
     fn the_answer_can_be_read_as_a_prelogin() {
-        let client = Prelogin {
-            encryption: ENCRYPT_OFF,
-            thread_id: true,
-            fed_auth: true,
-        };
+        let client = Prelogin { encryption: ENCRYPT_OFF, thread_id: true, fed_auth: true };
         assert_eq!(
-            read_prelogin(&write_prelogin(client, ENCRYPT_ON))
-                .unwrap()
-                .encryption,
+            read_prelogin(&write_prelogin(client, ENCRYPT_ON)).unwrap().encryption,
             ENCRYPT_ON
         );
     }

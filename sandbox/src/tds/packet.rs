@@ -20,16 +20,8 @@ pub(crate) const IGNORE: u8 = 0x02;
 pub(crate) const RESETCONNECTION: u8 = 0x08;
 pub(crate) const RESETCONNECTIONSKIPTRAN: u8 = 0x10;
 
-const KNOWN_TYPES: &[u8] = &[
-    SQL_BATCH,
-    RPC,
-    TABULAR_RESULT,
-    ATTENTION,
-    BULK_LOAD,
-    TRANSACTION_MANAGER,
-    LOGIN7,
-    PRELOGIN,
-];
+const KNOWN_TYPES: &[u8] =
+    &[SQL_BATCH, RPC, TABULAR_RESULT, ATTENTION, BULK_LOAD, TRANSACTION_MANAGER, LOGIN7, PRELOGIN];
 
 pub(crate) const HEADER: usize = 8;
 /// The largest packet that any client sends; sizes up to 32767 can be agreed on.
@@ -64,11 +56,7 @@ fn invalid(what: impl Into<String>) -> io::Error {
 
 impl MessageReader {
     pub(crate) fn new() -> Self {
-        Self {
-            buffer: Vec::new(),
-            message: None,
-            limit: MAX_LOGIN_MESSAGE,
-        }
+        Self { buffer: Vec::new(), message: None, limit: MAX_LOGIN_MESSAGE }
     }
 
     pub(crate) fn set_limit(&mut self, limit: usize) {
@@ -123,21 +111,15 @@ impl MessageReader {
                 break;
             };
             at = at.saturating_add(length);
-            let message = self.message.get_or_insert_with(|| Message {
-                kind,
-                status,
-                payload: Vec::new(),
-            });
+            let message =
+                self.message.get_or_insert_with(|| Message { kind, status, payload: Vec::new() });
             if message.kind != kind {
                 return Err(invalid(format!(
                     "a packet of type {kind:#04x} inside a message of another type"
                 )));
             }
             if message.payload.len().saturating_add(body.len()) > self.limit {
-                return Err(invalid(format!(
-                    "a message of more than {} bytes",
-                    self.limit
-                )));
+                return Err(invalid(format!("a message of more than {} bytes", self.limit)));
             }
             message.payload.extend_from_slice(body);
             message.status |= status & IGNORE;
@@ -162,12 +144,7 @@ pub(crate) struct PacketWriter {
 
 impl PacketWriter {
     pub(crate) fn new(size: usize, spid: u16) -> Self {
-        Self {
-            size,
-            spid,
-            next_id: 1,
-            pending: Vec::new(),
-        }
+        Self { size, spid, next_id: 1, pending: Vec::new() }
     }
 
     /// Adds payload and appends to `out` the packets that are full.
@@ -189,14 +166,7 @@ impl PacketWriter {
 
     /// Ends the message.
     pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
-        packet(
-            TABULAR_RESULT,
-            EOM,
-            self.spid,
-            self.next_id,
-            &self.pending,
-            out,
-        );
+        packet(TABULAR_RESULT, EOM, self.spid, self.next_id, &self.pending, out);
         self.pending.clear();
         self.next_id = 1;
     }

@@ -64,17 +64,13 @@ pub(crate) fn read_transaction(payload: &[u8]) -> Read<TransactionRequest> {
         }
         TM_COMMIT_XACT => {
             read_name(&mut cursor)?;
-            TransactionRequest::Commit {
-                then_begin: cursor.u8()? & 1 != 0,
-            }
+            TransactionRequest::Commit { then_begin: cursor.u8()? & 1 != 0 }
         }
         TM_ROLLBACK_XACT => TransactionRequest::Rollback {
             name: read_name(&mut cursor)?,
             then_begin: cursor.u8()? & 1 != 0,
         },
-        TM_SAVE_XACT => TransactionRequest::Save {
-            name: read_name(&mut cursor)?,
-        },
+        TM_SAVE_XACT => TransactionRequest::Save { name: read_name(&mut cursor)? },
         other => TransactionRequest::Other(other),
     })
 }
@@ -89,9 +85,7 @@ fn read_name(cursor: &mut Cursor<'_>) -> Read<String> {
 mod tests {
     use super::*;
 
-    const HEADERS: [u8; 22] = [
-        22, 0, 0, 0, 18, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0,
-    ];
+    const HEADERS: [u8; 22] = [22, 0, 0, 0, 18, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0];
 
     #[test]
     fn batches_are_read_and_lies_refused() {
@@ -108,16 +102,10 @@ mod tests {
     #[test]
     fn transaction_requests_are_read() {
         let with = |tail: &[u8]| [&HEADERS[..], tail].concat();
-        assert_eq!(
-            read_transaction(&with(&[5, 0, 0, 0])).unwrap(),
-            TransactionRequest::Begin
-        );
+        assert_eq!(read_transaction(&with(&[5, 0, 0, 0])).unwrap(), TransactionRequest::Begin);
         assert_eq!(
             read_transaction(&with(&[8, 0, 2, b's', 0, 0])).unwrap(),
-            TransactionRequest::Rollback {
-                name: "s".into(),
-                then_begin: false
-            }
+            TransactionRequest::Rollback { name: "s".into(), then_begin: false }
         );
         assert!(read_transaction(&with(&[7, 0, 9])).is_err());
     }

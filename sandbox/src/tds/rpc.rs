@@ -79,9 +79,7 @@ pub(crate) fn read_calls(payload: &[u8]) -> Read<Vec<Call>> {
                 }
             }
             Some(_) => {
-                return Err(Malformed(
-                    "A separator between calls was expected.".to_owned(),
-                ));
+                return Err(Malformed("A separator between calls was expected.".to_owned()));
             }
         }
     }
@@ -108,10 +106,7 @@ fn read_call(cursor: &mut Cursor<'_>) -> Read<Call> {
         }
         parameters.push(read_parameter(cursor)?);
     }
-    Ok(Call {
-        procedure,
-        parameters,
-    })
+    Ok(Call { procedure, parameters })
 }
 
 fn read_parameter(cursor: &mut Cursor<'_>) -> Read<Parameter> {
@@ -119,18 +114,8 @@ fn read_parameter(cursor: &mut Cursor<'_>) -> Read<Parameter> {
     let status = cursor.u8()?;
     let info = TypeInfo::read(cursor)?;
     let value = info.read_value(cursor)?;
-    let cipher = if status & F_ENCRYPTED != 0 {
-        Some(read_cipher_info(cursor)?)
-    } else {
-        None
-    };
-    Ok(Parameter {
-        name,
-        status,
-        info,
-        value,
-        cipher,
-    })
+    let cipher = if status & F_ENCRYPTED != 0 { Some(read_cipher_info(cursor)?) } else { None };
+    Ok(Parameter { name, status, info, value, cipher })
 }
 
 fn read_cipher_info(cursor: &mut Cursor<'_>) -> Read<CipherInfo> {
@@ -172,10 +157,7 @@ mod tests {
         let parameter = &calls[0].parameters[0];
         let cipher = parameter.cipher.as_ref().unwrap();
         assert_eq!(parameter.name, "@p");
-        assert_eq!(
-            (cipher.database_id, cipher.cek_id, cipher.norm_version),
-            (5, 49, 1)
-        );
+        assert_eq!((cipher.database_id, cipher.cek_id, cipher.norm_version), (5, 49, 1));
         assert_eq!(cipher.cek_md_version, [0xF1, 8, 0x60, 1, 0xE8, 0xAA, 0, 0]);
     }
 
@@ -185,6 +167,26 @@ mod tests {
         for end in 0..whole.len() {
             // At ten bytes it is a whole call without parameters.
             assert_eq!(read_calls(&whole[..end]).is_ok(), end == 10, "{end}");
+        }
+    }
+
+    #[test]
+    fn changed_bytes_never_panic() {
+        let whole = one_call();
+        for at in 0..whole.len() {
+            for value in [0, 1, 0x7F, 0x80, 0xFE, 0xFF, whole[at].wrapping_add(1)] {
+                let mut bytes = whole.clone();
+                bytes[at] = value;
+                let Ok(calls) = read_calls(&bytes) else {
+                    continue;
+                };
+                for parameter in calls.iter().flat_map(|call| &call.parameters) {
+                    let Ok(Some(ty)) = parameter.info.sql_type() else {
+                        continue;
+                    };
+                    let _ = parameter.value.as_ref().map(|value| parameter.info.decode(ty, value));
+                }
+            }
         }
     }
 

@@ -79,11 +79,7 @@ fn counted(out: &mut Vec<u8>, token: u8, body: &[u8]) {
 }
 
 pub(crate) fn done(out: &mut Vec<u8>, token: u8, status: u16, command: u16, count: Option<u64>) {
-    let status = if count.is_some() {
-        status | DONE_COUNT
-    } else {
-        status
-    };
+    let status = if count.is_some() { status | DONE_COUNT } else { status };
     out.push(token);
     out.extend_from_slice(&status.to_le_bytes());
     out.extend_from_slice(&command.to_le_bytes());
@@ -200,11 +196,7 @@ impl ResultColumn {
 
     /// The type that values have on the wire.
     pub(crate) fn wire_type(&self) -> SqlType {
-        if self.crypto.is_some() {
-            self.ty.cell_type()
-        } else {
-            self.ty
-        }
+        if self.crypto.is_some() { self.ty.cell_type() } else { self.ty }
     }
 }
 

@@ -64,13 +64,7 @@ pub(crate) struct TypeInfo {
 impl TypeInfo {
     pub(crate) fn read(cursor: &mut Cursor<'_>) -> Read<Self> {
         let token = cursor.u8()?;
-        let mut info = Self {
-            token,
-            length: 0,
-            precision: 0,
-            scale: 0,
-            collation: [0; 5],
-        };
+        let mut info = Self { token, length: 0, precision: 0, scale: 0, collation: [0; 5] };
         match token {
             NULLTYPE | DATENTYPE => {}
             INT1TYPE | BITTYPE => info.length = 1,
@@ -110,15 +104,9 @@ impl TypeInfo {
             ))
         };
         let max = self.length == u32::from(PLP);
-        let bytes = u16::try_from(self.length)
-            .unwrap_or(u16::MAX)
-            .clamp(1, 8000);
+        let bytes = u16::try_from(self.length).unwrap_or(u16::MAX).clamp(1, 8000);
         let characters = (bytes / 2).clamp(1, 4000);
-        let scale = if self.scale <= 7 {
-            Ok(self.scale)
-        } else {
-            Err(odd())
-        };
+        let scale = if self.scale <= 7 { Ok(self.scale) } else { Err(odd()) };
         Ok(Some(match (self.token, self.length) {
             (NULLTYPE, _) => return Ok(None),
             (BITTYPE, _) | (BITNTYPE, 1) => SqlType::Bit,
@@ -167,9 +155,9 @@ impl TypeInfo {
         match self.token {
             NULLTYPE => Ok(None),
             INT1TYPE | BITTYPE | INT2TYPE | INT4TYPE | DATETIM4TYPE | FLT4TYPE | MONEY4TYPE
-            | MONEYTYPE | DATETIMETYPE | FLT8TYPE | INT8TYPE => cursor
-                .bytes_u32(self.length)
-                .map(|bytes| Some(bytes.to_vec())),
+            | MONEYTYPE | DATETIMETYPE | FLT8TYPE | INT8TYPE => {
+                cursor.bytes_u32(self.length).map(|bytes| Some(bytes.to_vec()))
+            }
             BIGVARBINTYPE | BIGVARCHRTYPE | NVARCHARTYPE if self.length == u32::from(PLP) => {
                 read_plp(cursor)
             }
@@ -185,9 +173,7 @@ impl TypeInfo {
                         self.length
                     )));
                 }
-                cursor
-                    .bytes(usize::from(length))
-                    .map(|bytes| Some(bytes.to_vec()))
+                cursor.bytes(usize::from(length)).map(|bytes| Some(bytes.to_vec()))
             }
             IMAGETYPE | TEXTTYPE | NTEXTTYPE => match cursor.u32()? {
                 u32::MAX => Ok(None),
@@ -195,9 +181,7 @@ impl TypeInfo {
             },
             _ => match cursor.u8()? {
                 0 => Ok(None),
-                length => cursor
-                    .bytes(usize::from(length))
-                    .map(|bytes| Some(bytes.to_vec())),
+                length => cursor.bytes(usize::from(length)).map(|bytes| Some(bytes.to_vec())),
             },
         }
     }
@@ -205,11 +189,8 @@ impl TypeInfo {
     /// Decodes what [`read_value`](Self::read_value) gave.
     pub(crate) fn decode(&self, ty: SqlType, bytes: &[u8]) -> Read<Value> {
         use SqlType::*;
-        let bad = || {
-            Malformed(format!(
-                "The supplied value is not a valid instance of data type {ty}."
-            ))
-        };
+        let bad =
+            || Malformed(format!("The supplied value is not a valid instance of data type {ty}."));
         let mut cursor = Cursor::new(bytes);
         let value = match ty {
             Bit | TinyInt => Value::Integer(i64::from(cursor.u8()?)),
@@ -278,11 +259,7 @@ impl TypeInfo {
             UniqueIdentifier => Value::Guid(cursor.array()?),
         };
         let finite = !matches!(value, Value::Float(x) if !x.is_finite());
-        if cursor.is_empty() && finite {
-            Ok(value)
-        } else {
-            Err(bad())
-        }
+        if cursor.is_empty() && finite { Ok(value) } else { Err(bad()) }
     }
 
     /// Whether the plaintext type of a cipher trailer agrees with the declaration. Drivers differ in whether the
@@ -306,9 +283,7 @@ impl TypeInfo {
             SqlType::NVarChar(n) => self.token == NVARCHARTYPE && characters(n),
             SqlType::Binary(n) => self.token == BIGBINARYTYPE && length(Length::N(n)),
             SqlType::VarBinary(n) => self.token == BIGVARBINTYPE && length(n),
-            SqlType::Decimal {
-                precision, scale, ..
-            } => {
+            SqlType::Decimal { precision, scale, .. } => {
                 matches!(ty, SqlType::Decimal { precision: p, scale: s, .. } if (p, s) == (precision, scale))
             }
             _ => ty == declared,
@@ -346,33 +321,21 @@ fn decode_decimal(cursor: &mut Cursor<'_>, scale: u8) -> Option<Value> {
     if magnitude.is_empty() || magnitude.len() > 16 {
         return None;
     }
-    let unsigned = magnitude
-        .iter()
-        .rev()
-        .fold(0u128, |n, byte| (n << 8) | u128::from(*byte));
+    let unsigned = magnitude.iter().rev().fold(0u128, |n, byte| (n << 8) | u128::from(*byte));
     let unscaled = i128::try_from(unsigned).ok()?;
     let decimal = Decimal::new(if sign == 0 { -unscaled } else { unscaled }, scale);
-    decimal
-        .fits(crate::types::decimal::MAX_DIGITS)
-        .then_some(Value::Decimal(decimal))
+    decimal.fits(crate::types::decimal::MAX_DIGITS).then_some(Value::Decimal(decimal))
 }
 
 fn read_day(cursor: &mut Cursor<'_>) -> Read<i64> {
     let [a, b, c] = cursor.array()?;
     let day = i64::from(u32::from_le_bytes([a, b, c, 0]));
-    if day <= MAX_DAY {
-        Ok(day)
-    } else {
-        Err(Malformed("A date after 9999-12-31.".to_owned()))
-    }
+    if day <= MAX_DAY { Ok(day) } else { Err(Malformed("A date after 9999-12-31.".to_owned())) }
 }
 
 fn read_time(cursor: &mut Cursor<'_>, scale: u8) -> Read<i64> {
     let bytes = cursor.bytes(usize::from(time_width(scale)))?;
-    let units = bytes
-        .iter()
-        .rev()
-        .fold(0i64, |n, byte| (n << 8) | i64::from(*byte));
+    let units = bytes.iter().rev().fold(0i64, |n, byte| (n << 8) | i64::from(*byte));
     let ticks = units.saturating_mul(10i64.pow(7u32.saturating_sub(u32::from(scale))));
     if ticks < TICKS_PER_DAY {
         Ok(ticks)
@@ -407,16 +370,8 @@ pub(crate) fn write_type_info(out: &mut Vec<u8>, ty: SqlType, collation: &Collat
         BigInt => out.extend_from_slice(&[INTNTYPE, 8]),
         Real => out.extend_from_slice(&[FLTNTYPE, 4]),
         Float => out.extend_from_slice(&[FLTNTYPE, 8]),
-        Decimal {
-            precision,
-            scale,
-            named_numeric,
-        } => {
-            let token = if named_numeric {
-                NUMERICNTYPE
-            } else {
-                DECIMALNTYPE
-            };
+        Decimal { precision, scale, named_numeric } => {
+            let token = if named_numeric { NUMERICNTYPE } else { DECIMALNTYPE };
             out.extend_from_slice(&[token, decimal_width(precision), precision, scale]);
         }
         Money => out.extend_from_slice(&[MONEYNTYPE, 8]),
@@ -456,11 +411,7 @@ pub(crate) fn write_value(
         Value::Null => None,
         Value::Bytes(bytes) => Some(bytes),
         Value::Text(text) => {
-            long = if wide {
-                text::to_utf16le(text)
-            } else {
-                collation.encode(text)
-            };
+            long = if wide { text::to_utf16le(text) } else { collation.encode(text) };
             Some(&long)
         }
         other => {
@@ -477,9 +428,7 @@ pub(crate) fn write_value(
         None => out.extend_from_slice(&CHARBIN_NULL.to_le_bytes()),
         Some(bytes) if max => write_plp(out, bytes),
         Some(bytes) => {
-            let length = u16::try_from(bytes.len())
-                .ok()
-                .filter(|length| *length <= 8000);
+            let length = u16::try_from(bytes.len()).ok().filter(|length| *length <= 8000);
             let length = length
                 .ok_or_else(|| SqlError::new(596, "A stored value is longer than its column."))?;
             out.extend_from_slice(&length.to_le_bytes());
@@ -490,11 +439,7 @@ pub(crate) fn write_value(
 }
 
 fn write_plp(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.extend_from_slice(
-        &u64::try_from(bytes.len())
-            .unwrap_or(PLP_UNKNOWN)
-            .to_le_bytes(),
-    );
+    out.extend_from_slice(&u64::try_from(bytes.len()).unwrap_or(PLP_UNKNOWN).to_le_bytes());
     for chunk in bytes.chunks(PLP_CHUNK) {
         out.extend_from_slice(&u32::try_from(chunk.len()).unwrap_or(0).to_le_bytes());
         out.extend_from_slice(chunk);
@@ -525,21 +470,12 @@ fn encode_short(value: &Value, ty: SqlType) -> Result<Vec<u8>> {
                 i32::try_from(d.rescale(4).ok_or_else(misfit)?.unscaled).map_err(|_| misfit())?;
             n.to_le_bytes().to_vec()
         }
-        (
-            Value::Decimal(d),
-            SqlType::Decimal {
-                precision, scale, ..
-            },
-        ) => {
+        (Value::Decimal(d), SqlType::Decimal { precision, scale, .. }) => {
             let unscaled = d.rescale(scale).ok_or_else(misfit)?.unscaled;
             let width = usize::from(decimal_width(precision));
             let mut bytes = vec![u8::from(unscaled >= 0)];
             bytes.extend_from_slice(
-                unscaled
-                    .unsigned_abs()
-                    .to_le_bytes()
-                    .get(..width - 1)
-                    .ok_or_else(misfit)?,
+                unscaled.unsigned_abs().to_le_bytes().get(..width - 1).ok_or_else(misfit)?,
             );
             bytes
         }
@@ -578,11 +514,7 @@ fn day_bytes(day: i64) -> Vec<u8> {
 
 fn time_bytes(ticks: i64, scale: u8) -> Vec<u8> {
     let units = ticks / 10i64.pow(7u32.saturating_sub(u32::from(scale)));
-    units
-        .to_le_bytes()
-        .into_iter()
-        .take(usize::from(time_width(scale)))
-        .collect()
+    units.to_le_bytes().into_iter().take(usize::from(time_width(scale))).collect()
 }
 
 fn datetime2_bytes(ticks: i64, scale: u8) -> Vec<u8> {

@@ -83,10 +83,7 @@ impl Collation {
             }
             flags |= F_UTF8;
         }
-        let mut parts = rest
-            .split('_')
-            .filter(|part| *part != "UTF8" && *part != "SC")
-            .peekable();
+        let mut parts = rest.split('_').filter(|part| *part != "UTF8" && *part != "SC").peekable();
         let (order, bin2) = match parts.next() {
             Some("BIN2") if !sort_ids => (Order::Binary, true),
             Some("BIN") if !sort_ids => (Order::Binary, false),
@@ -112,33 +109,20 @@ impl Collation {
                 flags |= F_IGNORE_CASE;
             }
             if sort_ids {
-                sort_id = if order == Order::IgnoreCase {
-                    0x34
-                } else {
-                    0x33
-                };
+                sort_id = if order == Order::IgnoreCase { 0x34 } else { 0x33 };
             }
         }
         if parts.next().is_some() {
             return Err(SqlError::unsupported(format!("the collation {name}")));
         }
         let [a, b, c, d] = flags.to_le_bytes();
-        Ok(Self {
-            name: format!("{prefix}{rest}"),
-            order,
-            bin2,
-            utf8,
-            wire: [a, b, c, d, sort_id],
-        })
+        Ok(Self { name: format!("{prefix}{rest}"), order, bin2, utf8, wire: [a, b, c, d, sort_id] })
     }
 
     /// A collation with the code page that five bytes on the wire name, for reading char and varchar values.
     pub(crate) fn of_wire(wire: [u8; 5]) -> Self {
         let [a, b, c, d, _] = wire;
-        Self {
-            utf8: u32::from_le_bytes([a, b, c, d]) & F_UTF8 != 0,
-            ..Self::default()
-        }
+        Self { utf8: u32::from_le_bytes([a, b, c, d]) & F_UTF8 != 0, ..Self::default() }
     }
 
     /// The five bytes of MS-TDS COLLATION.
@@ -166,11 +150,7 @@ impl Collation {
         for c in plain.chars() {
             let (encoded, _, unmappable) =
                 encoding_rs::WINDOWS_1252.encode(c.encode_utf8(&mut buffer));
-            if unmappable {
-                bytes.push(b'?')
-            } else {
-                bytes.extend_from_slice(&encoded)
-            }
+            if unmappable { bytes.push(b'?') } else { bytes.extend_from_slice(&encoded) }
         }
         bytes
     }
@@ -180,10 +160,7 @@ impl Collation {
         if self.utf8 {
             text::from_utf16(String::from_utf8_lossy(bytes).encode_utf16())
         } else {
-            encoding_rs::WINDOWS_1252
-                .decode_without_bom_handling(bytes)
-                .0
-                .into_owned()
+            encoding_rs::WINDOWS_1252.decode_without_bom_handling(bytes).0.into_owned()
         }
     }
 }
@@ -195,9 +172,7 @@ pub(crate) fn compare(order: Order, left: &str, right: &str) -> Ordering {
     match order {
         Order::Binary => text::to_utf16(left).cmp(&text::to_utf16(right)),
         Order::IgnoreCase => folded(left).cmp(folded(right)),
-        Order::CaseSensitive => folded(left)
-            .cmp(folded(right))
-            .then_with(|| right.cmp(left)),
+        Order::CaseSensitive => folded(left).cmp(folded(right)).then_with(|| right.cmp(left)),
     }
 }
 
@@ -216,16 +191,9 @@ mod tests {
         assert_eq!(bin2.wire(), [0x09, 0x04, 0x00, 0x02, 0x00]);
         assert!(bin2.bin2);
         assert!(!Collation::parse("Latin1_General_BIN").unwrap().bin2);
-        assert!(
-            Collation::parse("Latin1_General_100_BIN2_UTF8")
-                .unwrap()
-                .utf8
-        );
+        assert!(Collation::parse("Latin1_General_100_BIN2_UTF8").unwrap().utf8);
         assert_eq!(Collation::parse("Nonsense").unwrap_err().number, 448);
-        assert_eq!(
-            Collation::parse("Latin1_General_CI_AI").unwrap_err().number,
-            49999
-        );
+        assert_eq!(Collation::parse("Latin1_General_CI_AI").unwrap_err().number, 49999);
     }
 
     #[test]

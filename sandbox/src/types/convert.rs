@@ -54,22 +54,15 @@ fn integer(value: Value, from: SqlType, to: SqlType) -> Result<Value> {
                 ),
             )
         })?,
-        Value::Bytes(bytes) => bytes
-            .iter()
-            .rev()
-            .take(8)
-            .rev()
-            .fold(0i128, |n, byte| (n << 8) | i128::from(*byte)),
+        Value::Bytes(bytes) => {
+            bytes.iter().rev().take(8).rev().fold(0i128, |n, byte| (n << 8) | i128::from(*byte))
+        }
         _ => return Err(clash(from, to)),
     };
     if to == SqlType::Bit {
         return Ok(Value::Integer(i64::from(n != 0)));
     }
-    let n = if matches!(from.family(), Family::Bytes) {
-        wrap(n, to)
-    } else {
-        n
-    };
+    let n = if matches!(from.family(), Family::Bytes) { wrap(n, to) } else { n };
     let range = match to {
         SqlType::TinyInt => 0..=255,
         SqlType::SmallInt => i128::from(i16::MIN)..=i128::from(i16::MAX),
@@ -101,22 +94,13 @@ fn float(value: Value, from: SqlType, to: SqlType) -> Result<Value> {
         Value::Integer(n) => n as f64,
         Value::Decimal(d) => d.to_f64(),
         Value::Float(x) => x,
-        Value::Text(text) => text
-            .trim()
-            .parse()
-            .map_err(|_| SqlError::conversion_failed(from.name(), to.name()))?,
+        Value::Text(text) => {
+            text.trim().parse().map_err(|_| SqlError::conversion_failed(from.name(), to.name()))?
+        }
         _ => return Err(clash(from, to)),
     };
-    let x = if to == SqlType::Real {
-        f64::from(x as f32)
-    } else {
-        x
-    };
-    if x.is_finite() {
-        Ok(Value::Float(x))
-    } else {
-        Err(SqlError::overflow(to.name()))
-    }
+    let x = if to == SqlType::Real { f64::from(x as f32) } else { x };
+    if x.is_finite() { Ok(Value::Float(x)) } else { Err(SqlError::overflow(to.name())) }
 }
 
 fn decimal(value: Value, from: SqlType, to: SqlType) -> Result<Value> {
@@ -144,11 +128,7 @@ fn decimal(value: Value, from: SqlType, to: SqlType) -> Result<Value> {
         SqlType::SmallMoney => i32::try_from(d.unscaled).is_ok(),
         _ => d.fits(precision),
     };
-    if fits {
-        Ok(Value::Decimal(d))
-    } else {
-        Err(overflow())
-    }
+    if fits { Ok(Value::Decimal(d)) } else { Err(overflow()) }
 }
 
 fn read_temporal(text: &str) -> Result<temporal::Parsed> {
@@ -184,11 +164,7 @@ fn time(value: Value, from: SqlType, to: SqlType) -> Result<Value> {
     // A time that would round up to midnight stays the last one of its day.
     let rounded = temporal::round_to_scale(ticks, scale);
     let unit = 10i64.pow(7u32.saturating_sub(u32::from(scale)));
-    Ok(Value::Time(if rounded >= TICKS_PER_DAY {
-        TICKS_PER_DAY - unit
-    } else {
-        rounded
-    }))
+    Ok(Value::Time(if rounded >= TICKS_PER_DAY { TICKS_PER_DAY - unit } else { rounded }))
 }
 
 fn datetime(value: Value, from: SqlType, to: SqlType) -> Result<Value> {
@@ -239,10 +215,7 @@ fn offset(value: Value, from: SqlType, to: SqlType) -> Result<Value> {
     if (0..END_OF_TIME).contains(&utc) {
         Ok(Value::Offset { utc, minutes })
     } else {
-        Err(SqlError::new(
-            517,
-            "Adding a value to a 'datetimeoffset' column caused an overflow.",
-        ))
+        Err(SqlError::new(517, "Adding a value to a 'datetimeoffset' column caused an overflow."))
     }
 }
 
@@ -258,10 +231,7 @@ fn show(value: Value, from: SqlType, to: SqlType) -> Result<String> {
         Value::Date(day) => temporal::show_date(day),
         Value::Time(ticks) => temporal::show_time(ticks, from.precision_scale().1),
         Value::DateTime(ticks) if matches!(from, SqlType::DateTime2(_)) => {
-            let (day, time) = (
-                ticks.div_euclid(TICKS_PER_DAY),
-                ticks.rem_euclid(TICKS_PER_DAY),
-            );
+            let (day, time) = (ticks.div_euclid(TICKS_PER_DAY), ticks.rem_euclid(TICKS_PER_DAY));
             format!(
                 "{} {}",
                 temporal::show_date(day),
@@ -270,16 +240,9 @@ fn show(value: Value, from: SqlType, to: SqlType) -> Result<String> {
         }
         Value::Offset { utc, minutes } => {
             let local = utc.saturating_add(i64::from(minutes) * TICKS_PER_MINUTE);
-            let (day, time) = (
-                local.div_euclid(TICKS_PER_DAY),
-                local.rem_euclid(TICKS_PER_DAY),
-            );
+            let (day, time) = (local.div_euclid(TICKS_PER_DAY), local.rem_euclid(TICKS_PER_DAY));
             let clock = temporal::show_time(time, from.precision_scale().1);
-            format!(
-                "{} {clock} {}",
-                temporal::show_date(day),
-                temporal::show_offset(minutes)
-            )
+            format!("{} {clock} {}", temporal::show_date(day), temporal::show_offset(minutes))
         }
         Value::Guid(wire) => show_guid(wire),
         Value::Bytes(bytes) if matches!(to, SqlType::NChar(_) | SqlType::NVarChar(_)) => {
@@ -305,10 +268,7 @@ fn show_guid(wire: [u8; 16]) -> String {
         if matches!(i, 4 | 6 | 8 | 10) {
             text.push('-');
         }
-        text.push_str(&format!(
-            "{:02X}",
-            wire.get(at).copied().unwrap_or_default()
-        ));
+        text.push_str(&format!("{:02X}", wire.get(at).copied().unwrap_or_default()));
     }
     text
 }
@@ -316,14 +276,8 @@ fn show_guid(wire: [u8; 16]) -> String {
 fn read_guid(text: &str) -> Option<[u8; 16]> {
     const ORDER: [usize; 16] = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
     let text = text.trim();
-    let text = text
-        .strip_prefix('{')
-        .and_then(|t| t.strip_suffix('}'))
-        .unwrap_or(text);
-    let dashes = text
-        .match_indices('-')
-        .map(|(at, _)| at)
-        .eq([8, 13, 18, 23]);
+    let text = text.strip_prefix('{').and_then(|t| t.strip_suffix('}')).unwrap_or(text);
+    let dashes = text.match_indices('-').map(|(at, _)| at).eq([8, 13, 18, 23]);
     let digits: Vec<u8> = text.bytes().filter(|b| *b != b'-').collect();
     if !dashes || digits.len() != 32 || !digits.iter().all(u8::is_ascii_hexdigit) {
         return None;

@@ -32,9 +32,7 @@ impl Decimal {
         if whole.is_empty() && fraction.is_empty() {
             return None;
         }
-        let scale = u8::try_from(fraction.len())
-            .ok()
-            .filter(|scale| *scale <= MAX_DIGITS)?;
+        let scale = u8::try_from(fraction.len()).ok().filter(|scale| *scale <= MAX_DIGITS)?;
         let mut unscaled = 0i128;
         for c in whole.chars().chain(fraction.chars()) {
             let digit = i128::from(c.to_digit(10)?);
@@ -43,23 +41,14 @@ impl Decimal {
         if unscaled >= power(MAX_DIGITS) {
             return None;
         }
-        Some(Self {
-            unscaled: if negative { -unscaled } else { unscaled },
-            scale,
-        })
+        Some(Self { unscaled: if negative { -unscaled } else { unscaled }, scale })
     }
 
     /// Significant digits, at least the scale.
     pub(crate) fn precision(self) -> u8 {
-        let digits = self
-            .unscaled
-            .unsigned_abs()
-            .checked_ilog10()
-            .map_or(1, |log| log.saturating_add(1));
-        u8::try_from(digits)
-            .unwrap_or(MAX_DIGITS)
-            .max(self.scale)
-            .max(1)
+        let digits =
+            self.unscaled.unsigned_abs().checked_ilog10().map_or(1, |log| log.saturating_add(1));
+        u8::try_from(digits).unwrap_or(MAX_DIGITS).max(self.scale).max(1)
     }
 
     /// Rounded half away from zero, or None if it no longer fits 38 digits.
@@ -70,11 +59,8 @@ impl Decimal {
             let divisor = power(self.scale - scale);
             let quotient = self.unscaled / divisor;
             let rest = (self.unscaled % divisor).unsigned_abs();
-            let round = if rest >= divisor.unsigned_abs() - rest {
-                self.unscaled.signum()
-            } else {
-                0
-            };
+            let round =
+                if rest >= divisor.unsigned_abs() - rest { self.unscaled.signum() } else { 0 };
             quotient.checked_add(round)?
         };
         (unscaled.unsigned_abs() < power(MAX_DIGITS).unsigned_abs())
@@ -111,19 +97,13 @@ impl Decimal {
 
     pub(crate) fn add(self, other: Self) -> Option<Self> {
         let scale = self.scale.max(other.scale);
-        let unscaled = self
-            .rescale(scale)?
-            .unscaled
-            .checked_add(other.rescale(scale)?.unscaled)?;
+        let unscaled = self.rescale(scale)?.unscaled.checked_add(other.rescale(scale)?.unscaled)?;
         Some(Self { unscaled, scale }).filter(|sum| sum.fits(MAX_DIGITS))
     }
 
     pub(crate) fn mul(self, other: Self) -> Option<Self> {
         let scale = self.scale.checked_add(other.scale)?;
-        let product = Self {
-            unscaled: self.unscaled.checked_mul(other.unscaled)?,
-            scale,
-        };
+        let product = Self { unscaled: self.unscaled.checked_mul(other.unscaled)?, scale };
         if scale > MAX_DIGITS {
             product.rescale(MAX_DIGITS)
         } else {
@@ -134,10 +114,7 @@ impl Decimal {
     /// To `scale` digits, cut off as SQL Server does; None on overflow. The divisor must not be zero.
     pub(crate) fn div(self, other: Self, scale: u8) -> Option<Self> {
         let shift = scale.checked_add(other.scale)?.checked_sub(self.scale)?;
-        let unscaled = self
-            .unscaled
-            .checked_mul(power(shift))?
-            .checked_div(other.unscaled)?;
+        let unscaled = self.unscaled.checked_mul(power(shift))?.checked_div(other.unscaled)?;
         Some(Self { unscaled, scale }).filter(|q| shift <= MAX_DIGITS && q.fits(MAX_DIGITS))
     }
 }
@@ -146,11 +123,8 @@ impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.unscaled < 0 { "-" } else { "" };
         let scale = usize::from(self.scale);
-        let digits = format!(
-            "{:0>width$}",
-            self.unscaled.unsigned_abs(),
-            width = scale.saturating_add(1)
-        );
+        let digits =
+            format!("{:0>width$}", self.unscaled.unsigned_abs(), width = scale.saturating_add(1));
         let (whole, fraction) = digits.split_at(digits.len().saturating_sub(scale));
         if fraction.is_empty() {
             write!(f, "{sign}{whole}")
@@ -172,10 +146,7 @@ mod tests {
     fn thirty_eight_digits_survive() {
         let text = "-99999999999999999999999999999999999999";
         assert_eq!(d(text).to_string(), text);
-        assert_eq!(
-            d("0.00000000000000000000000000000000000001").precision(),
-            38
-        );
+        assert_eq!(d("0.00000000000000000000000000000000000001").precision(), 38);
         assert!(Decimal::parse("100000000000000000000000000000000000000").is_none());
     }
 

@@ -22,15 +22,10 @@ pub(crate) fn declarations(text: &str) -> Result<Vec<Declaration>> {
     if text.trim().is_empty() {
         return Ok(list);
     }
-    let mut parser = Parser::new(&TransactSql)
-        .try_with_sql(text)
-        .map_err(|e| syntax_error(&e))?;
+    let mut parser = Parser::new(&TransactSql).try_with_sql(text).map_err(|e| syntax_error(&e))?;
     loop {
         let declaration = declaration(&mut parser)?;
-        if list
-            .iter()
-            .any(|known| known.name.eq_ignore_ascii_case(&declaration.name))
-        {
+        if list.iter().any(|known| known.name.eq_ignore_ascii_case(&declaration.name)) {
             let name = declaration.name;
             return Err(SqlError::new(
                 134,
@@ -69,11 +64,7 @@ fn declaration(parser: &mut Parser<'_>) -> Result<Declaration> {
             return Err(SqlError::syntax(&word.value));
         }
     }
-    Ok(Declaration {
-        name: name.value,
-        ty,
-        output,
-    })
+    Ok(Declaration { name: name.value, ty, output })
 }
 
 #[cfg(test)]
@@ -91,14 +82,7 @@ mod tests {
                 ("@id", SqlType::Int),
                 ("@P2", SqlType::NVarChar(Length::N(11))),
                 ("@p3", SqlType::DateTimeOffset(3)),
-                (
-                    "@d",
-                    SqlType::Decimal {
-                        precision: 10,
-                        scale: 2,
-                        named_numeric: false
-                    }
-                ),
+                ("@d", SqlType::Decimal { precision: 10, scale: 2, named_numeric: false }),
                 ("@m", SqlType::NVarChar(Length::Max)),
             ]
         );
@@ -134,11 +118,7 @@ mod tests {
             VarBinary(Length::N(1)),
             VarBinary(Length::Max),
             UniqueIdentifier,
-            Decimal {
-                precision: 38,
-                scale: 10,
-                named_numeric: true,
-            },
+            Decimal { precision: 38, scale: 10, named_numeric: true },
         ] {
             assert_eq!(declarations(&format!("@p {ty}")).unwrap()[0].ty, ty, "{ty}");
         }

@@ -7,7 +7,10 @@ use sqlparser::ast::{
     BinaryLength, CharacterLength, DataType, ExactNumberInfo, TimezoneInfo, TypeModifier,
 };
 
+use sqlparser::parser::Parser;
+
 use crate::error::{Result, SqlError};
+use crate::sql::dialect::TransactSql;
 
 /// Length of a string or binary type, in characters or bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -97,10 +100,7 @@ impl SqlType {
             BigInt => "bigint",
             Real => "real",
             Float => "float",
-            Decimal {
-                named_numeric: true,
-                ..
-            } => "numeric",
+            Decimal { named_numeric: true, .. } => "numeric",
             Decimal { .. } => "decimal",
             Money => "money",
             SmallMoney => "smallmoney",
@@ -138,10 +138,7 @@ impl SqlType {
             DateTime => 61,
             Float => 62,
             Bit => 104,
-            Decimal {
-                named_numeric: false,
-                ..
-            } => 106,
+            Decimal { named_numeric: false, .. } => 106,
             Decimal { .. } => 108,
             SmallMoney => 122,
             BigInt => 127,
@@ -185,9 +182,7 @@ impl SqlType {
             BigInt => (19, 0),
             Real => (24, 0),
             Float => (53, 0),
-            Decimal {
-                precision, scale, ..
-            } => (precision, scale),
+            Decimal { precision, scale, .. } => (precision, scale),
             Money => (19, 4),
             SmallMoney => (10, 4),
             Date => (10, 0),
@@ -205,10 +200,7 @@ impl SqlType {
     }
 
     pub(crate) fn is_numeric(self) -> bool {
-        matches!(
-            self.family(),
-            Family::Integer | Family::Float | Family::Decimal
-        )
+        matches!(self.family(), Family::Integer | Family::Float | Family::Decimal)
     }
 
     /// Bytes of the longest normalised plaintext, None for max types.
@@ -236,9 +228,7 @@ impl SqlType {
 
     /// The same where varbinary(n) holds it, else None for varbinary(max).
     pub(crate) fn cell_length(self) -> Option<u16> {
-        self.cell_limit()
-            .and_then(|limit| u16::try_from(limit).ok())
-            .filter(|limit| *limit <= 8000)
+        self.cell_limit().and_then(|limit| u16::try_from(limit).ok()).filter(|limit| *limit <= 8000)
     }
 
     /// The type in which an encrypted column travels and in which a client without Always Encrypted sees it.
@@ -261,14 +251,8 @@ impl SqlType {
             | (NVarChar(p), NVarChar(c))
             | (VarBinary(p), VarBinary(c)) => fits(p, c),
             (
-                Decimal {
-                    precision, scale, ..
-                },
-                Decimal {
-                    precision: column_precision,
-                    scale: column_scale,
-                    ..
-                },
+                Decimal { precision, scale, .. },
+                Decimal { precision: column_precision, scale: column_scale, .. },
             ) => precision == column_precision && scale == column_scale,
             _ => self == column,
         }
@@ -330,11 +314,7 @@ pub(crate) fn time_width(scale: u8) -> u8 {
 }
 
 fn temporal_precision(base: u8, scale: u8) -> u8 {
-    if scale == 0 {
-        base
-    } else {
-        base.saturating_add(1).saturating_add(scale)
-    }
+    if scale == 0 { base } else { base.saturating_add(1).saturating_add(scale) }
 }
 
 fn invalid_length(name: &str) -> SqlError {
@@ -355,10 +335,7 @@ fn length(n: u64, limit: u16, name: &str) -> Result<u16> {
 fn fixed(n: &Option<CharacterLength>, limit: u16, name: &str) -> Result<u16> {
     match n {
         None => Ok(1),
-        Some(CharacterLength::IntegerLength {
-            length: n,
-            unit: None,
-        }) => length(*n, limit, name),
+        Some(CharacterLength::IntegerLength { length: n, unit: None }) => length(*n, limit, name),
         Some(_) => Err(invalid_length(name)),
     }
 }
@@ -374,11 +351,10 @@ fn temporal_scale(scale: Option<u64>, name: &str) -> Result<u8> {
     match scale {
         None => Ok(7),
         Some(scale @ 0..=7) => u8::try_from(scale).map_err(|_| invalid_length(name)),
-        Some(scale) => Err(SqlError::new(
-            1002,
-            format!("Line 1: Specified scale {scale} is invalid."),
-        )
-        .class(15)),
+        Some(scale) => {
+            Err(SqlError::new(1002, format!("Line 1: Specified scale {scale} is invalid."))
+                .class(15))
+        }
     }
 }
 
@@ -389,11 +365,9 @@ fn decimal(info: &ExactNumberInfo, named_numeric: bool) -> Result<SqlType> {
         ExactNumberInfo::PrecisionAndScale(p, s) => (*p, *s),
     };
     match (u8::try_from(precision), u8::try_from(scale)) {
-        (Ok(precision @ 1..=38), Ok(scale)) if scale <= precision => Ok(SqlType::Decimal {
-            precision,
-            scale,
-            named_numeric,
-        }),
+        (Ok(precision @ 1..=38), Ok(scale)) if scale <= precision => {
+            Ok(SqlType::Decimal { precision, scale, named_numeric })
+        }
         _ => Err(SqlError::new(
             2750,
             format!("Specified precision {precision} or scale {scale} is not valid."),
@@ -409,22 +383,37 @@ fn float(info: &ExactNumberInfo) -> Result<SqlType> {
     }
 }
 
+/// `[nvarchar](36)`, as scripts of Management Studio have it: the same without brackets.
+fn bracketed(name: &str, arguments: &[TypeModifier]) -> Result<SqlType> {
+    let unknown = || SqlError::new(2715, format!("Cannot find data type {name}."));
+    if !name.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        return Err(unknown());
+    }
+    let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+    let text = if arguments.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{name}({})", arguments.join(","))
+    };
+    let mut parser = Parser::new(&TransactSql).try_with_sql(&text).map_err(|_| unknown())?;
+    SqlType::from_ast(&parser.parse_data_type().map_err(|_| unknown())?)
+}
+
 fn custom(name: &str, arguments: &[TypeModifier]) -> Result<SqlType> {
     use SqlType::*;
+    if let Some(name) = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+        return bracketed(name, arguments);
+    }
     let argument = arguments.first().map(ToString::to_string);
     let number = match &argument {
         None => None,
         Some(text) => text.parse::<u64>().ok(),
     };
-    let lower = name
-        .trim_matches(|c| c == '[' || c == ']')
-        .to_ascii_lowercase();
+    let lower = name.to_ascii_lowercase();
     let name = lower.strip_prefix("sys.").unwrap_or(&lower);
     if argument.is_some()
         && number.is_none()
-        && !argument
-            .as_deref()
-            .is_some_and(|a| a.eq_ignore_ascii_case("max"))
+        && !argument.as_deref().is_some_and(|a| a.eq_ignore_ascii_case("max"))
     {
         return Err(SqlError::unsupported(format!("the data type {name}")));
     }
@@ -457,10 +446,7 @@ fn custom(name: &str, arguments: &[TypeModifier]) -> Result<SqlType> {
         | "hierarchyid" | "geography" | "geometry" | "json" | "vector" => {
             Err(SqlError::unsupported(format!("the data type {name}")))
         }
-        other => Err(SqlError::new(
-            2715,
-            format!("Cannot find data type {other}."),
-        )),
+        other => Err(SqlError::new(2715, format!("Cannot find data type {other}."))),
     }
 }
 
@@ -469,9 +455,7 @@ impl fmt::Display for SqlType {
         use SqlType::*;
         f.write_str(self.name())?;
         match *self {
-            Decimal {
-                precision, scale, ..
-            } => write!(f, "({precision},{scale})"),
+            Decimal { precision, scale, .. } => write!(f, "({precision},{scale})"),
             Time(s) | DateTime2(s) | DateTimeOffset(s) => write!(f, "({s})"),
             Char(n) | NChar(n) | Binary(n) => write!(f, "({n})"),
             VarChar(n) | NVarChar(n) | VarBinary(n) => match n {
@@ -491,10 +475,7 @@ mod tests {
     fn ciphertext_lengths_follow_the_cell_layout() {
         assert_eq!(SqlType::Int.cell_length(), Some(65));
         assert_eq!(SqlType::UniqueIdentifier.cell_length(), Some(81));
-        assert_eq!(
-            SqlType::NVarChar(Length::N(36)).cell_length(),
-            Some(49 + 16 * 5)
-        );
+        assert_eq!(SqlType::NVarChar(Length::N(36)).cell_length(), Some(49 + 16 * 5));
         assert_eq!(SqlType::VarChar(Length::N(512)).cell_length(), Some(577));
         assert_eq!(SqlType::VarChar(Length::N(7935)).cell_length(), Some(7985));
         assert_eq!(SqlType::VarChar(Length::N(8000)).cell_length(), None);

@@ -40,10 +40,7 @@ pub(crate) fn store(value: &Value) -> Stored {
         Value::Text(text) => Stored::Text(text.clone()),
         Value::Bytes(bytes) => Stored::Blob(bytes.clone()),
         Value::Guid(wire) => Stored::Blob(
-            GUID_ORDER
-                .iter()
-                .map(|&at| wire.get(at).copied().unwrap_or_default())
-                .collect(),
+            GUID_ORDER.iter().map(|&at| wire.get(at).copied().unwrap_or_default()).collect(),
         ),
     }
 }
@@ -118,10 +115,7 @@ mod tests {
             (Value::Integer(-5), SqlType::Int),
             (Value::Decimal(Decimal::new(-1050, 2)), SqlType::Money),
             (
-                Value::Offset {
-                    utc: 638_460_836_551_234_567,
-                    minutes: -330,
-                },
+                Value::Offset { utc: 638_460_836_551_234_567, minutes: -330 },
                 SqlType::DateTimeOffset(7),
             ),
             (

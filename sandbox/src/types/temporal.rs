@@ -60,11 +60,7 @@ pub(crate) fn civil(day: i64) -> (i64, i64, i64) {
     let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
     let day_of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = era * 400 + year_of_era + i64::from(month <= 2);
     (year, month, day_of_year - (153 * shifted_month + 2) / 5 + 1)
 }
@@ -85,17 +81,13 @@ pub(crate) fn round_to_datetime(ticks: i64) -> i64 {
 
 /// 100 ns ticks of a count of 1/300 seconds.
 pub(crate) fn from_datetime_units(units: i64) -> i64 {
-    units
-        .saturating_mul(TICKS_PER_SECOND)
-        .saturating_add(DATETIME_TICKS / 2)
-        / DATETIME_TICKS
+    units.saturating_mul(TICKS_PER_SECOND).saturating_add(DATETIME_TICKS / 2) / DATETIME_TICKS
 }
 
 /// The clock, as UTC ticks.
 pub(crate) fn now_utc() -> i64 {
-    let since_1970 = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
+    let since_1970 =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let ticks = i64::try_from(since_1970.as_nanos() / 100).unwrap_or(0);
     DAY_1970 * TICKS_PER_DAY + ticks
 }
@@ -112,11 +104,7 @@ pub(crate) struct Parsed {
 pub(crate) fn parse(text: &str) -> Option<Parsed> {
     let text = text.trim();
     if text.is_empty() {
-        return Some(Parsed {
-            day: DAY_1900,
-            time: 0,
-            offset: None,
-        });
+        return Some(Parsed { day: DAY_1900, time: 0, offset: None });
     }
     let split = text.find(['T', 't', ' ']);
     let (date, rest) = match split {
@@ -124,31 +112,16 @@ pub(crate) fn parse(text: &str) -> Option<Parsed> {
         None if text.contains(':') => ("", text),
         None => (text, ""),
     };
-    let (date, rest) = if date.contains(':') {
-        ("", text)
-    } else {
-        (date, rest)
-    };
-    let day = if date.is_empty() {
-        DAY_1900
-    } else {
-        parse_date(date)?
-    };
+    let (date, rest) = if date.contains(':') { ("", text) } else { (date, rest) };
+    let day = if date.is_empty() { DAY_1900 } else { parse_date(date)? };
     let (clock, offset) = split_offset(rest)?;
-    let time = if clock.is_empty() {
-        0
-    } else {
-        parse_clock(clock)?
-    };
+    let time = if clock.is_empty() { 0 } else { parse_clock(clock)? };
     Some(Parsed { day, time, offset })
 }
 
 fn parse_date(text: &str) -> Option<i64> {
     let number = |part: &str| {
-        part.bytes()
-            .all(|b| b.is_ascii_digit())
-            .then(|| part.parse::<i64>().ok())
-            .flatten()
+        part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse::<i64>().ok()).flatten()
     };
     let parts: Vec<&str> = text.split(['-', '/']).collect();
     match parts.as_slice() {
@@ -173,18 +146,12 @@ fn split_offset(text: &str) -> Option<(&str, Option<i16>)> {
     };
     let negative = text.get(at..)?.starts_with('-');
     let (hours, minutes) = text.get(at + 1..)?.split_once(':')?;
-    let minutes = hours
-        .parse::<i16>()
-        .ok()?
-        .checked_mul(60)?
-        .checked_add(minutes.parse::<i16>().ok()?)?;
+    let minutes =
+        hours.parse::<i16>().ok()?.checked_mul(60)?.checked_add(minutes.parse::<i16>().ok()?)?;
     if !(0..=14 * 60).contains(&minutes) {
         return None;
     }
-    Some((
-        text.get(..at)?.trim_end(),
-        Some(if negative { -minutes } else { minutes }),
-    ))
+    Some((text.get(..at)?.trim_end(), Some(if negative { -minutes } else { minutes })))
 }
 
 fn parse_clock(text: &str) -> Option<i64> {
@@ -207,11 +174,8 @@ fn parse_clock(text: &str) -> Option<i64> {
     {
         return None;
     }
-    let ticks: i64 = if fraction.is_empty() {
-        0
-    } else {
-        format!("{fraction:0<7}").parse().ok()?
-    };
+    let ticks: i64 =
+        if fraction.is_empty() { 0 } else { format!("{fraction:0<7}").parse().ok()? };
     Some((hours * 3600 + minutes * 60 + seconds) * TICKS_PER_SECOND + ticks)
 }
 
@@ -224,20 +188,12 @@ pub(crate) fn show_date(day: i64) -> String {
 /// `hh:mm:ss[.fraction]`.
 pub(crate) fn show_time(ticks: i64, scale: u8) -> String {
     let seconds = ticks / TICKS_PER_SECOND;
-    let clock = format!(
-        "{:02}:{:02}:{:02}",
-        seconds / 3600,
-        seconds / 60 % 60,
-        seconds % 60
-    );
+    let clock = format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
     if scale == 0 {
         return clock;
     }
     let fraction = format!("{:07}", ticks % TICKS_PER_SECOND);
-    format!(
-        "{clock}.{}",
-        fraction.get(..usize::from(scale)).unwrap_or(&fraction)
-    )
+    format!("{clock}.{}", fraction.get(..usize::from(scale)).unwrap_or(&fraction))
 }
 
 /// ` +hh:mm`.
@@ -269,10 +225,7 @@ mod tests {
     #[test]
     fn datetime_units_come_back() {
         for units in [0, 1, 2, 299, 14_294_937, 25_919_999] {
-            assert_eq!(
-                round_to_datetime(from_datetime_units(units)),
-                from_datetime_units(units)
-            );
+            assert_eq!(round_to_datetime(from_datetime_units(units)), from_datetime_units(units));
         }
     }
 

@@ -55,10 +55,7 @@ pub(crate) fn from_utf16le(bytes: &[u8]) -> String {
 }
 
 pub(crate) fn to_utf16le(text: &str) -> Vec<u8> {
-    to_utf16(text)
-        .into_iter()
-        .flat_map(u16::to_le_bytes)
-        .collect()
+    to_utf16(text).into_iter().flat_map(u16::to_le_bytes).collect()
 }
 
 /// Length in UTF-16 code units, which is how nvarchar counts.

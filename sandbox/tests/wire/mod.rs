@@ -73,11 +73,7 @@ impl Reply {
     }
 
     pub fn affected(&self) -> u64 {
-        self.dones
-            .iter()
-            .filter(|d| d.1 & 0x10 != 0)
-            .map(|d| d.2)
-            .sum()
+        self.dones.iter().filter(|d| d.1 & 0x10 != 0).map(|d| d.2).sum()
     }
 }
 
@@ -105,11 +101,8 @@ impl<'a> Reader<'a> {
         u64::from_le_bytes(self.n(8).try_into().unwrap())
     }
     fn text(&mut self, units: usize) -> String {
-        let units: Vec<u16> = self
-            .n(units * 2)
-            .chunks(2)
-            .map(|c| u16::from_le_bytes([c[0], c[1]]))
-            .collect();
+        let units: Vec<u16> =
+            self.n(units * 2).chunks(2).map(|c| u16::from_le_bytes([c[0], c[1]])).collect();
         String::from_utf16(&units).unwrap()
     }
     fn b_varchar(&mut self) -> String {
@@ -123,13 +116,7 @@ impl<'a> Reader<'a> {
 
     fn ty(&mut self) -> Type {
         let token = self.u8();
-        let mut ty = Type {
-            token,
-            length: 0,
-            precision: 0,
-            scale: 0,
-            collation: [0; 5],
-        };
+        let mut ty = Type { token, length: 0, precision: 0, scale: 0, collation: [0; 5] };
         match token {
             0x28 => {}
             0x29..=0x2B => ty.scale = self.u8(),
@@ -189,20 +176,9 @@ impl<'a> Reader<'a> {
                 for _ in 0..self.u8() {
                     let n = self.u16();
                     let encrypted = self.n(n.into()).to_vec();
-                    values.push((
-                        encrypted,
-                        self.b_varchar(),
-                        self.us_varchar(),
-                        self.b_varchar(),
-                    ));
+                    values.push((encrypted, self.b_varchar(), self.us_varchar(), self.b_varchar()));
                 }
-                set.ceks.push(Cek {
-                    database_id,
-                    id,
-                    version,
-                    md_version,
-                    values,
-                });
+                set.ceks.push(Cek { database_id, id, version, md_version, values });
             }
         }
         for _ in 0..count {
@@ -215,12 +191,7 @@ impl<'a> Reader<'a> {
                 self.u32();
                 crypto = Some((ordinal, self.ty(), self.u8(), self.u8(), self.u8()));
             }
-            set.columns.push(Column {
-                name: self.b_varchar(),
-                flags,
-                ty,
-                crypto,
-            });
+            set.columns.push(Column { name: self.b_varchar(), flags, ty, crypto });
         }
         set
     }
@@ -234,14 +205,8 @@ impl<'a> Reader<'a> {
                     reply.sets.push(set);
                 }
                 0xD1 => {
-                    let types: Vec<Type> = reply
-                        .sets
-                        .last()
-                        .unwrap()
-                        .columns
-                        .iter()
-                        .map(|c| c.ty.clone())
-                        .collect();
+                    let types: Vec<Type> =
+                        reply.sets.last().unwrap().columns.iter().map(|c| c.ty.clone()).collect();
                     let row = types.iter().map(|ty| self.value(ty)).collect();
                     reply.sets.last_mut().unwrap().rows.push(row);
                 }
@@ -270,9 +235,7 @@ impl<'a> Reader<'a> {
                     self.n(7);
                     let ty = self.ty();
                     let value = self.value(&ty).unwrap();
-                    reply
-                        .return_values
-                        .push(i32::from_le_bytes(value.try_into().unwrap()));
+                    reply.return_values.push(i32::from_le_bytes(value.try_into().unwrap()));
                 }
                 0xAD => {
                     let n = self.u16();
@@ -396,9 +359,7 @@ pub struct Wire {
     pub packet_size: usize,
 }
 
-const HEADERS: [u8; 22] = [
-    22, 0, 0, 0, 18, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0,
-];
+const HEADERS: [u8; 22] = [22, 0, 0, 0, 18, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0];
 
 impl Wire {
     /// Logs in, asking for Always Encrypted of this version, or not at all.
@@ -411,11 +372,7 @@ impl Wire {
 
     pub async fn raw(sandbox: &Sandbox) -> Self {
         let tcp = TcpStream::connect(sandbox.addr()).await.unwrap();
-        Self {
-            tcp,
-            ae: false,
-            packet_size: 4096,
-        }
+        Self { tcp, ae: false, packet_size: 4096 }
     }
 
     pub async fn login(
@@ -426,14 +383,9 @@ impl Wire {
         packet_size: u32,
     ) -> (Self, Reply) {
         let mut wire = Self::raw(sandbox).await;
-        wire.send(
-            0x12,
-            &[0, 0, 11, 0, 6, 1, 0, 17, 0, 1, 0xFF, 16, 0, 0, 0, 0, 0, 2],
-        )
-        .await;
+        wire.send(0x12, &[0, 0, 11, 0, 6, 1, 0, 17, 0, 1, 0xFF, 16, 0, 0, 0, 0, 0, 2]).await;
         wire.receive_payload().await;
-        wire.send(0x10, &login7(user, password, version, packet_size))
-            .await;
+        wire.send(0x10, &login7(user, password, version, packet_size)).await;
         let reply = wire.receive().await;
         wire.ae = reply.features.iter().flatten().any(|(id, _)| *id == 4);
         wire.packet_size = packet_size as usize;
@@ -475,11 +427,7 @@ impl Wire {
 
     pub async fn receive(&mut self) -> Reply {
         let payload = self.receive_payload().await;
-        Reader {
-            rest: &payload,
-            ae: self.ae,
-        }
-        .reply()
+        Reader { rest: &payload, ae: self.ae }.reply()
     }
 
     pub fn batch_payload(sql: &str) -> Vec<u8> {
@@ -522,23 +470,14 @@ impl Wire {
 
     pub async fn describe(&mut self, sql: &str, declarations: &str) -> Reply {
         let params = [Param::text("", sql), Param::text("", declarations)];
-        self.rpc(&[Self::call_by_name(
-            "sp_describe_parameter_encryption",
-            &params,
-        )])
-        .await
+        self.rpc(&[Self::call_by_name("sp_describe_parameter_encryption", &params)]).await
     }
 
     /// The trailers that describe asks for, in the order of the declarations; None for plaintext.
     pub async fn schemes(&mut self, sql: &str, declarations: &str) -> Vec<Option<Scheme>> {
         let reply = self.describe(sql, declarations).await.ok();
         let number = |bytes: &Option<Vec<u8>>| {
-            bytes
-                .as_ref()
-                .unwrap()
-                .iter()
-                .rev()
-                .fold(0u32, |n, b| n << 8 | u32::from(*b))
+            bytes.as_ref().unwrap().iter().rev().fold(0u32, |n, b| n << 8 | u32::from(*b))
         };
         let keys = &reply.sets[0].rows;
         let scheme = |row: &Vec<Option<Vec<u8>>>| {
@@ -565,17 +504,8 @@ fn login7(user: &str, password: &str, version: Option<u8>, packet_size: u32) -> 
         table.extend((bytes.len() as u16 / 2).to_le_bytes());
         data.extend(bytes);
     };
-    let scrambled: Vec<u8> = utf16(password)
-        .iter()
-        .map(|b| b.rotate_left(4) ^ 0xA5)
-        .collect();
-    for text in [
-        utf16("host"),
-        utf16(user),
-        scrambled,
-        utf16("wire"),
-        utf16("server"),
-    ] {
+    let scrambled: Vec<u8> = utf16(password).iter().map(|b| b.rotate_left(4) ^ 0xA5).collect();
+    for text in [utf16("host"), utf16(user), scrambled, utf16("wire"), utf16("server")] {
         field(&mut table, text);
     }
     let at = table.len();

@@ -1,0 +1,492 @@
+//! An unmodified tiberius client against the stand-in: what an application sees.
+
+mod database;
+
+use std::time::Duration;
+
+use always_encrypted::{
+    Connector, Error, SessionError,
+    crypto::{Cek, CmkPrivateKey},
+    keystore::{CekError, InMemoryKeyStore, KeyStoreError, KeyStores},
+    policy::TrustedKeyPaths,
+};
+use always_encrypted_sandbox::{Encryption, Sandbox};
+use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, TimeZone, Utc};
+use database::{Database, PATH, PROVIDER, encrypted, run};
+use futures_util::TryStreamExt;
+use tiberius::{FromSqlOwned, IntoSql, ToSql, Uuid};
+
+const SECRET: &str = "meet at the northern harbour at dawn";
+
+async fn messages(database: &Database) {
+    let sql = format!(
+        "CREATE TABLE Messages (Id int NOT NULL PRIMARY KEY, \
+         Sender nvarchar(36) COLLATE Latin1_General_BIN2 {} NULL, Content nvarchar(max) {} NULL)",
+        encrypted("DETERMINISTIC"),
+        encrypted("RANDOMIZED")
+    );
+    run(&mut database.dba().await, &sql).await;
+}
+
+const INSERT: &str = "INSERT INTO Messages (Id, Sender, Content) VALUES (@P1, @P2, @P3)";
+
+#[tokio::test]
+async fn what_is_written_is_read_and_the_server_sees_none_of_it() {
+    let database = Database::start().await;
+    messages(&database).await;
+    let mut client = database.connect().await;
+    let written = client.execute(INSERT, &[&1, &"alice", &SECRET]).await.unwrap();
+    assert_eq!(written.rows_affected(), [1]);
+    let sql = "SELECT Content FROM Messages WHERE Sender = @P1";
+    let row = client.query(sql, &[&"alice"]).await.unwrap().into_row().await.unwrap().unwrap();
+    assert_eq!(row.get::<&str, _>("Content"), Some(SECRET));
+    database.assert_never_on_the_wire(SECRET);
+    database.assert_never_on_the_wire("alice");
+}
+
+#[tokio::test]
+async fn a_repeated_statement_costs_one_describe_for_all_connections_of_a_connector() {
+    let database = Database::start().await;
+    messages(&database).await;
+    for n in 0..4 {
+        let mut client = database.connect().await;
+        let content = "x".repeat(n as usize * 100);
+        client.execute(INSERT, &[&n, &"bob", &content]).await.unwrap();
+    }
+    assert_eq!(database.sandbox.statistics().describes, 1);
+    assert_eq!(database.connector.key_stores().statistics().unwraps, 1);
+}
+
+#[tokio::test]
+async fn every_kind_of_tls_carries_it() {
+    for (encryption, settings) in [
+        (Encryption::NotSupported, "Encrypt=false"),
+        (Encryption::Off, "Encrypt=false"),
+        (Encryption::Off, "Encrypt=true"),
+        (Encryption::On, "Encrypt=false"),
+        (Encryption::On, "Encrypt=true"),
+    ] {
+        let sandbox = Sandbox::builder().encryption(encryption).start().await.unwrap();
+        let text = format!(
+            "Server=tcp:127.0.0.1,{};Database=sandbox;User Id={};Password={};\
+             TrustServerCertificate=true;Column Encryption Setting=Enabled;{settings}",
+            sandbox.port(),
+            sandbox.user(),
+            sandbox.password()
+        );
+        let keys = KeyStores::builder().build().unwrap();
+        let connector = Connector::from_ado_string(&text, keys).unwrap();
+        let mut client = connector.connect().await.unwrap();
+        let row = client.query("SELECT @P1", &[&42i32]).await.unwrap();
+        let row = row.into_row().await.unwrap().unwrap();
+        assert_eq!(row.get::<i32, _>(0), Some(42), "{encryption:?} {settings}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_vouches_for_is_refused_and_a_pinned_one_is_not() {
+    let sandbox = Sandbox::builder().encryption(Encryption::On).start().await.unwrap();
+    let text = |more: &str| {
+        format!(
+            "Server=127.0.0.1,{};User Id={};Password={};Encrypt=true;\
+             Column Encryption Setting=Enabled;{more}",
+            sandbox.port(),
+            sandbox.user(),
+            sandbox.password()
+        )
+    };
+    let connect = async |text: &str| {
+        let keys = KeyStores::builder().build().unwrap();
+        Connector::from_ado_string(text, keys).unwrap().connect().await
+    };
+    assert!(matches!(connect(&text("")).await, Err(Error::Connect(_))));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, sandbox.certificate_pem()).unwrap();
+    let pinned = format!("ServerCertificate={}", file.path().display());
+    connect(&text(&pinned)).await.unwrap();
+}
+
+/// Writes values to a deterministic and a randomized column of a type and reads them back, also by
+/// equality.
+async fn round_trip<T>(database: &Database, sql_type: &str, values: &[T])
+where
+    T: FromSqlOwned + PartialEq + std::fmt::Debug + Clone + ToSql,
+    Option<T>: ToSql,
+    for<'a> T: IntoSql<'a>,
+{
+    let table = format!("T{}", sql_type.replace(['(', ')', ','], "_"));
+    let collation = if sql_type.contains("char") { "COLLATE Latin1_General_BIN2" } else { "" };
+    let create = format!(
+        "CREATE TABLE {table} (Id int NOT NULL PRIMARY KEY, D {sql_type} {collation} {}, \
+         R {sql_type} {})",
+        encrypted("DETERMINISTIC"),
+        encrypted("RANDOMIZED")
+    );
+    run(&mut database.dba().await, &create).await;
+    let mut client = database.connect().await;
+    let insert = format!("INSERT INTO {table} (Id, D, R) VALUES (@P1, @P2, @P3)");
+    for (id, value) in values.iter().enumerate() {
+        let id = id as i32;
+        let written = client.execute(insert.as_str(), &[&id, value, value]).await;
+        written.unwrap_or_else(|e| panic!("{sql_type} {value:?}: {e}"));
+    }
+    let null: Option<T> = None;
+    client.execute(insert.as_str(), &[&-1, &null, &null]).await.unwrap();
+
+    let select = format!("SELECT D, R FROM {table} WHERE Id >= 0 ORDER BY Id");
+    let rows = client.query(select, &[]).await.unwrap().into_first_result().await.unwrap();
+    assert_eq!(rows.len(), values.len());
+    for (row, value) in rows.into_iter().zip(values) {
+        let mut cells = row.into_iter();
+        for column in ["D", "R"] {
+            let read = T::from_sql_owned(cells.next().unwrap()).unwrap();
+            assert_eq!(read.as_ref(), Some(value), "{sql_type} {column}");
+        }
+    }
+    let by_value = format!("SELECT COUNT(*) FROM {table} WHERE D = @P1");
+    for value in values {
+        let row = client.query(by_value.as_str(), &[value]).await.unwrap();
+        let found = row.into_row().await.unwrap().unwrap().get::<i32, _>(0).unwrap();
+        let equal = values.iter().filter(|v| *v == value).count();
+        assert_eq!(found as usize, equal, "{sql_type}: {value:?} by equality");
+    }
+    let nulls = format!("SELECT D, R FROM {table} WHERE Id = -1");
+    let row = client.query(nulls, &[]).await.unwrap().into_row().await.unwrap().unwrap();
+    for cell in row {
+        assert_eq!(T::from_sql_owned(cell).unwrap(), None, "{sql_type} NULL");
+    }
+}
+
+#[tokio::test]
+async fn every_type_of_the_main_path_comes_back_as_it_was_bound() {
+    let database = Database::start().await;
+    round_trip(&database, "bit", &[true, false]).await;
+    round_trip(&database, "tinyint", &[0u8, 1, 255]).await;
+    round_trip(&database, "smallint", &[0i16, i16::MIN, i16::MAX]).await;
+    round_trip(&database, "int", &[0i32, -1, i32::MIN, i32::MAX]).await;
+    round_trip(&database, "bigint", &[0i64, 42, i64::MIN, i64::MAX]).await;
+    let texts = ["", "a", "a ", "A", "gr\u{fc}\u{df}e", "\u{1F600}\u{4F60}"].map(String::from);
+    round_trip(&database, "nvarchar(36)", &texts).await;
+    let long = [3_999, 4_000, 4_001, 100_000].map(|n| "\u{e4}".repeat(n));
+    round_trip(&database, "nvarchar(max)", &long).await;
+    round_trip(&database, "nvarchar(4000)", &["\u{4F60}".repeat(4_000)]).await;
+    round_trip(&database, "varbinary(40)", &[vec![], vec![0], vec![0xFF; 40]]).await;
+    round_trip(&database, "varbinary(8000)", &[vec![7u8; 8_000]]).await;
+    round_trip(&database, "varbinary(max)", &[vec![], vec![9u8; 8_001], vec![1; 300_000]]).await;
+    round_trip(&database, "uniqueidentifier", &[Uuid::nil(), Uuid::max()]).await;
+    let day = |y, m, d| NaiveDate::from_ymd_opt(y, m, d).unwrap();
+    let naive = [
+        day(1, 1, 1).and_hms_opt(0, 0, 0).unwrap(),
+        day(2024, 3, 15).and_hms_nano_opt(13, 14, 15, 123_456_700).unwrap(),
+        day(9999, 12, 31).and_hms_nano_opt(23, 59, 59, 999_999_900).unwrap(),
+    ];
+    round_trip::<NaiveDateTime>(&database, "datetime2", &naive).await;
+    // DateTime<Utc> would be declared datetime2 by tiberius; only one with an offset is not.
+    let hours = FixedOffset::east_opt(5 * 3600 + 1800).unwrap();
+    let at: Vec<DateTime<FixedOffset>> = naive[1..2]
+        .iter()
+        .flat_map(|n| [Utc.from_utc_datetime(n).fixed_offset(), hours.from_utc_datetime(n)])
+        .collect();
+    round_trip(&database, "datetimeoffset", &at[..1]).await;
+    round_trip(&database, "datetimeoffset(7)", &at[1..]).await;
+    round_trip(&database, "real", &[0f32, -3.5, f32::MAX]).await;
+    round_trip(&database, "float", &[0f64, 3.5, f64::MIN]).await;
+    round_trip(&database, "date", &[day(1, 1, 1), day(9999, 12, 31)]).await;
+}
+
+#[tokio::test]
+async fn a_value_that_its_column_does_not_hold_is_the_servers_error_before_anything_is_stored() {
+    let database = Database::start().await;
+    messages(&database).await;
+    let mut client = database.connect().await;
+    let long = "x".repeat(37);
+    let error = client.execute(INSERT, &[&1, &long, &"y"]).await.unwrap_err();
+    assert_eq!(error.code(), Some(206), "{error}");
+    assert!(database.connector.error_behind(&error).is_none());
+    client.execute(INSERT, &[&1, &"x", &"y"]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_rolled_back_leaves_nothing_and_the_describe_ran_inside_it() {
+    let database = Database::start().await;
+    messages(&database).await;
+    let mut client = database.connect().await;
+    run(&mut client, "BEGIN TRAN").await;
+    client.execute(INSERT, &[&1, &"a", &"b"]).await.unwrap();
+    let count = "SELECT COUNT(*) FROM Messages";
+    let row = client.query(count, &[]).await.unwrap().into_row().await.unwrap().unwrap();
+    assert_eq!(row.get::<i32, _>(0), Some(1));
+    run(&mut client, "ROLLBACK").await;
+    let row = client.query(count, &[]).await.unwrap().into_row().await.unwrap().unwrap();
+    assert_eq!(row.get::<i32, _>(0), Some(0));
+}
+
+#[tokio::test]
+async fn a_result_stream_dropped_half_way_leaves_the_connection_in_order() {
+    let database = Database::start().await;
+    messages(&database).await;
+    let mut client = database.connect().await;
+    for id in 0..200 {
+        client.execute(INSERT, &[&id, &"a", &"b".repeat(500)]).await.unwrap();
+    }
+    for _ in 0..3 {
+        drop(client.query("SELECT * FROM Messages", &[]).await.unwrap());
+    }
+    let row = client.query("SELECT 7", &[]).await.unwrap().into_row().await.unwrap().unwrap();
+    assert_eq!(row.get::<i32, _>(0), Some(7));
+}
+
+#[tokio::test]
+async fn a_request_future_dropped_at_any_point_leaves_the_connection_in_order() {
+    let database = Database::start().await;
+    messages(&database).await;
+    let mut client = database.connect().await;
+    for micros in [0, 10, 50, 100, 200, 400, 800, 1_600] {
+        let limit = Duration::from_micros(micros);
+        let id = micros as i32;
+        let params: [&dyn ToSql; 3] = [&id, &"a", &SECRET];
+        let _ = tokio::time::timeout(limit, client.execute(INSERT, &params)).await;
+        let row = client.query("SELECT 7", &[]).await.unwrap().into_row().await.unwrap().unwrap();
+        assert_eq!(row.get::<i32, _>(0), Some(7), "dropped after {micros} us");
+    }
+    database.assert_never_on_the_wire(SECRET);
+}
+
+#[tokio::test]
+async fn many_connections_at_once_open_one_key_and_keep_their_rows_apart() {
+    let database = std::sync::Arc::new(Database::start().await);
+    messages(&database).await;
+    let tasks: Vec<_> = (0..8)
+        .map(|n| {
+            let database = database.clone();
+            tokio::spawn(async move {
+                let mut client = database.connect().await;
+                for i in 0..20 {
+                    let (id, content) = (n * 100 + i, format!("content {n} {i}"));
+                    client.execute(INSERT, &[&id, &format!("s{n}"), &content]).await.unwrap();
+                }
+                let sql = "SELECT Id, Content FROM Messages WHERE Sender = @P1 ORDER BY Id";
+                let rows = client.query(sql, &[&format!("s{n}")]).await.unwrap();
+                let rows = rows.into_first_result().await.unwrap();
+                assert_eq!(rows.len(), 20);
+                for (i, row) in rows.iter().enumerate() {
+                    let expected = format!("content {n} {i}");
+                    assert_eq!(row.get::<&str, _>(1), Some(expected.as_str()));
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(database.connector.key_stores().statistics().unwraps, 1);
+}
+
+#[tokio::test]
+async fn a_key_store_without_the_key_says_which_path_which_provider_and_where_it_looked() {
+    let database = Database::start().await;
+    messages(&database).await;
+    database.connect().await.execute(INSERT, &[&1, &"a", &"b"]).await.unwrap();
+
+    let dir = tempfile::tempdir().unwrap();
+    let store = always_encrypted::keystore::CertificateDirectory::open(dir.path()).await.unwrap();
+    let keys = KeyStores::builder().provider(store.named(PROVIDER)).build().unwrap();
+    let connector = database.connector_with(keys);
+    let mut client = connector.connect().await.unwrap();
+    for error in [
+        client.execute(INSERT, &[&2, &"a", &SECRET]).await.unwrap_err(),
+        client
+            .query("SELECT * FROM Messages", &[])
+            .await
+            .unwrap()
+            .into_results()
+            .await
+            .unwrap_err(),
+    ] {
+        let text = error.to_string();
+        assert!(text.contains(PROVIDER) && text.contains(PATH), "{text}");
+        let typed = connector.error_behind(&error).expect("a typed error");
+        assert!(matches!(*typed, SessionError::Key { .. }), "{typed}");
+    }
+    database.assert_never_on_the_wire(SECRET);
+    let row = client.query("SELECT Id FROM Messages", &[]).await.unwrap();
+    assert!(row.into_row().await.unwrap().is_some(), "plain columns need no key");
+}
+
+#[tokio::test]
+async fn a_provider_that_is_not_registered_is_named_with_those_that_are() {
+    let database = Database::start().await;
+    messages(&database).await;
+    let other = InMemoryKeyStore::new("ANOTHER_STORE");
+    let connector = database.connector_with(KeyStores::builder().provider(other).build().unwrap());
+    let mut client = connector.connect().await.unwrap();
+    let error = client.execute(INSERT, &[&2, &"a", &SECRET]).await.unwrap_err();
+    let typed = connector.error_behind(&error).unwrap();
+    let SessionError::Key { source: CekError::NoneOpened { attempts }, .. } = &*typed else {
+        panic!("{typed}");
+    };
+    assert!(matches!(attempts[0].error, KeyStoreError::UnknownProvider { .. }));
+    assert!(error.to_string().contains("ANOTHER_STORE"), "{error}");
+}
+
+#[tokio::test]
+async fn the_wrong_master_key_under_the_right_path_is_found_by_the_signature() {
+    let database = Database::start().await;
+    messages(&database).await;
+    let wrong = std::sync::Arc::new(CmkPrivateKey::generate(2048).unwrap());
+    let keys = KeyStores::builder().provider(database::store(&wrong)).build().unwrap();
+    let connector = database.connector_with(keys);
+    let mut client = connector.connect().await.unwrap();
+    let error = client.execute(INSERT, &[&2, &"a", &SECRET]).await.unwrap_err();
+    assert!(error.to_string().contains("signature"), "{error}");
+    database.assert_never_on_the_wire(SECRET);
+}
+
+#[tokio::test]
+async fn while_a_key_is_being_rotated_either_of_its_values_opens_it() {
+    let database = Database::start().await;
+    messages(&database).await;
+    // The first value is under a master key that this client does not have.
+    let cek = Cek::generate().unwrap();
+    let gone = CmkPrivateKey::generate(2048).unwrap();
+    let gone = always_encrypted::crypto::Envelope::wrap(&cek, "gone", &gone).unwrap();
+    let here = database.wrap(&cek).await;
+    let mut dba = database.dba().await;
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02X}")).collect::<String>();
+    run(&mut dba, &format!(
+        "CREATE COLUMN MASTER KEY Gone WITH (KEY_STORE_PROVIDER_NAME = N'{PROVIDER}', KEY_PATH = N'gone')"
+    )).await;
+    run(
+        &mut dba,
+        &format!(
+            "CREATE COLUMN ENCRYPTION KEY Two WITH VALUES \
+         (COLUMN_MASTER_KEY = Gone, ALGORITHM = 'RSA_OAEP', ENCRYPTED_VALUE = 0x{}), \
+         (COLUMN_MASTER_KEY = Cmk, ALGORITHM = 'RSA_OAEP', ENCRYPTED_VALUE = 0x{})",
+            hex(&gone),
+            hex(&here)
+        ),
+    )
+    .await;
+    run(
+        &mut dba,
+        &format!(
+            "CREATE TABLE R (Id int NOT NULL PRIMARY KEY, C nvarchar(50) {})",
+            encrypted("RANDOMIZED").replace("= Cek,", "= Two,")
+        ),
+    )
+    .await;
+    let mut client = database.connect().await;
+    client.execute("INSERT INTO R (Id, C) VALUES (@P1, @P2)", &[&1, &SECRET]).await.unwrap();
+    let row = client.query("SELECT C FROM R", &[]).await.unwrap().into_row().await.unwrap();
+    assert_eq!(row.unwrap().get::<&str, _>(0), Some(SECRET));
+}
+
+#[tokio::test]
+async fn a_master_key_outside_of_the_trusted_paths_is_not_used() {
+    let database = Database::start().await;
+    messages(&database).await;
+    let connector = database.connector.trusted_key_paths(TrustedKeyPaths::only(["vault/other"]));
+    let mut client = connector.connect().await.unwrap();
+    let error = client.execute(INSERT, &[&2, &"a", &SECRET]).await.unwrap_err();
+    let typed = connector.error_behind(&error).unwrap();
+    assert!(matches!(*typed, SessionError::UntrustedKeyPath { .. }), "{typed}");
+    database.assert_never_on_the_wire(SECRET);
+    let trusted = database.connector.trusted_key_paths(TrustedKeyPaths::only([PATH]));
+    trusted.connect().await.unwrap().execute(INSERT, &[&2, &"a", &SECRET]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_without_always_encrypted_is_refused_at_login() {
+    let sandbox = Sandbox::builder().always_encrypted(false).start().await.unwrap();
+    let text = format!("{};Column Encryption Setting=Enabled", sandbox.connection_string());
+    let keys = KeyStores::builder().build().unwrap();
+    let error = Connector::from_ado_string(&text, keys).unwrap().connect().await.unwrap_err();
+    let Error::Session(error) = &error else { panic!("{error}") };
+    assert!(matches!(**error, SessionError::NotAcknowledged));
+}
+
+#[tokio::test]
+async fn without_the_setting_the_application_sees_ciphertext_and_cannot_write() {
+    let database = Database::start().await;
+    messages(&database).await;
+    database.connect().await.execute(INSERT, &[&1, &"a", &SECRET]).await.unwrap();
+    let mut plain = database.dba().await;
+    let row = plain.query("SELECT Content FROM Messages", &[]).await.unwrap();
+    let row = row.into_row().await.unwrap().unwrap();
+    let cell: &[u8] = row.get(0).unwrap();
+    assert_eq!((cell[0], cell.len()), (1, 49 + 16 * (SECRET.len() * 2 / 16 + 1)));
+    let error = plain.execute(INSERT, &[&2, &"a", &"plain text"]).await.unwrap_err();
+    assert_eq!(error.code(), Some(206));
+}
+
+#[tokio::test]
+async fn a_cell_that_was_changed_in_the_database_file_is_an_error_that_names_the_column() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("db");
+    let database = Database::start_with(Sandbox::builder().file(&file), "").await;
+    messages(&database).await;
+    let mut client = database.connect().await;
+    for id in 1..=3 {
+        client.execute(INSERT, &[&id, &"a", &format!("content {id}")]).await.unwrap();
+    }
+    let mut dba = database.dba().await;
+    let row = dba.query("SELECT Content FROM Messages WHERE Id = 2", &[]).await;
+    let row = row.unwrap().into_row().await.unwrap().unwrap();
+    let cell: Vec<u8> = row.get::<&[u8], _>(0).unwrap().to_vec();
+    let Database { sandbox, cmk, connector: _ } = database;
+    drop((client, dba));
+    sandbox.shutdown().await;
+
+    let mut tampered = 0;
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let hits: Vec<usize> = memchr::memmem::find_iter(&bytes, &cell).collect();
+        for at in hits {
+            bytes[at + 60] ^= 1;
+            tampered += 1;
+        }
+        std::fs::write(&path, bytes).unwrap();
+    }
+    assert!(tampered > 0, "the cell is not in the file");
+
+    let sandbox = Sandbox::builder().file(&file).start().await.unwrap();
+    let text = format!("{};Column Encryption Setting=Enabled", sandbox.connection_string());
+    let keys = KeyStores::builder().provider(database::store(&cmk)).build().unwrap();
+    let connector = Connector::from_ado_string(&text, keys).unwrap();
+    let mut client = connector.connect().await.unwrap();
+    let mut stream =
+        client.query("SELECT Id, Content FROM Messages ORDER BY Id", &[]).await.unwrap();
+    let mut read = Vec::new();
+    let error = loop {
+        match stream.try_next().await {
+            Ok(Some(tiberius::QueryItem::Row(row))) => {
+                read.push(row.get::<&str, _>("Content").unwrap().to_owned());
+            }
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("no error"),
+            Err(error) => break error,
+        }
+    };
+    drop(stream);
+    assert_eq!(read, ["content 1"], "the rows before the bad one");
+    let typed = connector.error_behind(&error).unwrap();
+    assert!(matches!(&*typed, SessionError::Cell { column, .. } if column == "Content"));
+    let sql = "SELECT Content FROM Messages WHERE Id = 3";
+    let row = client.query(sql, &[]).await.unwrap().into_row().await.unwrap().unwrap();
+    assert_eq!(row.get::<&str, _>(0), Some("content 3"), "the connection goes on");
+}
+
+#[tokio::test]
+async fn wrong_credentials_are_the_drivers_error() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let text = format!(
+        "Server=127.0.0.1,{};User Id=sa;Password=wrong;Encrypt=false;TrustServerCertificate=true;\
+         Column Encryption Setting=Enabled",
+        sandbox.port()
+    );
+    let keys = KeyStores::builder().build().unwrap();
+    let error = Connector::from_ado_string(&text, keys).unwrap().connect().await.unwrap_err();
+    let Error::Driver(error) = error else { panic!("{error}") };
+    assert_eq!(error.code(), Some(18456));
+}
