@@ -192,15 +192,13 @@ public final class Interop {
                 s.setBigDecimal(i, v == null ? null : new BigDecimal(v), precision, c.number(1));
             case "money" -> s.setMoney(i, v == null ? null : new BigDecimal(v));
             case "smallmoney" -> s.setSmallMoney(i, v == null ? null : new BigDecimal(v));
-            case "date" ->
-                s.setObject(i, v == null ? null : LocalDate.parse(v), java.sql.Types.DATE);
-            case "time" ->
-                s.setObject(i, v == null ? null : LocalTime.parse(v), java.sql.Types.TIME, precision);
-            case "datetime2" -> s.setObject(i, v == null ? null
-                : LocalDateTime.parse(v.replace(' ', 'T')), java.sql.Types.TIMESTAMP, precision);
-            case "datetimeoffset" -> s.setObject(i, v == null ? null
-                : OffsetDateTime.parse(v.replaceFirst(" ", "T").replace(" ", "")),
-                microsoft.sql.Types.DATETIMEOFFSET, precision);
+            case "date" -> s.setDate(i, v == null ? null : java.sql.Date.valueOf(LocalDate.parse(v)));
+            case "time" -> s.setObject(i, v == null ? null
+                : Timestamp.valueOf("1970-01-01 " + v), java.sql.Types.TIME, precision);
+            case "datetime2" -> s.setTimestamp(i, v == null ? null : Timestamp.valueOf(v), precision);
+            case "datetimeoffset" -> s.setDateTimeOffset(i, v == null ? null
+                : DateTimeOffset.valueOf(
+                    OffsetDateTime.parse(v.replaceFirst(" ", "T").replace(" ", ""))), precision);
             case "datetime" -> s.setDateTime(i, v == null ? null : Timestamp.valueOf(v));
             case "smalldatetime" ->
                 s.setSmallDateTime(i, v == null ? null : Timestamp.valueOf(v + ":00"));

@@ -54,10 +54,9 @@ pub fn parse(sql_type: &str, text: Option<&str>) -> Result<Writable> {
         }
         "money" | "smallmoney" => return Ok(Writable::Skip("tiberius sends no money")),
         "char" | "varchar" => return Ok(Writable::Skip("tiberius sends text as nvarchar")),
-        "nchar" => return Ok(Writable::Skip("tiberius declares text as nvarchar")),
-        "binary" => return Ok(Writable::Skip("tiberius declares bytes as varbinary")),
-        "nvarchar" => ColumnData::String(text.map(string).transpose()?.map(Cow::Owned)),
-        "varbinary" => ColumnData::Binary(text.map(bytes).transpose()?.map(Cow::Owned)),
+        // SQL Server lets nvarchar into nchar and varbinary into binary.
+        "nvarchar" | "nchar" => ColumnData::String(text.map(string).transpose()?.map(Cow::Owned)),
+        "varbinary" | "binary" => ColumnData::Binary(text.map(bytes).transpose()?.map(Cow::Owned)),
         "uniqueidentifier" => ColumnData::Guid(text.map(Uuid::parse_str).transpose()?),
         "date" => ColumnData::Date(text.map(date).transpose()?),
         "time" | "datetime2" | "datetimeoffset" if scale != 7 => {
