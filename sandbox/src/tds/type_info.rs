@@ -263,30 +263,25 @@ impl TypeInfo {
     }
 
     /// Whether the plaintext type of a cipher trailer agrees with the declaration. Drivers differ in whether the
-    /// length of nvarchar counts bytes, in decimal or numeric, in the width of decimals, and in the collation.
+    /// length of nvarchar counts bytes, in decimal or numeric, in the width of decimals, and in the collation. JDBC
+    /// says binary for varbinary, with lengths that binary does not have, and gives the NULL of a uniqueidentifier
+    /// one byte: of strings and binaries only the family counts here, the declaration has the length.
     pub(crate) fn agrees_with(&self, declared: SqlType) -> bool {
-        let Ok(Some(ty)) = self.sql_type() else {
-            return false;
-        };
-        let length = |declared: Length| match declared {
-            Length::Max => self.length == u32::from(PLP),
-            Length::N(n) => self.length == u32::from(n),
-        };
-        let characters = |declared: Length| match declared {
-            Length::Max => self.length == u32::from(PLP),
-            Length::N(n) => self.length == u32::from(n) || self.length == u32::from(n) * 2,
-        };
         match declared {
-            SqlType::Char(n) => self.token == BIGCHARTYPE && length(Length::N(n)),
-            SqlType::VarChar(n) => self.token == BIGVARCHRTYPE && length(n),
-            SqlType::NChar(n) => self.token == NCHARTYPE && characters(Length::N(n)),
-            SqlType::NVarChar(n) => self.token == NVARCHARTYPE && characters(n),
-            SqlType::Binary(n) => self.token == BIGBINARYTYPE && length(Length::N(n)),
-            SqlType::VarBinary(n) => self.token == BIGVARBINTYPE && length(n),
-            SqlType::Decimal { precision, scale, .. } => {
-                matches!(ty, SqlType::Decimal { precision: p, scale: s, .. } if (p, s) == (precision, scale))
+            SqlType::Char(_) | SqlType::VarChar(_) => {
+                matches!(self.token, BIGCHARTYPE | BIGVARCHRTYPE)
             }
-            _ => ty == declared,
+            SqlType::NChar(_) | SqlType::NVarChar(_) => {
+                matches!(self.token, NCHARTYPE | NVARCHARTYPE)
+            }
+            SqlType::Binary(_) | SqlType::VarBinary(_) => {
+                matches!(self.token, BIGBINARYTYPE | BIGVARBINTYPE)
+            }
+            SqlType::UniqueIdentifier => self.token == GUIDTYPE,
+            SqlType::Decimal { precision, scale, .. } => {
+                matches!(self.sql_type(), Ok(Some(SqlType::Decimal { precision: p, scale: s, .. })) if (p, s) == (precision, scale))
+            }
+            _ => self.sql_type().is_ok_and(|ty| ty == Some(declared)),
         }
     }
 }

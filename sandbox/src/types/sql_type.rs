@@ -237,7 +237,8 @@ impl SqlType {
     }
 
     /// Whether a parameter declared as `self` may be encrypted for a column of type `column`: strings and binaries
-    /// may be shorter, and x(n) may go into x(max); everything else must be equal.
+    /// may be shorter, and x(n) may go into x(max); varchar may go into char, nvarchar into nchar and varbinary into
+    /// binary, as JDBC's tests have SQL Server do; everything else must be equal.
     pub(crate) fn may_encrypt_for(self, column: SqlType) -> bool {
         use SqlType::*;
         let fits = |p: Length, c: Length| match (p, c) {
@@ -250,6 +251,12 @@ impl SqlType {
             (VarChar(p), VarChar(c))
             | (NVarChar(p), NVarChar(c))
             | (VarBinary(p), VarBinary(c)) => fits(p, c),
+            (VarChar(p), Char(c)) | (NVarChar(p), NChar(c)) | (VarBinary(p), Binary(c)) => {
+                fits(p, Length::N(c))
+            }
+            (Char(p), VarChar(c)) | (NChar(p), NVarChar(c)) | (Binary(p), VarBinary(c)) => {
+                fits(Length::N(p), c)
+            }
             (
                 Decimal { precision, scale, .. },
                 Decimal { precision: column_precision, scale: column_scale, .. },
