@@ -470,6 +470,41 @@ fn a_value_without_a_declaration_is_not_sent() {
 }
 
 #[test]
+fn two_values_for_one_declaration_are_not_sent() {
+    let params = [Param::int("@P1", 7), Param::text("@P2", SECRET), Param::text("@P2", "other")];
+    let error = refused_request(&executesql(INSERT, "@P1 int,@P2 nvarchar(4000)", &params));
+    assert!(matches!(error, SessionError::Request(_)));
+    // By position and by name at once.
+    let params = [Param::int("", 7), Param::text("@P1", SECRET)];
+    let error = refused_request(&executesql(INSERT, "@P1 int,@P2 nvarchar(4000)", &params));
+    assert!(matches!(error, SessionError::Request(_)));
+}
+
+#[test]
+fn a_procedure_with_two_values_of_one_name_is_not_called() {
+    let mut harness = Harness::logged_in();
+    harness.app(&call("p", &[Param::text("@P2", SECRET), Param::text("@P2", "other")]));
+    let verdicts = [Verdict::plain(1, "@P2"), Verdict::plain(2, "@P2")];
+    harness.server(&message(REPLY, &description(&[], &verdicts)));
+    assert!(harness.drain_to_server().is_empty());
+    harness.assert_never_sent(SECRET);
+    harness.assert_usable();
+}
+
+#[test]
+fn a_reply_that_comes_before_its_request_is_whole_waits_for_it() {
+    let mut harness = Harness::logged_in();
+    let request = batch(&"SELECT 1 -- ".repeat(1000));
+    let first = u16::from_be_bytes([request[2], request[3]]) as usize;
+    assert!(first < request.len());
+    harness.app(&request[..first]);
+    assert!(harness.server(&message(REPLY, &done(0))).is_empty());
+    harness.app(&request[first..]);
+    assert_eq!(messages(&harness.drain_to_app()), [(REPLY, done(0))]);
+    harness.assert_usable();
+}
+
+#[test]
 fn requests_that_cannot_be_looked_after_are_not_sent() {
     let mut tvp = Param::int("@P2", 1);
     tvp.2 = vec![0xF3, 0, 0, 0];

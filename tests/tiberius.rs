@@ -106,6 +106,25 @@ async fn a_certificate_that_nobody_vouches_for_is_refused_and_a_pinned_one_is_no
     connect(&text(&pinned)).await.unwrap();
 }
 
+#[tokio::test]
+async fn strict_encryption_carries_it() {
+    let sandbox = Sandbox::builder().encryption(Encryption::Strict).start().await.unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, sandbox.certificate_pem()).unwrap();
+    let text = format!(
+        "Server=localhost,{};User Id={};Password={};Encrypt=strict;ServerCertificate={};\
+         Column Encryption Setting=Enabled",
+        sandbox.port(),
+        sandbox.user(),
+        sandbox.password(),
+        file.path().display()
+    );
+    let keys = KeyStores::builder().build().unwrap();
+    let mut client = Connector::from_ado_string(&text, keys).unwrap().connect().await.unwrap();
+    let row = client.query("SELECT @P1", &[&42i32]).await.unwrap();
+    assert_eq!(row.into_row().await.unwrap().unwrap().get::<i32, _>(0), Some(42));
+}
+
 /// Writes values to a deterministic and a randomized column of a type and reads them back, also by
 /// equality.
 async fn round_trip<T>(database: &Database, sql_type: &str, values: &[T])

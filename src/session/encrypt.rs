@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::{SessionError, statement::Statement};
 use crate::{
     crypto::{CellKey, encrypted_len},
-    metadata::{Description, ParameterEncryption},
+    metadata::{DescribeFault, Description, ParameterEncryption},
     tds::{EncryptedParameter, Parameter, RpcRequest, TypeInfo, write_text_parameter},
     value::{SqlType, normalize},
 };
@@ -41,12 +41,13 @@ pub(super) fn encrypt_request(
     keys: &HashMap<usize, Arc<CellKey>>,
     collation: [u8; 5],
 ) -> Result<Vec<u8>, SessionError> {
-    let encryption_of: HashMap<usize, (usize, &ParameterEncryption)> = statement
+    // Which declaration a value belongs to, and the server's verdict on it.
+    let verdict_on: HashMap<usize, (usize, Option<&ParameterEncryption>)> = statement
         .parameters
         .iter()
         .zip(&description.parameters)
         .enumerate()
-        .filter_map(|(at, (d, e))| Some((d.index?, (at, e.as_ref()?))))
+        .filter_map(|(at, (d, e))| Some((d.index?, (at, e.as_ref()))))
         .collect();
 
     let mut out = Vec::new();
@@ -59,15 +60,20 @@ pub(super) fn encrypt_request(
                 .map_err(SessionError::Request)?;
             continue;
         }
-        match encryption_of.get(&index) {
-            None => out.extend_from_slice(parameter.bytes),
-            Some(&(at, encryption)) => {
+        match verdict_on.get(&index) {
+            None if index >= statement.first_value() => {
+                return Err(SessionError::Describe(DescribeFault::ParameterMissing {
+                    name: parameter.name.clone(),
+                }));
+            }
+            None | Some((_, None)) => out.extend_from_slice(parameter.bytes),
+            Some(&(at, Some(encryption))) => {
                 let declared = &statement.parameters[at];
                 let sql_type = declared.sql_type.clone().map_err(|source| {
                     SessionError::ParameterType { name: declared.name.clone(), source }
                 })?;
                 let cek = description.ceks.get(encryption.cek);
-                let cek = cek.ok_or(crate::metadata::DescribeFault::KeyMissing {
+                let cek = cek.ok_or(DescribeFault::KeyMissing {
                     name: declared.name.clone(),
                     ordinal: encryption.cek as i64,
                 })?;
@@ -113,7 +119,7 @@ fn encrypt_value(
         .map_err(|source| SessionError::Parameter { name: name.to_owned(), source })?;
     // The keys were asked for by the same rule that brings us here.
     let Some(key) = key else {
-        return Err(SessionError::Describe(crate::metadata::DescribeFault::KeyMissing {
+        return Err(SessionError::Describe(DescribeFault::KeyMissing {
             name: name.to_owned(),
             ordinal: encryption.cek as i64,
         }));

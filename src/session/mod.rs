@@ -288,7 +288,8 @@ impl Session {
                 self.server_in.clear();
                 return false;
             }
-            State::FetchingKeys(_) => return false,
+            // A reply to a request that is still on its way waits until all of it is.
+            State::FetchingKeys(_) | State::Uploading(_) => return false,
             State::Responding(responding) if responding.is_waiting() => return false,
             _ => {}
         }

@@ -9,6 +9,9 @@ use crate::{
     value::{DeclarationError, SqlType},
 };
 
+/// sp_executesql's own parameters, the statement and its declarations, come first.
+const FIRST_VALUE: usize = 2;
+
 /// A statement with parameters, ready to be described.
 #[derive(Debug)]
 pub(super) struct Statement {
@@ -103,7 +106,12 @@ impl Statement {
             let declared = declared.ok_or(SessionError::Request(Malformed::of(
                 "parameter list: a value has no declaration",
             )))?;
-            declared.index = Some(position + 2);
+            // Two values for one declaration: only one of them would be encrypted.
+            if declared.index.replace(position + FIRST_VALUE).is_some() {
+                return Err(SessionError::Request(Malformed::of(
+                    "parameter list: a declaration has two values",
+                )));
+            }
             shrink(declared, value);
         }
         Ok(Some(Self { text, parameters, declarations_in_request: true }))
@@ -150,6 +158,11 @@ impl Statement {
             parameters.push(declared);
         }
         Ok(Self { text, parameters, declarations_in_request: false })
+    }
+
+    /// The first of the request's parameters that is a value of the statement's.
+    pub(super) fn first_value(&self) -> usize {
+        if self.declarations_in_request { FIRST_VALUE } else { 0 }
     }
 
     /// The declarations for describe, each string and binary as short as its value.
