@@ -540,14 +540,100 @@ fn a_value_of_another_type_than_its_declaration_is_not_encrypted_as_it() {
     harness.assert_usable();
 }
 
+const ANNOUNCE: &str = "INSERT BULK Messages ([Id] int, [Content] nvarchar(100))";
+
+/// A bulk load as a driver sends it, its content of `info`.
+fn load(info: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut load = vec![0x81, 2, 0, 0, 0, 0, 0, 9, 0];
+    load.extend(INT);
+    load.push(2);
+    load.extend(utf16("Id"));
+    load.extend([0, 0, 0, 0, 9, 0]);
+    load.extend(info);
+    load.push(7);
+    load.extend(utf16("Content"));
+    load.extend(row(&[byte(&[1, 0, 0, 0]), value.to_vec()]));
+    load.extend(done(0));
+    load
+}
+
 #[test]
-fn a_bulk_load_into_encrypted_columns_is_stopped_at_its_announcement() {
+fn a_server_that_lies_about_the_columns_of_a_bulk_load_gets_no_rows() {
+    let key = TestKey::new(1);
+    let swapped = [
+        Col::Encrypted("Content", VARBINARY.to_vec(), 0, nvarchar(100)),
+        Col::Plain("Id", INT.to_vec()),
+    ];
+    let renamed = [Col::Plain("Id", INT.to_vec()), Col::Plain("content", nvarchar(100))];
+    let answers = [
+        done(0),
+        [col_metadata(Some(std::slice::from_ref(&key)), &swapped), done(0)].concat(),
+        [col_metadata(Some(&[]), &renamed), done(0)].concat(),
+        [col_metadata(Some(&[]), &renamed[..1]), done(0)].concat(),
+        vec![0x81, 2, 0],
+    ];
+    for answer in answers {
+        let mut harness = Harness::logged_in();
+        harness.app(&batch(ANNOUNCE));
+        let reply = harness.server(&message(REPLY, &answer));
+        assert_eq!(Harness::error_number(&reply), Some(16_040_010));
+        assert!(harness.drain_to_server().is_empty(), "the load was announced");
+        harness.assert_usable();
+    }
+}
+
+#[test]
+fn an_error_about_the_columns_of_a_bulk_load_is_the_servers() {
     let mut harness = Harness::logged_in();
-    harness.app(&batch("SELECT TOP 0 Id, Content FROM Messages"));
-    let answer = [one_column(&TestKey::new(1)), done(0)].concat();
-    harness.server(&message(REPLY, &answer));
-    let sent = harness.app(&batch("INSERT BULK Messages ([Id] int, [Content] nvarchar(max))"));
-    assert!(sent.is_empty());
-    assert_eq!(Harness::error_number(&harness.drain_to_app()), Some(16_040_051));
+    harness.app(&batch(ANNOUNCE));
+    let answer = [error(208, "Invalid object name"), done(2)].concat();
+    let reply = harness.server(&message(REPLY, &answer));
+    assert_eq!(messages(&reply), [(REPLY, answer)]);
+    assert!(harness.drain_to_server().is_empty());
     harness.assert_usable();
+}
+
+#[test]
+fn a_bulk_load_without_its_key_is_not_announced() {
+    let mut harness = Harness::logged_in();
+    harness.keys.clear();
+    harness.app(&batch(ANNOUNCE));
+    let answer = [one_column(&TestKey::new(1)), done(0)].concat();
+    let reply = harness.server(&message(REPLY, &answer));
+    assert_eq!(Harness::error_number(&reply), Some(16_040_030));
+    assert!(harness.drain_to_server().is_empty());
+    harness.assert_usable();
+}
+
+#[test]
+fn a_bulk_load_that_goes_wrong_is_taken_back_and_the_connection_goes_on() {
+    let too_long = ushort(&utf16(&"x".repeat(101)));
+    let mut cut = load(&nvarchar(100), &ushort(&utf16(SECRET)));
+    cut.truncate(cut.len() - 20);
+    let loads = [
+        // Longer than the column, of another type than the column, cut, no load at all.
+        load(&nvarchar(200), &too_long),
+        load(&VARBINARY, &ushort(&utf16(SECRET))),
+        cut,
+        done(0),
+    ];
+    for load in loads {
+        let mut harness = Harness::logged_in();
+        harness.app(&batch(ANNOUNCE));
+        let answer = [one_column(&TestKey::new(1)), done(0)].concat();
+        harness.server(&message(REPLY, &answer));
+        harness.drain_to_server();
+        harness.server(&message(REPLY, &done(0)));
+
+        let sent = harness.app(&message(BULK, &load));
+        assert!(sent.ends_with(&message(ATTENTION, &[])), "the server still waits for rows");
+        let ignored = &sent[sent.len() - 16..sent.len() - 8];
+        assert_eq!(ignored[..2], [BULK, 0x03], "the message must be ignored");
+        harness.assert_never_sent(SECRET);
+        let reply = harness.server(&message(REPLY, &done(0x20)));
+        let error = harness.errors.last().unwrap().number();
+        assert_eq!(Harness::error_number(&reply), Some(error));
+        assert_eq!(messages(&reply).len(), 1);
+        harness.assert_usable();
+    }
 }

@@ -30,9 +30,8 @@
 use crate::{
     crypto::EncryptionType,
     tds::{
-        CekEntry, CekIdentity, ColMetadata, Column, Done, EncryptedCekValue, Malformed, Reader,
-        ReturnValue, RowScanner, TokenLen, ValueEncoding, ValueRange, done_status, token_id,
-        token_len,
+        CekEntry, CekIdentity, Done, EncryptedCekValue, Malformed, ReplyToken, ReplyTokens,
+        done_status, token_id,
     },
 };
 
@@ -138,50 +137,32 @@ impl DescribeAnswer {
         let mut refusal = Vec::new();
         let mut refused = false;
         let mut result_set = 0;
-        let mut columns: Vec<Column> = Vec::new();
         // An answer that was cut short may say "plain" where the rest says "encrypted".
         let mut ended = false;
-        let mut rest = payload;
-        while let Some(&token) = rest.first() {
-            let len = match token_len(rest)? {
-                TokenLen::Known(len) => len,
-                TokenLen::Incomplete => return Err(Malformed::of("end of the answer").into()),
-                TokenLen::Structured => match token {
-                    token_id::COLMETADATA => {
-                        let mut reader = Reader::new(rest);
-                        columns = ColMetadata::read(&mut reader)?.columns;
-                        result_set += 1;
-                        reader.position()
-                    }
-                    token_id::RETURNVALUE => ReturnValue::read(rest)?
-                        .map(|v| v.wire_len())
-                        .ok_or(Malformed::of("end of the answer"))?,
-                    token_id::ROW | token_id::NBCROW => {
-                        let (row, len) = Row::read(&columns, rest)?;
-                        match result_set {
-                            1 => keys.add(&row)?,
-                            2 => parameters.add(&row)?,
-                            _ => {}
-                        }
-                        len
-                    }
-                    _ => return Err(Malformed::of("token in the answer").into()),
-                },
-            };
-            let bytes = rest.get(..len).ok_or(Malformed::of("end of the answer"))?;
+        let mut tokens = ReplyTokens::new(payload);
+        while let Some(token) = tokens.next_token()? {
             ended = false;
             match token {
-                token_id::ERROR | token_id::INFO => {
-                    refused |= token == token_id::ERROR;
+                ReplyToken::Metadata(metadata) if metadata.has_encrypted_columns() => {
+                    return Err(Malformed::of("answer: it is encrypted itself").into());
+                }
+                ReplyToken::Metadata(_) => result_set += 1,
+                ReplyToken::Row(values) => match result_set {
+                    1 => keys.add(&Row(values))?,
+                    2 => parameters.add(&Row(values))?,
+                    _ => {}
+                },
+                ReplyToken::Other(token_id::ERROR, bytes) => {
+                    refused = true;
                     refusal.extend_from_slice(bytes);
                 }
-                token_id::DONE | token_id::DONEPROC => {
-                    ended =
-                        Done::read(bytes)?.status & (done_status::MORE | done_status::ERROR) == 0;
+                ReplyToken::Other(token_id::INFO, bytes) => refusal.extend_from_slice(bytes),
+                ReplyToken::Other(token_id::DONE | token_id::DONEPROC, bytes) => {
+                    let status = Done::read(bytes)?.status;
+                    ended = status & (done_status::MORE | done_status::ERROR) == 0;
                 }
-                _ => {}
+                ReplyToken::Other(..) => {}
             }
-            rest = &rest[len..];
         }
         if refused {
             return Ok(Self::Refused(refusal));
@@ -197,27 +178,6 @@ impl DescribeAnswer {
 struct Row(Vec<Option<Vec<u8>>>);
 
 impl Row {
-    fn read(columns: &[Column], bytes: &[u8]) -> Result<(Self, usize), DescribeFault> {
-        if columns.iter().any(|c| c.crypto.is_some()) {
-            return Err(Malformed::of("answer: it is encrypted itself").into());
-        }
-        let encodings: Vec<ValueEncoding> =
-            columns.iter().map(|c| c.type_info.encoding()).collect();
-        let mut scanner = RowScanner::default();
-        let len = scanner.advance(&encodings, bytes)?.ok_or(Malformed::of("end of the answer"))?;
-        let mut values = Vec::new();
-        for (range, encoding) in scanner.values().iter().zip(&encodings) {
-            values.push(match *range {
-                ValueRange::At { start, end } => {
-                    let encoded = bytes.get(start..end).unwrap_or_default();
-                    Some(crate::tds::value_data_of(*encoding, encoded)?)
-                }
-                ValueRange::Null | ValueRange::NullByBitmap => None,
-            });
-        }
-        Ok((Self(values), len))
-    }
-
     fn value(&self, index: usize) -> Option<&[u8]> {
         self.0.get(index)?.as_deref()
     }

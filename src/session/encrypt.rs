@@ -137,10 +137,21 @@ fn check_sent_type(
     parameter: &Parameter<'_>,
     declared: SqlType,
 ) -> Result<(), SessionError> {
-    use SqlType as T;
     let sent = parameter.type_info.sql_type();
-    let same = match (declared, sent) {
-        (T::Bit, Some(T::Bit)) => true,
+    if lies_as(sent, declared) {
+        return Ok(());
+    }
+    Err(SessionError::ParameterMismatch {
+        name: name.to_owned(),
+        declared,
+        sent: sent.map_or_else(|| "another type".to_owned(), |t| t.to_string()),
+    })
+}
+
+/// Whether values sent as one type have the layout of another.
+pub(super) fn lies_as(sent: Option<SqlType>, declared: SqlType) -> bool {
+    use SqlType as T;
+    match (declared, sent) {
         // The range is checked when the value is normalised.
         (
             T::TinyInt | T::SmallInt | T::Int | T::BigInt,
@@ -155,13 +166,5 @@ fn check_sent_type(
         | (T::Binary(_) | T::VarBinary(_), Some(T::Binary(_) | T::VarBinary(_))) => true,
         (declared, Some(sent)) => declared == sent,
         (_, None) => false,
-    };
-    if same {
-        return Ok(());
     }
-    Err(SessionError::ParameterMismatch {
-        name: name.to_owned(),
-        declared,
-        sent: sent.map_or_else(|| "another type".to_owned(), |t| t.to_string()),
-    })
 }

@@ -17,18 +17,19 @@
 //! # The life of a request
 //!
 //! ```text
-//!             RPC with parameters              description known
+//!           RPC with parameters               description known
 //!   Idle ───────────────────────▶ (cache) ──────────────────────▶ FetchingKeys
 //!    ▲  ▲                            │ not known                       │ keys are there
 //!    │  │ batch, transaction, …      ▼                                 ▼
-//!    │  └──────────────────────▶ Describing ─── described ───▶  request is sent encrypted
-//!    │                                                                 │
-//!    └────────────────────────── Responding ◀──────────────────────────┘
+//!    │  │        INSERT BULK ────▶ Asking ──────── answered ───▶  request is sent encrypted
+//!    │  │                                                              │
+//!    └──┴─────────────────────── Responding ◀──────────────────────────┘
 //! ```
 //!
 //! A failure of ours becomes an ERROR and a DONE for the driver, so that the connection goes on;
 //! the typed error is kept in the [`ErrorLog`].
 
+mod bulk;
 mod encrypt;
 mod error;
 mod login;
@@ -40,9 +41,10 @@ mod statement;
 
 use std::{sync::Arc, time::Instant};
 
+use bulk::BulkTarget;
 pub use error::{ErrorLog, SessionError};
 use login::Login;
-use request::{Describing, FetchingKeys, Upload};
+use request::{Asking, FetchingKeys, Upload};
 use respond::Responding;
 
 use crate::{
@@ -87,8 +89,8 @@ enum State {
     Idle,
     /// A request of the driver's is arriving and is held back or rewritten as it comes.
     Uploading(Upload),
-    /// The server has been asked about a request's parameters; the request waits.
-    Describing(Describing),
+    /// The server has been asked about a request's parameters or columns; the request waits.
+    Asking(Asking),
     /// The parameters are known; the request waits for keys.
     FetchingKeys(FetchingKeys),
     /// A request is with the server.
@@ -114,8 +116,8 @@ pub struct Session {
     database: String,
     collation: [u8; 5],
     packet_size: usize,
-    /// The encrypted columns of the last result set, which a bulk load may be about to fill.
-    encrypted_columns: Vec<String>,
+    /// A bulk load into encrypted columns that has been announced and comes next.
+    bulk: Option<BulkTarget>,
     /// Counts the packets of the message to the driver.
     app_packet: u8,
     /// The number in the error log of what ended the connection.
@@ -141,7 +143,7 @@ impl Session {
             collation: [0; 5],
             // Both sides begin with it (MS-TDS 2.2.6.4).
             packet_size: 4096,
-            encrypted_columns: Vec::new(),
+            bulk: None,
             app_packet: 0,
             closed_by: None,
         }
@@ -264,7 +266,7 @@ impl Session {
             State::Prelogin => self.answer_prelogin(header),
             State::Login(_) => self.login_packet(header),
             State::Idle | State::Uploading(_) => self.request_packet(header),
-            State::Describing(_) | State::FetchingKeys(_) | State::Responding(_) => {
+            State::Asking(_) | State::FetchingKeys(_) | State::Responding(_) => {
                 if header.packet_type != PacketType::Attention {
                     // The next request waits for the end of this one.
                     return false;
@@ -307,7 +309,7 @@ impl Session {
         }
         match &self.state {
             State::Login(_) => self.login_reply(header),
-            State::Describing(_) => self.describe_reply(header),
+            State::Asking(_) => self.answer_packet(header),
             State::Responding(_) => self.response_packet(header),
             // Nobody asked; a server that shuts down says so unasked.
             _ => {
@@ -398,7 +400,7 @@ impl std::fmt::Debug for Session {
             State::Login(_) => "Login",
             State::Idle => "Idle",
             State::Uploading(_) => "Uploading",
-            State::Describing(_) => "Describing",
+            State::Asking(_) => "Asking",
             State::FetchingKeys(_) => "FetchingKeys",
             State::Responding(_) => "Responding",
             State::Transparent => "Transparent",

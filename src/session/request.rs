@@ -5,7 +5,9 @@ use std::{collections::HashMap, sync::Arc};
 use zeroize::Zeroizing;
 
 use super::{
-    Session, SessionError, State, encrypt,
+    Session, SessionError, State,
+    bulk::{BulkAnswer, BulkLoad, BulkTarget},
+    encrypt,
     outputs::{Output, Outputs},
     respond::Responding,
     statement::Statement,
@@ -13,10 +15,11 @@ use super::{
 use crate::{
     crypto::CellKey,
     keystore::CekError,
-    metadata::{DescribeAnswer, DescribeKey, Description},
+    metadata::{DescribeAnswer, DescribeFault, DescribeKey, Description},
     tds::{
-        HEADER_LEN, Malformed, PacketHeader, PacketType, RpcFault, RpcRequest, Status, WipedBuffer,
-        done_status, push_message, push_packet, write_done,
+        ColMetadata, EncryptedCekValue, HEADER_LEN, InsertBulk, Malformed, PacketHeader,
+        PacketType, RpcFault, RpcRequest, WipedBuffer, done_status, push_message, push_utf16,
+        utf16_lossy, write_done,
     },
 };
 
@@ -31,16 +34,10 @@ pub(super) enum Upload {
     Held(WipedBuffer),
     /// Sent on packet by packet as it is.
     Passing,
-    /// A bulk load, which needs an (empty) CEK table in its metadata.
-    Bulk(Bulk),
-}
-
-/// A bulk load: its payload moves by the bytes put in, so its packets are cut anew.
-#[derive(Default)]
-pub(super) struct Bulk {
-    pending: WipedBuffer,
-    begun: bool,
-    packets: u8,
+    /// A bulk load, rewritten as it comes.
+    Bulk(Box<BulkLoad>),
+    /// The rest of a bulk load that has failed; the error is told at its end.
+    Failed(Vec<u8>),
 }
 
 /// A request held back, in the driver's own packets.
@@ -69,22 +66,33 @@ impl Held {
 }
 
 /// Waiting for the server's answer about a held request.
-pub(super) struct Describing {
+pub(super) struct Asking {
     held: Held,
-    key: DescribeKey,
-    names: Vec<String>,
-    answer: Vec<u8>,
+    question: Question,
+    pub(super) answer: Vec<u8>,
+}
+
+/// What the server has been asked.
+enum Question {
+    /// How these parameters are encrypted.
+    Parameters { key: DescribeKey, names: Vec<String> },
+    /// How the columns of this bulk load are.
+    Columns(InsertBulk),
 }
 
 /// Waiting for the keys of a held request.
 pub(super) struct FetchingKeys {
     held: Held,
-    key: DescribeKey,
-    description: Arc<Description>,
-    from_cache: bool,
-    /// Request id, index of the key in the description, and what needs it.
+    purpose: Purpose,
+    /// Request id, index of the key in the description or table, and what needs it.
     pending: Vec<(u64, usize, String)>,
     keys: HashMap<usize, Arc<CellKey>>,
+}
+
+/// What the keys are for.
+enum Purpose {
+    Parameters { key: DescribeKey, description: Arc<Description>, from_cache: bool },
+    Bulk { statement: InsertBulk, metadata: ColMetadata },
 }
 
 impl FetchingKeys {
@@ -109,32 +117,43 @@ impl Session {
         if let State::Idle = self.state {
             let upload = match header.packet_type {
                 PacketType::Rpc => Upload::Held(WipedBuffer::default()),
-                PacketType::SqlBatch if is_insert_bulk(Self::payload(&self.app_in, header)) => {
+                PacketType::SqlBatch if may_be_insert_bulk(Self::payload(&self.app_in, header)) => {
                     Upload::Held(WipedBuffer::default())
                 }
-                PacketType::BulkLoad => Upload::Bulk(Bulk::default()),
+                PacketType::BulkLoad => Upload::Bulk(Box::new(BulkLoad::new(self.bulk.take()))),
                 _ => Upload::Passing,
             };
+            // An announcement holds for the message that follows it, and no other.
+            self.bulk = None;
             self.state = State::Uploading(upload);
         }
         let State::Uploading(upload) = &mut self.state else { return };
         let packet = self.app_in.as_slice().get(..header.len).unwrap_or_default();
         let end = header.status.ends_message();
-        let mut malformed = false;
         match upload {
             Upload::Passing => self.to_server.extend(packet),
             Upload::Held(held) => held.extend(packet),
-            Upload::Bulk(bulk) => {
+            Upload::Failed(_) => {}
+            Upload::Bulk(load) => {
                 let payload = packet.get(HEADER_LEN..).unwrap_or_default();
                 let room = self.packet_size - HEADER_LEN;
-                malformed = bulk.pass(payload, end, room, &mut self.to_server).is_err();
+                let passed = load.pass(payload, end, room, &mut self.to_server);
+                if let Err(error) = passed {
+                    // The server waits for rows: the load is taken back and called off.
+                    load.take_back(&mut self.to_server);
+                    push_message(
+                        PacketType::Attention,
+                        0,
+                        &[],
+                        self.packet_size,
+                        &mut self.to_server,
+                    );
+                    let tokens = self.record(error);
+                    self.state = State::Uploading(Upload::Failed(tokens));
+                }
             }
         }
         self.app_in.consume(header.len);
-        if malformed {
-            self.close(SessionError::Request(Malformed::of("bulk load")));
-            return;
-        }
         if !end {
             return;
         }
@@ -144,7 +163,10 @@ impl Session {
                 self.begin_request(Held { packets, reset_done: false });
             }
             State::Uploading(Upload::Held(packets)) => {
-                self.begin_insert_bulk(Held { packets, reset_done: false });
+                self.begin_batch(Held { packets, reset_done: false });
+            }
+            State::Uploading(Upload::Failed(tokens)) => {
+                self.state = State::Responding(Box::new(Responding::called_off(&tokens)));
             }
             _ => self.state = State::Responding(Box::default()),
         }
@@ -201,37 +223,42 @@ impl Session {
         let reset = held.take_reset();
         push_message(PacketType::Rpc, reset, &call, self.packet_size, &mut self.to_server);
         let names = statement.parameters.iter().map(|p| p.name.clone()).collect();
-        self.state = State::Describing(Describing { held, key, names, answer: Vec::new() });
+        let question = Question::Parameters { key, names };
+        self.state = State::Asking(Asking { held, question, answer: Vec::new() });
     }
 
-    /// One packet of the answer to describe.
-    pub(super) fn describe_reply(&mut self, header: PacketHeader) {
-        let State::Describing(describing) = &mut self.state else { return };
+    /// One packet of the answer.
+    pub(super) fn answer_packet(&mut self, header: PacketHeader) {
+        let State::Asking(asking) = &mut self.state else { return };
         let payload = Self::payload(&self.server_in, header);
-        if describing.answer.len() + payload.len() > MAX_DESCRIBE {
+        if asking.answer.len() + payload.len() > MAX_DESCRIBE {
             self.close(SessionError::DescribeTooLong { limit: MAX_DESCRIBE });
             return;
         }
-        describing.answer.extend_from_slice(payload);
+        asking.answer.extend_from_slice(payload);
         self.server_in.consume(header.len);
         if !header.status.ends_message() {
             return;
         }
-        let State::Describing(describing) = std::mem::replace(&mut self.state, State::Idle) else {
-            return;
-        };
-        let Describing { held, key, names, answer } = describing;
+        let State::Asking(asking) = std::mem::replace(&mut self.state, State::Idle) else { return };
+        let Asking { held, question, answer } = asking;
+        match question {
+            Question::Parameters { key, names } => {
+                self.parameters_known(held, key, &names, &answer)
+            }
+            Question::Columns(statement) => self.columns_known(held, statement, &answer),
+        }
+    }
+
+    fn parameters_known(&mut self, held: Held, key: DescribeKey, names: &[String], answer: &[u8]) {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        match DescribeAnswer::read(&answer, &names) {
+        match DescribeAnswer::read(answer, &names) {
             Ok(DescribeAnswer::Described(description)) => {
                 let description = Arc::new(description);
                 self.config.describe_cache.insert(key.clone(), description.clone(), self.now);
                 self.begin_encryption(held, key, description, false);
             }
-            Ok(DescribeAnswer::Refused(mut tokens)) => {
-                write_done(done_status::ERROR, &mut tokens);
-                self.push_to_app(&tokens, true);
-            }
+            Ok(DescribeAnswer::Refused(tokens)) => self.refused_by_server(tokens),
             Err(fault) => self.refuse(SessionError::Describe(fault)),
         }
     }
@@ -260,9 +287,26 @@ impl Session {
                 return;
             }
         };
+        let needed = needed
+            .into_iter()
+            .map(|(cek, target)| {
+                let values = description.ceks.get(cek).map(|c| c.values.clone());
+                (cek, target, values.unwrap_or_default())
+            })
+            .collect();
+        let purpose = Purpose::Parameters { key, description, from_cache };
+        self.fetch_keys(held, purpose, needed);
+    }
+
+    /// Asks for the keys of a request; sends it at once if it needs none.
+    fn fetch_keys(
+        &mut self,
+        held: Held,
+        purpose: Purpose,
+        needed: Vec<(usize, String, Vec<EncryptedCekValue>)>,
+    ) {
         let mut pending = Vec::new();
-        for (cek, target) in needed {
-            let values = description.ceks.get(cek).map(|c| c.values.clone()).unwrap_or_default();
+        for (cek, target, values) in needed {
             match self.request_key(&values, &target) {
                 Ok(id) => pending.push((id, cek, target)),
                 Err(error) => {
@@ -272,10 +316,9 @@ impl Session {
                 }
             }
         }
-        let keys = HashMap::new();
-        let fetching = FetchingKeys { held, key, description, from_cache, pending, keys };
+        let fetching = FetchingKeys { held, purpose, pending, keys: HashMap::new() };
         if fetching.pending.is_empty() {
-            self.send_encrypted(fetching);
+            self.keys_complete(fetching);
         } else {
             self.state = State::FetchingKeys(fetching);
         }
@@ -297,7 +340,7 @@ impl Session {
             Ok(key) => {
                 fetching.keys.insert(cek, key);
                 if fetching.pending.is_empty() {
-                    self.send_encrypted(fetching);
+                    self.keys_complete(fetching);
                 } else {
                     self.state = State::FetchingKeys(fetching);
                 }
@@ -305,9 +348,28 @@ impl Session {
         }
     }
 
+    fn keys_complete(&mut self, fetching: FetchingKeys) {
+        let FetchingKeys { held, purpose, keys, .. } = fetching;
+        match purpose {
+            Purpose::Parameters { key, description, from_cache } => {
+                self.send_encrypted(held, key, &description, from_cache, &keys);
+            }
+            Purpose::Bulk { statement, metadata } => {
+                let keys = (0..metadata.ceks.len()).map(|cek| keys.get(&cek).cloned()).collect();
+                self.announce_bulk(held, &statement, BulkTarget { metadata, keys });
+            }
+        }
+    }
+
     /// Everything is there: encrypts and sends.
-    fn send_encrypted(&mut self, fetching: FetchingKeys) {
-        let FetchingKeys { mut held, key, description, from_cache, keys, .. } = fetching;
+    fn send_encrypted(
+        &mut self,
+        mut held: Held,
+        key: DescribeKey,
+        description: &Description,
+        from_cache: bool,
+        keys: &HashMap<usize, Arc<CellKey>>,
+    ) {
         let payload = held.payload();
         let sent = match read_statement(&payload) {
             Ok(Some((request, statement))) => {
@@ -354,19 +416,83 @@ impl Session {
         self.begin_request(retry.held);
     }
 
-    /// A bulk load into encrypted columns would send plaintext. It is stopped at its announcement.
-    fn begin_insert_bulk(&mut self, held: Held) {
-        let text = crate::tds::utf16_lossy(batch_text(&held.payload()));
-        let names_encrypted =
-            self.encrypted_columns.iter().any(|name| text.contains(name.as_str()));
-        if names_encrypted {
-            self.refuse(SessionError::Unsupported {
-                what: "a bulk load into a table with encrypted columns",
-                remedy: "insert row by row with parameters",
-            });
-        } else {
+    /// A whole batch that may announce a bulk load.
+    fn begin_batch(&mut self, mut held: Held) {
+        let payload = held.payload();
+        let (headers, text) = split_batch(&payload);
+        let text = utf16_lossy(text);
+        if !InsertBulk::begins(&text) {
             self.forward(held, None);
+            return;
         }
+        let Some(statement) = InsertBulk::parse(&text) else {
+            self.refuse(SessionError::Request(Malformed::of("INSERT BULK")));
+            return;
+        };
+        if statement.passes_ciphertext() {
+            // Stated in so many words: what comes is ciphertext already.
+            self.forward(held, None);
+            return;
+        }
+        let mut query = headers.to_vec();
+        push_utf16(&statement.columns_query(), &mut query);
+        let reset = held.take_reset();
+        push_message(PacketType::SqlBatch, reset, &query, self.packet_size, &mut self.to_server);
+        let question = Question::Columns(statement);
+        self.state = State::Asking(Asking { held, question, answer: Vec::new() });
+    }
+
+    /// The columns of a bulk load are known; keys may be missing.
+    fn columns_known(&mut self, held: Held, statement: InsertBulk, answer: &[u8]) {
+        let metadata = match BulkAnswer::read(answer) {
+            Ok(BulkAnswer::Columns(metadata)) => metadata,
+            Ok(BulkAnswer::Refused(tokens)) => {
+                self.refused_by_server(tokens);
+                return;
+            }
+            Err(error) => {
+                self.refuse(SessionError::Describe(DescribeFault::Malformed(error)));
+                return;
+            }
+        };
+        // Every column of the load must have its verdict, by its name and in its place.
+        let asked = statement.columns.iter().map(|(name, _)| name);
+        if !asked.eq(metadata.columns.iter().map(|c| &c.name)) {
+            let name = statement.table.clone();
+            self.refuse(SessionError::Describe(DescribeFault::ParameterMissing { name }));
+            return;
+        }
+        if !metadata.has_encrypted_columns() {
+            self.forward(held, None);
+            return;
+        }
+        let mut needed: Vec<(usize, String, Vec<EncryptedCekValue>)> = Vec::new();
+        for column in &metadata.columns {
+            let Some(crypto) = &column.crypto else { continue };
+            let cek = usize::from(crypto.cek_ordinal);
+            if needed.iter().all(|(known, ..)| *known != cek) {
+                let values = metadata.ceks.get(cek).map(|c| c.values.clone()).unwrap_or_default();
+                needed.push((cek, format!("column {}", column.name), values));
+            }
+        }
+        self.fetch_keys(held, Purpose::Bulk { statement, metadata }, needed);
+    }
+
+    /// Announces the load with the types of the ciphertext.
+    fn announce_bulk(&mut self, mut held: Held, statement: &InsertBulk, target: BulkTarget) {
+        let payload = held.payload();
+        let mut message = split_batch(&payload).0.to_vec();
+        push_utf16(&target.announce(statement), &mut message);
+        let reset = held.take_reset();
+        push_message(PacketType::SqlBatch, reset, &message, self.packet_size, &mut self.to_server);
+        self.bulk = Some(target);
+        self.state = State::Responding(Box::default());
+    }
+
+    /// The server refuses a request before it has seen it.
+    fn refused_by_server(&mut self, mut tokens: Vec<u8>) {
+        write_done(done_status::ERROR, &mut tokens);
+        self.push_to_app(&tokens, true);
     }
 
     /// The application cancels what is under way.
@@ -379,9 +505,9 @@ impl Session {
                 self.state = State::Responding(responding);
             }
             // The answer under way is walked to its end; the request itself is never sent.
-            State::Describing(describing) => {
+            State::Asking(asking) => {
                 self.to_server.extend(packet);
-                let responding = Responding::cancelled(&describing.answer);
+                let responding = Responding::cancelled(&asking.answer);
                 self.state = State::Responding(Box::new(responding));
             }
             // The server knows nothing of the request, so we answer in its place. Likewise for a
@@ -402,47 +528,6 @@ impl Session {
         }
         self.app_in.consume(header.len);
         self.continue_response();
-    }
-}
-
-impl Bulk {
-    fn pass(
-        &mut self,
-        payload: &[u8],
-        end: bool,
-        room: usize,
-        to_server: &mut WipedBuffer,
-    ) -> Result<(), Malformed> {
-        const COLMETADATA: u8 = 0x81;
-        const NO_KEYS: [u8; 2] = [0, 0];
-        self.pending.extend(payload);
-        if !self.begun {
-            let &[token, low, high, ..] = self.pending.as_slice() else {
-                return if end { Err(Malformed::of("bulk load")) } else { Ok(()) };
-            };
-            if token != COLMETADATA {
-                return Err(Malformed::of("bulk load"));
-            }
-            let mut rest = WipedBuffer::default();
-            rest.extend(&[token, low, high]);
-            rest.extend(&NO_KEYS);
-            rest.extend(self.pending.as_slice().get(3..).unwrap_or_default());
-            self.pending = rest;
-            self.begun = true;
-        }
-        while self.pending.len() > room || end {
-            let len = self.pending.len().min(room);
-            let last = end && len == self.pending.len();
-            let status = if last { Status::END_OF_MESSAGE } else { Status(0) };
-            self.packets = self.packets.wrapping_add(1);
-            let packet = self.pending.as_slice().get(..len).unwrap_or_default();
-            push_packet(PacketType::BulkLoad, status, self.packets, packet, to_server);
-            self.pending.consume(len);
-            if last {
-                break;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -492,16 +577,15 @@ fn outputs(
     outputs
 }
 
-/// The text of a batch: what follows ALL_HEADERS.
-fn batch_text(payload: &[u8]) -> &[u8] {
+/// ALL_HEADERS and the text of a batch.
+fn split_batch(payload: &[u8]) -> (&[u8], &[u8]) {
     let len = payload.first_chunk().map_or(0, |&n| u32::from_le_bytes(n) as usize);
-    payload.get(len..).unwrap_or_default()
+    payload.split_at_checked(len).unwrap_or((&[], payload))
 }
 
-fn is_insert_bulk(payload: &[u8]) -> bool {
-    let text = batch_text(payload);
-    let head = crate::tds::utf16_lossy(text.get(..text.len().min(256)).unwrap_or_default());
-    let mut words = head.split_whitespace();
-    words.next().is_some_and(|w| w.eq_ignore_ascii_case("insert"))
-        && words.next().is_some_and(|w| w.eq_ignore_ascii_case("bulk"))
+/// Whether a batch whose first packet this is has to be looked at in full. White space and comments
+/// may fill the packet, so only what is certainly something else passes at once.
+fn may_be_insert_bulk(payload: &[u8]) -> bool {
+    let text = utf16_lossy(split_batch(payload).1);
+    InsertBulk::begins(&text) || InsertBulk::may_begin_later(&text)
 }

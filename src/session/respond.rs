@@ -63,6 +63,15 @@ impl Responding {
         responding
     }
 
+    /// A request that we have called off ourselves: the driver gets `error_tokens` and nothing of
+    /// what the server says to our attention.
+    pub(super) fn called_off(error_tokens: &[u8]) -> Self {
+        let mut responding = Self::default();
+        responding.response.call_off(error_tokens);
+        responding.attention = true;
+        responding
+    }
+
     pub(super) fn is_waiting(&self) -> bool {
         self.waiting.is_some()
     }
@@ -171,17 +180,15 @@ impl Session {
         {
             self.config.describe_cache.remove(key);
         }
-        let columns = responding.response.encrypted_columns().map(str::to_owned);
-        let columns: Vec<String> = columns.collect();
-        if responding.response.had_metadata() {
-            self.encrypted_columns = columns;
-        }
         responding.at_end = false;
         if responding.attention && !responding.response.attention_acknowledged() {
             // The response ended before the attention reached the server; its acknowledgement
             // comes in a message of its own.
-            let pending = !responding.response.outbox().is_empty();
-            self.deliver_outbox(pending);
+            let pending =
+                !responding.response.outbox().is_empty() && !responding.response.is_called_off();
+            if !responding.response.is_called_off() {
+                self.deliver_outbox(pending);
+            }
             return;
         }
         if responding.stale

@@ -15,7 +15,7 @@ use crate::{
     tds::{
         ColMetadata, CryptoMetadata, Done, EnvChange, Malformed, Reader, ReturnValue, RowScanner,
         ServerError, TokenLen, TypeInfo, ValueEncoding, ValueRange, WipedBuffer, collation_is_utf8,
-        done_status, token_id, token_len, value_data, write_done, write_value,
+        done_status, token_id, token_len, value_data, write_done, write_null, write_value,
     },
     value::{Length, SqlType, denormalize},
 };
@@ -149,6 +149,8 @@ enum Discard {
     Cancelled,
     /// They belong to a request that will be sent again.
     Retry,
+    /// They belong to a request that we have called off, and the error is written already.
+    CalledOff,
 }
 
 impl Response {
@@ -200,16 +202,6 @@ impl Response {
         self.metadata_doubted
     }
 
-    /// Whether there was a result set.
-    pub(super) fn had_metadata(&self) -> bool {
-        !self.metadata.columns.is_empty()
-    }
-
-    /// The names of the encrypted columns of the last result set.
-    pub(super) fn encrypted_columns(&self) -> impl Iterator<Item = &str> {
-        self.metadata.columns.iter().filter(|c| c.crypto.is_some()).map(|c| c.name.as_str())
-    }
-
     /// The encrypted values of a key of the current result set.
     pub(super) fn cek_values(&self, cek: usize) -> &[EncryptedCekValue] {
         self.metadata.ceks.get(cek).map(|c| c.values.as_slice()).unwrap_or_default()
@@ -226,6 +218,16 @@ impl Response {
     pub(super) fn cancel(&mut self) {
         self.discarding = Discard::Cancelled;
         self.outbox.clear();
+    }
+
+    /// Walks to the end without passing anything on but an error of ours: we have cancelled.
+    pub(super) fn call_off(&mut self, error_tokens: &[u8]) {
+        self.fail(error_tokens);
+        self.discarding = Discard::CalledOff;
+    }
+
+    pub(super) fn is_called_off(&self) -> bool {
+        self.discarding == Discard::CalledOff
     }
 
     /// Puts an error of ours in place of the rest.
@@ -304,7 +306,7 @@ impl Response {
             Discard::Nothing => true,
             // The application waits for this one whatever else happened.
             Discard::AfterError | Discard::Cancelled => self.attention_acknowledged,
-            Discard::Retry => false,
+            Discard::Retry | Discard::CalledOff => false,
         };
         // Changes of the environment must reach the driver even then: its transaction descriptor
         // and packet size depend on them.
@@ -493,17 +495,6 @@ enum RowProgress {
     Done,
     Bytes,
     Key(Progress),
-}
-
-/// NULL as it was on the wire. Encodings without a NULL have none to copy.
-fn write_null(encoding: ValueEncoding, out: &mut Vec<u8>) {
-    match encoding {
-        ValueEncoding::Fixed(_) => {}
-        ValueEncoding::ByteLen | ValueEncoding::TextPointer => out.push(0),
-        ValueEncoding::UShortLen => out.extend_from_slice(&[0xFF; 2]),
-        ValueEncoding::LongLen => out.extend_from_slice(&[0; 4]),
-        ValueEncoding::Plp => out.extend_from_slice(&[0xFF; 8]),
-    }
 }
 
 fn malformed(what: &'static str) -> SessionError {

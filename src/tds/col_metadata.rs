@@ -89,9 +89,60 @@ impl ColMetadata {
         let ceks = read_cek_table(reader)?;
         let mut columns = Vec::new();
         for _ in 0..count {
-            columns.push(Column::read(reader, ceks.len())?);
+            columns.push(Column::read(reader, Some(ceks.len()))?);
         }
         Ok(Self { ceks, columns, no_metadata: false })
+    }
+
+    /// Reads the token as a driver without Always Encrypted writes it in front of a bulk load: no
+    /// CEK table, no encrypted columns whatever the flags say.
+    pub fn read_from_driver(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        const WHAT: &str = "COLMETADATA of a bulk load";
+        if reader.u8(WHAT)? != COLMETADATA {
+            return Err(Malformed::of(WHAT));
+        }
+        let count = reader.u16(WHAT)?;
+        let mut columns = Vec::new();
+        for _ in 0..count {
+            columns.push(Column::read(reader, None)?);
+        }
+        Ok(Self { columns, ..Self::default() })
+    }
+
+    /// Appends the token in front of a bulk load: the columns that `target` names take its type and
+    /// its encryption. Keys are named without their values (SqlClient's form).
+    pub fn write_for_bulk<'a>(
+        &self,
+        ceks: &[CekEntry],
+        target: impl Fn(&str) -> Option<&'a Column>,
+        out: &mut Vec<u8>,
+    ) {
+        out.push(COLMETADATA);
+        out.extend_from_slice(&(self.columns.len() as u16).to_le_bytes());
+        out.extend_from_slice(&(ceks.len() as u16).to_le_bytes());
+        for cek in ceks {
+            cek.identity.write(out);
+            out.push(0);
+        }
+        for column in &self.columns {
+            let encrypted =
+                target(&column.name).and_then(|t| Some((&t.type_info, t.crypto.as_ref()?)));
+            out.extend_from_slice(&column.user_type.to_le_bytes());
+            match encrypted {
+                Some((type_info, crypto)) => {
+                    out.extend_from_slice(&(column.flags | F_ENCRYPTED).to_le_bytes());
+                    out.extend_from_slice(type_info.as_bytes());
+                    crypto.write(out);
+                }
+                None => {
+                    out.extend_from_slice(&(column.flags & !F_ENCRYPTED).to_le_bytes());
+                    out.extend_from_slice(column.type_info.as_bytes());
+                    out.extend_from_slice(&column.table_name);
+                }
+            }
+            out.push(column.name.encode_utf16().count() as u8);
+            push_utf16(&column.name, out);
+        }
     }
 
     /// Whether any column is encrypted.
@@ -132,7 +183,8 @@ impl ColMetadata {
 }
 
 impl Column {
-    fn read(reader: &mut Reader<'_>, ceks: usize) -> Result<Self, Malformed> {
+    /// `ceks` is the length of the CEK table, if the connection has such tables.
+    fn read(reader: &mut Reader<'_>, ceks: Option<usize>) -> Result<Self, Malformed> {
         const WHAT: &str = "column of COLMETADATA";
         let user_type = reader.u32(WHAT)?;
         let flags = reader.u16(WHAT)?;
@@ -145,7 +197,7 @@ impl Column {
             }
         }
         let table_name = reader.since(start).to_vec();
-        let crypto = if flags & F_ENCRYPTED != 0 {
+        let crypto = if let (Some(ceks), true) = (ceks, flags & F_ENCRYPTED != 0) {
             if !type_info.is_varbinary() {
                 return Err(Malformed::of("encrypted column: its type is not varbinary"));
             }
@@ -186,6 +238,18 @@ impl CryptoMetadata {
             return Err(Malformed::of("CryptoMetadata: a type that cannot be encrypted"));
         }
         Ok(Self { cek_ordinal, user_type, base_type, encryption_type })
+    }
+}
+
+impl CryptoMetadata {
+    /// Appends all of it. The user type is 0, as SqlClient writes it.
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.cek_ordinal.to_le_bytes());
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(self.base_type.as_bytes());
+        out.push(AEAD_AES_256_CBC_HMAC_SHA_256);
+        out.push(self.encryption_type.wire_value());
+        out.push(NORMALIZATION_VERSION);
     }
 }
 

@@ -253,6 +253,15 @@ pub struct CekIdentity {
     pub cek_md_version: [u8; 8],
 }
 
+impl CekIdentity {
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.database_id.to_le_bytes());
+        out.extend_from_slice(&self.cek_id.to_le_bytes());
+        out.extend_from_slice(&self.cek_version.to_le_bytes());
+        out.extend_from_slice(&self.cek_md_version);
+    }
+}
+
 /// A parameter that has been encrypted.
 #[derive(Debug)]
 pub struct EncryptedParameter<'a> {
@@ -282,10 +291,7 @@ impl EncryptedParameter<'_> {
         out.extend_from_slice(self.base_type.as_bytes());
         out.push(AEAD_AES_256_CBC_HMAC_SHA_256);
         out.push(self.encryption_type.wire_value());
-        out.extend_from_slice(&self.cek.database_id.to_le_bytes());
-        out.extend_from_slice(&self.cek.cek_id.to_le_bytes());
-        out.extend_from_slice(&self.cek.cek_version.to_le_bytes());
-        out.extend_from_slice(&self.cek.cek_md_version);
+        self.cek.write(out);
         out.push(NORMALIZATION_VERSION);
         Ok(())
     }

@@ -366,6 +366,17 @@ pub fn write_value(
     Ok(())
 }
 
+/// Appends NULL. Encodings without a NULL have none to write.
+pub(crate) fn write_null(encoding: ValueEncoding, out: &mut Vec<u8>) {
+    match encoding {
+        ValueEncoding::Fixed(_) => {}
+        ValueEncoding::ByteLen | ValueEncoding::TextPointer => out.push(0),
+        ValueEncoding::UShortLen => out.extend_from_slice(&[0xFF; 2]),
+        ValueEncoding::LongLen => out.extend_from_slice(&[0; 4]),
+        ValueEncoding::Plp => out.extend_from_slice(&[0xFF; 8]),
+    }
+}
+
 /// Appends a partially length-prefixed value in one chunk.
 pub fn write_plp(data: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     let len = u32::try_from(data.len()).map_err(|_| Malformed::of("value: over 4 GiB"))?;

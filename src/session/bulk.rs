@@ -1,0 +1,305 @@
+//! Bulk loads on their way to the server: what they announce, and their rows encrypted one by one.
+//!
+//! A load comes in two messages. INSERT BULK names table and columns with their types; the server is
+//! asked which of the columns are encrypted, and those are declared by the type of their ciphertext.
+//! Then come metadata and rows, which pass through in bounded memory.
+
+use std::sync::Arc;
+
+use zeroize::{Zeroize, Zeroizing};
+
+use super::{SessionError, encrypt::lies_as};
+use crate::{
+    crypto::{CellKey, EncryptionType, encrypted_len},
+    tds::{
+        ColMetadata, Column, InsertBulk, Malformed, PacketType, Reader, ReplyToken, ReplyTokens,
+        RowScanner, Status, TokenLen, ValueEncoding, ValueRange, WipedBuffer, push_packet,
+        token_id, token_len, value_data, write_null, write_value,
+    },
+    value::{SqlType, normalize},
+};
+
+/// The server's answer to which columns a load has.
+pub(super) enum BulkAnswer {
+    Columns(ColMetadata),
+    /// Its ERROR and INFO tokens.
+    Refused(Vec<u8>),
+}
+
+impl BulkAnswer {
+    pub(super) fn read(payload: &[u8]) -> Result<Self, Malformed> {
+        let (mut columns, mut refusal, mut refused) = (None, Vec::new(), false);
+        let mut tokens = ReplyTokens::new(payload);
+        while let Some(token) = tokens.next_token()? {
+            match token {
+                ReplyToken::Metadata(metadata) => columns = Some(metadata),
+                ReplyToken::Other(id @ (token_id::ERROR | token_id::INFO), bytes) => {
+                    refused |= id == token_id::ERROR;
+                    refusal.extend_from_slice(bytes);
+                }
+                ReplyToken::Row(_) | ReplyToken::Other(..) => {}
+            }
+        }
+        match columns {
+            _ if refused => Ok(Self::Refused(refusal)),
+            Some(columns) => Ok(Self::Columns(columns)),
+            None => Err(Malformed::of("answer about the columns of a bulk load")),
+        }
+    }
+}
+
+/// A load that has been announced: the table's columns and the keys of the encrypted ones.
+pub(super) struct BulkTarget {
+    pub(super) metadata: ColMetadata,
+    pub(super) keys: Vec<Option<Arc<CellKey>>>,
+}
+
+impl BulkTarget {
+    fn encrypted_column(&self, name: &str) -> Option<&Column> {
+        // The server answered with the names that it was asked for.
+        self.metadata.columns.iter().find(|c| c.crypto.is_some() && c.name == name)
+    }
+
+    /// The announcement with ciphertext types.
+    pub(super) fn announce(&self, statement: &InsertBulk) -> String {
+        statement.with_types(|name| {
+            let column = self.encrypted_column(name)?;
+            column.type_info.sql_type().map(|t| t.to_string())
+        })
+    }
+}
+
+/// A column of the load.
+struct LoadColumn {
+    name: String,
+    /// How the driver lays out its values.
+    encoding: ValueEncoding,
+    encrypted: Option<Encrypted>,
+}
+
+/// How a column's values are encrypted.
+struct Encrypted {
+    sql_type: SqlType,
+    encryption_type: EncryptionType,
+    encoding: ValueEncoding,
+    key: Arc<CellKey>,
+}
+
+/// The rows of a load as they pass.
+#[derive(Default)]
+pub(super) struct BulkLoad {
+    target: Option<BulkTarget>,
+    inbox: WipedBuffer,
+    outbox: WipedBuffer,
+    columns: Vec<LoadColumn>,
+    encodings: Vec<ValueEncoding>,
+    scanner: RowScanner,
+    begun: bool,
+    packets: u8,
+}
+
+impl BulkLoad {
+    pub(super) fn new(target: Option<BulkTarget>) -> Self {
+        Self { target, ..Self::default() }
+    }
+
+    /// Takes the payload of one packet of the driver's and passes on what can be. `end` ends the
+    /// message.
+    pub(super) fn pass(
+        &mut self,
+        payload: &[u8],
+        end: bool,
+        room: usize,
+        to_server: &mut WipedBuffer,
+    ) -> Result<(), SessionError> {
+        self.inbox.extend(payload);
+        if !self.begun && !self.begin()? {
+            return if end { Err(cut()) } else { Ok(()) };
+        }
+        if self.columns.is_empty() {
+            // Nothing of it is encrypted.
+            self.outbox.extend(self.inbox.as_slice());
+            self.inbox.clear();
+        } else {
+            while self.token()? {}
+            if end && !self.inbox.is_empty() {
+                return Err(cut());
+            }
+        }
+        self.send(end, room, to_server);
+        Ok(())
+    }
+
+    /// The metadata gains the CEK table, and encrypted columns their type on the wire. `false` while
+    /// it has not arrived in full.
+    fn begin(&mut self) -> Result<bool, SessionError> {
+        let bytes = self.inbox.as_slice();
+        let mut out = Vec::new();
+        let consumed = match &self.target {
+            None => {
+                const NO_KEYS: [u8; 2] = [0, 0];
+                let Some(&head) = bytes.first_chunk::<3>() else { return Ok(false) };
+                if head[0] != token_id::COLMETADATA {
+                    return Err(SessionError::Request(Malformed::of("bulk load")));
+                }
+                out.extend_from_slice(&head);
+                out.extend_from_slice(&NO_KEYS);
+                head.len()
+            }
+            Some(target) => {
+                let mut reader = Reader::new(bytes);
+                let metadata = match ColMetadata::read_from_driver(&mut reader) {
+                    Ok(metadata) => metadata,
+                    Err(error) if error.incomplete => return Ok(false),
+                    Err(error) => return Err(SessionError::Request(error)),
+                };
+                self.columns = metadata
+                    .columns
+                    .iter()
+                    .map(|column| load_column(column, target))
+                    .collect::<Result<_, _>>()?;
+                self.encodings = self.columns.iter().map(|c| c.encoding).collect();
+                metadata.write_for_bulk(
+                    &target.metadata.ceks,
+                    |name| target.encrypted_column(name),
+                    &mut out,
+                );
+                reader.position()
+            }
+        };
+        self.inbox.consume(consumed);
+        self.outbox.extend(&out);
+        self.begun = true;
+        Ok(true)
+    }
+
+    /// One token of the load; `false` while it has not arrived in full.
+    fn token(&mut self) -> Result<bool, SessionError> {
+        let bytes = self.inbox.as_slice();
+        let Some(&token) = bytes.first() else { return Ok(false) };
+        let len = match token {
+            token_id::ROW | token_id::NBCROW => {
+                let found = self.scanner.advance(&self.encodings, bytes);
+                let Some(len) = found.map_err(SessionError::Request)? else { return Ok(false) };
+                self.row(len)?;
+                self.scanner.reset();
+                len
+            }
+            _ => match token_len(bytes).map_err(SessionError::Request)? {
+                TokenLen::Known(len) if bytes.len() >= len => {
+                    self.outbox.extend(bytes.get(..len).unwrap_or_default());
+                    len
+                }
+                TokenLen::Known(_) | TokenLen::Incomplete => return Ok(false),
+                TokenLen::Structured => {
+                    return Err(SessionError::Request(Malformed::of("token in a bulk load")));
+                }
+            },
+        };
+        self.inbox.consume(len);
+        Ok(true)
+    }
+
+    /// A row with its values encrypted, or nothing of it.
+    fn row(&mut self, len: usize) -> Result<(), SessionError> {
+        let row = self.inbox.as_slice().get(..len).unwrap_or_default();
+        let bitmap = match row.first() {
+            Some(&token_id::NBCROW) => self.columns.len().div_ceil(8),
+            _ => 0,
+        };
+        let mut out = Vec::with_capacity(len + 96 * self.columns.len());
+        out.extend_from_slice(row.get(..1 + bitmap).unwrap_or_default());
+        for (column, value) in self.columns.iter().zip(self.scanner.values()) {
+            match (&column.encrypted, *value) {
+                (_, ValueRange::NullByBitmap) => {}
+                (None, ValueRange::Null) => write_null(column.encoding, &mut out),
+                (None, ValueRange::At { start, end }) => {
+                    out.extend_from_slice(row.get(start..end).unwrap_or_default());
+                }
+                (Some(encrypted), ValueRange::Null) => write_null(encrypted.encoding, &mut out),
+                (Some(encrypted), ValueRange::At { start, end }) => {
+                    let encoded = row.get(start..end).unwrap_or_default();
+                    encrypted.write(column, encoded, &mut out)?;
+                }
+            }
+        }
+        self.outbox.extend(&out);
+        // The plain columns of the row are in it as well.
+        out.zeroize();
+        Ok(())
+    }
+
+    fn send(&mut self, end: bool, room: usize, to_server: &mut WipedBuffer) {
+        while self.outbox.len() > room || end {
+            let len = self.outbox.len().min(room);
+            let last = end && len == self.outbox.len();
+            let status = if last { Status::END_OF_MESSAGE } else { Status(0) };
+            self.packets = self.packets.wrapping_add(1);
+            let packet = self.outbox.as_slice().get(..len).unwrap_or_default();
+            push_packet(PacketType::BulkLoad, status, self.packets, packet, to_server);
+            self.outbox.consume(len);
+            if last {
+                return;
+            }
+        }
+    }
+
+    /// Ends the message so that the server ignores it.
+    pub(super) fn take_back(&mut self, to_server: &mut WipedBuffer) {
+        let status = Status(Status::END_OF_MESSAGE.0 | Status::IGNORE);
+        self.packets = self.packets.wrapping_add(1);
+        push_packet(PacketType::BulkLoad, status, self.packets, &[], to_server);
+    }
+}
+
+impl Encrypted {
+    fn write(
+        &self,
+        column: &LoadColumn,
+        encoded: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), SessionError> {
+        let mut data = Zeroizing::new(Vec::with_capacity(encoded.len()));
+        value_data(column.encoding, encoded, &mut data).map_err(SessionError::Request)?;
+        let mut normal_form =
+            Zeroizing::new(Vec::with_capacity(self.sql_type.normal_form_len(data.len())));
+        normalize(self.sql_type, &data, &mut normal_form).map_err(|source| {
+            SessionError::Parameter { name: format!("for column {}", column.name), source }
+        })?;
+        let mut cell = vec![0; encrypted_len(normal_form.len())];
+        let written = self.key.encrypt_into(&normal_form, self.encryption_type, &mut cell);
+        debug_assert_eq!(written, Ok(cell.len()));
+        write_value(self.encoding, Some(&cell), out).map_err(SessionError::Request)
+    }
+}
+
+fn load_column(column: &Column, target: &BulkTarget) -> Result<LoadColumn, SessionError> {
+    let encrypted = target.encrypted_column(&column.name);
+    let encrypted = match encrypted.and_then(|t| Some((t, t.crypto.as_ref()?))) {
+        None => None,
+        Some((target_column, crypto)) => {
+            let malformed = || SessionError::ServerMalformed(Malformed::of("encrypted column"));
+            let sql_type = crypto.base_type.sql_type().ok_or_else(malformed)?;
+            let sent = column.type_info.sql_type();
+            if !lies_as(sent, sql_type) {
+                return Err(SessionError::ParameterMismatch {
+                    name: format!("for column {}", column.name),
+                    declared: sql_type,
+                    sent: sent.map_or_else(|| "another type".to_owned(), |t| t.to_string()),
+                });
+            }
+            let key = target.keys.get(usize::from(crypto.cek_ordinal)).cloned().flatten();
+            Some(Encrypted {
+                sql_type,
+                encryption_type: crypto.encryption_type,
+                encoding: target_column.type_info.encoding(),
+                key: key.ok_or_else(malformed)?,
+            })
+        }
+    };
+    Ok(LoadColumn { name: column.name.clone(), encoding: column.type_info.encoding(), encrypted })
+}
+
+fn cut() -> SessionError {
+    SessionError::Request(Malformed::of("bulk load: it ends too early"))
+}
