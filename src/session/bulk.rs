@@ -6,15 +6,13 @@
 
 use std::sync::Arc;
 
-use zeroize::{Zeroize, Zeroizing};
-
-use super::{SessionError, encrypt::lies_as};
+use super::{SessionError, encrypt::lies_as, scratch::Scratch};
 use crate::{
-    crypto::{CellKey, EncryptionType, encrypted_len},
+    crypto::{CellKey, EncryptionType, MAX_OVERHEAD, encrypted_len},
     tds::{
         ColMetadata, Column, InsertBulk, Malformed, PacketType, Reader, ReplyToken, ReplyTokens,
         RowScanner, Status, TokenLen, ValueEncoding, ValueRange, WipedBuffer, push_packet,
-        token_id, token_len, value_data, write_null, write_value,
+        token_id, token_len, value_data, write_null, write_value_head, write_value_tail,
     },
     value::{SqlType, normalize},
 };
@@ -94,6 +92,8 @@ pub(super) struct BulkLoad {
     columns: Vec<LoadColumn>,
     encodings: Vec<ValueEncoding>,
     scanner: RowScanner,
+    /// For the value as it was sent, its normal form, and the row that is being written.
+    scratch: [Scratch; 3],
     begun: bool,
     packets: u8,
 }
@@ -207,25 +207,25 @@ impl BulkLoad {
             Some(&token_id::NBCROW) => self.columns.len().div_ceil(8),
             _ => 0,
         };
-        let mut out = Vec::with_capacity(len + 96 * self.columns.len());
+        let [data, normal_form, written] = &mut self.scratch;
+        // A cell is at most so much longer than the value; other values pass as they are.
+        let out = written.emptied(len + (MAX_OVERHEAD + 32) * self.columns.len());
         out.extend_from_slice(row.get(..1 + bitmap).unwrap_or_default());
         for (column, value) in self.columns.iter().zip(self.scanner.values()) {
             match (&column.encrypted, *value) {
                 (_, ValueRange::NullByBitmap) => {}
-                (None, ValueRange::Null) => write_null(column.encoding, &mut out),
+                (None, ValueRange::Null) => write_null(column.encoding, out),
                 (None, ValueRange::At { start, end }) => {
                     out.extend_from_slice(row.get(start..end).unwrap_or_default());
                 }
-                (Some(encrypted), ValueRange::Null) => write_null(encrypted.encoding, &mut out),
+                (Some(encrypted), ValueRange::Null) => write_null(encrypted.encoding, out),
                 (Some(encrypted), ValueRange::At { start, end }) => {
                     let encoded = row.get(start..end).unwrap_or_default();
-                    encrypted.write(column, encoded, &mut out)?;
+                    encrypted.write(column, encoded, [&mut *data, &mut *normal_form], out)?;
                 }
             }
         }
-        self.outbox.extend(&out);
-        // The plain columns of the row are in it as well.
-        out.zeroize();
+        self.outbox.extend(written.as_slice());
         Ok(())
     }
 
@@ -257,19 +257,25 @@ impl Encrypted {
         &self,
         column: &LoadColumn,
         encoded: &[u8],
+        [data, normal_form]: [&mut Scratch; 2],
         out: &mut Vec<u8>,
     ) -> Result<(), SessionError> {
-        let mut data = Zeroizing::new(Vec::with_capacity(encoded.len()));
-        value_data(column.encoding, encoded, &mut data).map_err(SessionError::Request)?;
-        let mut normal_form =
-            Zeroizing::new(Vec::with_capacity(self.sql_type.normal_form_len(data.len())));
-        normalize(self.sql_type, &data, &mut normal_form).map_err(|source| {
-            SessionError::Parameter { name: format!("for column {}", column.name), source }
+        let data = data.emptied(encoded.len());
+        value_data(column.encoding, encoded, data).map_err(SessionError::Request)?;
+        let normal_form = normal_form.emptied(self.sql_type.normal_form_len(data.len()));
+        normalize(self.sql_type, data, normal_form).map_err(|source| SessionError::Parameter {
+            name: format!("for column {}", column.name),
+            source,
         })?;
-        let mut cell = vec![0; encrypted_len(normal_form.len())];
-        let written = self.key.encrypt_into(&normal_form, self.encryption_type, &mut cell);
-        debug_assert_eq!(written, Ok(cell.len()));
-        write_value(self.encoding, Some(&cell), out).map_err(SessionError::Request)
+        let len = encrypted_len(normal_form.len());
+        write_value_head(self.encoding, len, out).map_err(SessionError::Request)?;
+        let start = out.len();
+        out.resize(start + len, 0);
+        let cell = out.get_mut(start..).unwrap_or_default();
+        let written = self.key.encrypt_into(normal_form, self.encryption_type, cell);
+        debug_assert_eq!(written, Ok(len));
+        write_value_tail(self.encoding, out);
+        Ok(())
     }
 }
 

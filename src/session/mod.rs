@@ -37,6 +37,7 @@ mod outputs;
 mod request;
 mod respond;
 mod response;
+mod scratch;
 mod statement;
 
 use std::{sync::Arc, time::Instant};

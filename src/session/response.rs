@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::{SessionError, outputs::Outputs};
+use super::{SessionError, outputs::Outputs, scratch::Scratch};
 use crate::{
     crypto::CellKey,
     keystore::EncryptedCekValue,
@@ -73,13 +73,24 @@ impl Shown {
         Ok(Self { crypto: crypto.clone(), sql_type, type_info, transcode })
     }
 
-    /// Decrypts a cell and appends the value as the application's type encodes it.
+    /// How much longer than its cell a value of the column can come out.
+    fn most_padding(&self) -> usize {
+        match self.sql_type {
+            SqlType::Char(_) | SqlType::NChar(_) | SqlType::Binary(_) => {
+                self.sql_type.max_normal_form_len()
+            }
+            _ => 0,
+        }
+    }
+
+    /// Decrypts a cell and appends the value as the application's type encodes it. `clear` is a
+    /// buffer to work in.
     fn decrypt(
         &self,
         key: &CellKey,
         cell: &mut [u8],
-        column: &str,
-        values: &[EncryptedCekValue],
+        (column, values): (&str, &[EncryptedCekValue]),
+        clear: &mut Scratch,
         out: &mut Vec<u8>,
     ) -> Result<(), SessionError> {
         let plaintext = key.decrypt_in_place(cell).map_err(|source| {
@@ -92,15 +103,16 @@ impl Shown {
             }
         })?;
         let normal_form = cell.get(plaintext).unwrap_or_default();
-        let mut data =
-            Zeroizing::new(Vec::with_capacity(self.sql_type.data_len(normal_form.len())));
-        denormalize(self.sql_type, normal_form, &mut data)
+        let data = clear.emptied(self.sql_type.data_len(normal_form.len()));
+        denormalize(self.sql_type, normal_form, data)
             .map_err(|source| SessionError::CellValue { column: column.to_owned(), source })?;
-        if self.transcode {
-            data = utf8_to_utf16(&data);
-        }
-        write_value(self.type_info.encoding(), Some(&data), out)
-            .map_err(SessionError::ServerMalformed)
+        let encoding = self.type_info.encoding();
+        let written = if self.transcode {
+            write_value(encoding, Some(&utf8_to_utf16(data)), out)
+        } else {
+            write_value(encoding, Some(data), out)
+        };
+        written.map_err(SessionError::ServerMalformed)
     }
 }
 
@@ -124,7 +136,8 @@ pub(super) struct Response {
     shown: Vec<Option<Shown>>,
     keys: Vec<Option<Arc<CellKey>>>,
     scanner: RowScanner,
-    scratch: Zeroizing<Vec<u8>>,
+    /// For the cell, its value in the clear, and the row that is being written.
+    scratch: [Scratch; 3],
     outputs: Outputs,
     environment: Environment,
     /// Whether anything has been passed on, after which a request is not tried again.
@@ -163,7 +176,7 @@ impl Response {
             shown: Vec::new(),
             keys: Vec::new(),
             scanner: RowScanner::default(),
-            scratch: Zeroizing::default(),
+            scratch: Default::default(),
             outputs,
             environment: Environment::default(),
             started: false,
@@ -399,20 +412,24 @@ impl Response {
             Some(&token_id::NBCROW) => self.encodings.len().div_ceil(8),
             _ => 0,
         };
-        let mut out = Zeroizing::new(Vec::with_capacity(len + 16 * self.encodings.len()));
+        let [cell, clear, written] = &mut self.scratch;
+        // A decrypted row is shorter than the encrypted one: every cell has 49 bytes and more to
+        // lose, and only fixed-length strings and the length fields to gain.
+        let padding: usize = self.shown.iter().flatten().map(Shown::most_padding).sum();
+        let out = written.emptied(len + padding);
         out.extend_from_slice(row.get(..1 + bitmap).unwrap_or_default());
         for (index, value) in self.scanner.values().iter().enumerate() {
             let shown = self.shown.get(index).and_then(Option::as_ref);
             match (shown, *value) {
                 (_, ValueRange::NullByBitmap) => {}
                 (Some(shown), ValueRange::Null) => {
-                    write_value(shown.type_info.encoding(), None, &mut out)
+                    write_value(shown.type_info.encoding(), None, out)
                         .map_err(SessionError::ServerMalformed)?;
                 }
                 (None, ValueRange::Null) => {
                     let encoding = self.encodings.get(index).copied();
                     let encoding = encoding.unwrap_or(ValueEncoding::ByteLen);
-                    write_null(encoding, &mut out);
+                    write_null(encoding, out);
                 }
                 (None, ValueRange::At { start, end }) => {
                     out.extend_from_slice(row.get(start..end).unwrap_or_default());
@@ -420,32 +437,21 @@ impl Response {
                 (Some(shown), ValueRange::At { start, end }) => {
                     let encoded = row.get(start..end).unwrap_or_default();
                     let encoding = self.encodings.get(index).copied();
-                    self.scratch.clear();
-                    value_data(
-                        encoding.unwrap_or(ValueEncoding::UShortLen),
-                        encoded,
-                        &mut self.scratch,
-                    )
-                    .map_err(SessionError::ServerMalformed)?;
+                    let cell = cell.emptied(encoded.len());
+                    value_data(encoding.unwrap_or(ValueEncoding::UShortLen), encoded, cell)
+                        .map_err(SessionError::ServerMalformed)?;
                     let cek = usize::from(shown.crypto.cek_ordinal);
                     let Some(Some(key)) = self.keys.get(cek) else {
                         return Err(malformed("row: its key was not asked for"));
                     };
                     let name = self.metadata.columns.get(index).map(|c| c.name.as_str());
                     let values = self.metadata.ceks.get(cek).map(|c| c.values.as_slice());
-                    let decrypted = shown.decrypt(
-                        key,
-                        &mut self.scratch,
-                        name.unwrap_or_default(),
-                        values.unwrap_or_default(),
-                        &mut out,
-                    );
-                    zeroize::Zeroize::zeroize(self.scratch.as_mut_slice());
-                    decrypted?;
+                    let named = (name.unwrap_or_default(), values.unwrap_or_default());
+                    shown.decrypt(key, cell, named, clear, out)?;
                 }
             }
         }
-        self.outbox.extend(&out);
+        self.outbox.extend(written.as_slice());
         Ok(())
     }
 
@@ -487,7 +493,8 @@ impl Response {
         };
         let key = output.key.as_ref().ok_or_else(unknown)?;
         let mut cell = Zeroizing::new(cell.clone());
-        shown.decrypt(key, &mut cell, &value.name, &output.values, out)
+        let mut clear = Scratch::default();
+        shown.decrypt(key, &mut cell, (&value.name, &output.values), &mut clear, out)
     }
 }
 

@@ -43,5 +43,5 @@ pub use rpc::{
     CekIdentity, EncryptedParameter, Parameter, Procedure, RpcFault, RpcRequest, SP_EXECUTESQL,
 };
 pub use token::{Done, EnvChange, TokenLen, done_status, id as token_id, token_len};
-pub(crate) use type_info::write_null;
 pub use type_info::{TypeInfo, ValueEncoding, collation_is_utf8, write_plp, write_value};
+pub(crate) use type_info::{write_null, write_value_head, write_value_tail};

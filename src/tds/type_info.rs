@@ -366,6 +366,37 @@ pub fn write_value(
     Ok(())
 }
 
+/// Appends what stands in front of a varbinary value of `len` bytes.
+pub(crate) fn write_value_head(
+    encoding: ValueEncoding,
+    len: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), Malformed> {
+    let too_long = Malformed::of("value: longer than its type's length field");
+    match encoding {
+        ValueEncoding::UShortLen => {
+            let len = u16::try_from(len).ok().filter(|&n| n != MAX_LEN).ok_or(too_long)?;
+            out.extend_from_slice(&len.to_le_bytes());
+        }
+        ValueEncoding::Plp => {
+            let len = u32::try_from(len).map_err(|_| too_long)?;
+            out.extend_from_slice(&u64::from(len).to_le_bytes());
+            if len > 0 {
+                out.extend_from_slice(&len.to_le_bytes());
+            }
+        }
+        _ => return Err(Malformed::of("value: not of type varbinary")),
+    }
+    Ok(())
+}
+
+/// Appends what stands behind it.
+pub(crate) fn write_value_tail(encoding: ValueEncoding, out: &mut Vec<u8>) {
+    if encoding == ValueEncoding::Plp {
+        out.extend_from_slice(&[0; 4]);
+    }
+}
+
 /// Appends NULL. Encodings without a NULL have none to write.
 pub(crate) fn write_null(encoding: ValueEncoding, out: &mut Vec<u8>) {
     match encoding {
