@@ -1,6 +1,105 @@
-//! SQL Server Always Encrypted for the driver you already use.
+//! SQL Server [Always Encrypted] for [tiberius]: columns are encrypted and decrypted in your process,
+//! the server stores and compares ciphertext, and your queries stay as they are.
+//!
+//! [Always Encrypted]: https://learn.microsoft.com/sql/relational-databases/security/encryption/always-encrypted-database-engine
+//!
+//! # How it works
+//!
+//! A database column is declared `ENCRYPTED WITH (COLUMN_ENCRYPTION_KEY = …)`. Its key, the *column
+//! encryption key* (CEK), lies in the database too, but wrapped by a *column master key* (CMK) that
+//! never does: the CMK lives in a key store, and the database knows only its name and path.
+//!
+//! ```text
+//!             your process                                     SQL Server
+//!  ┌────────────────────────────────────┐          ┌──────────────────────────────────┐
+//!  │ tiberius ──▶ Stream: "hello"       │          │ sp_describe_parameter_encryption │
+//!  │                │   ▲               │ ◀──────▶ │   "@P2 is randomized, under      │
+//!  │   KeyStores ──▶│   │               │          │    this wrapped key"             │
+//!  │  (unwraps CEK) ▼   │               │          │                                  │
+//!  │            0x01a3f7…               │ ───────▶ │ Messages.Content = 0x01a3f7…     │
+//!  └────────────────────────────────────┘          └──────────────────────────────────┘
+//! ```
+//!
+//! This crate sits in the stream beneath tiberius. It asks the server which parameters of a
+//! statement are encrypted and how, has the key unwrapped, and writes the request anew; in results it
+//! decrypts cell by cell. What the application binds and reads are ordinary values.
+//!
+//! # First use
+//!
+//! ```no_run
+//! use always_encrypted::{
+//!     Connector,
+//!     keystore::{CertificateDirectory, KeyStores},
+//! };
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! // Certificates with their keys, as PFX or PEM files, found by thumbprint.
+//! let keys = KeyStores::builder()
+//!     .provider(CertificateDirectory::open("/etc/myapp/keys").await?)
+//!     .build()?;
+//! let connector = Connector::from_ado_string(
+//!     "Server=db.example.com;Database=chat;User Id=app;Password=...;\
+//!      Column Encryption Setting=Enabled",
+//!     keys,
+//! )?;
+//!
+//! let mut client = connector.connect().await?;
+//! client
+//!     .execute("INSERT INTO Messages (Sender, Content) VALUES (@P1, @P2)", &[&"alice", &"hello"])
+//!     .await?;
+//! let stream =
+//!     client.query("SELECT Content FROM Messages WHERE Sender = @P1", &[&"alice"]).await?;
+//! for row in stream.into_first_result().await? {
+//!     println!("{:?}", row.get::<&str, _>("Content"));
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Keep one [`Connector`] per server and login: its connections share the keys that have been opened
+//! and what is known of statements. `examples/mce_messages.rs` is the whole story in one file: it
+//! makes the keys, creates the table, writes and reads, and looks for plaintext where there must be
+//! none.
+//!
+//! # What you can encrypt, and how
+//!
+//! * *Randomized* columns can be stored and read. Nothing but the length of a value shows.
+//! * *Deterministic* columns can also be compared for equality (`=`, `IN`, joins), and so they show
+//!   which rows are equal. Strings need a `_BIN2` collation.
+//! * A value must go through a parameter. A literal in the text of a statement reaches the server as
+//!   it stands, and the server refuses it for an encrypted column.
+//! * The parameter's type must be the column's. tiberius declares `datetime2` for `NaiveDateTime` and
+//!   for `DateTime<Utc>`, `datetimeoffset` for `DateTime<FixedOffset>` only. Strings and binaries are
+//!   declared as long as their value.
+//!
+//! # Errors
+//!
+//! [`Error`] says why there is no connection. Later failures come through tiberius: those of Always
+//! Encrypted as server errors of the server `always-encrypted`, with a stable number and a text that
+//! names cause and remedy. [`Connector::error_behind`] gives the [`SessionError`], whose variants say
+//! whose fault it is. The connection goes on, unless the server broke the protocol.
+//!
+//! # The parts
+//!
+//! | module | for whom |
+//! |---|---|
+//! | [`client`] | everyone: settings, [`Connector`] |
+//! | [`keystore`] | everyone: where keys come from; the trait for a store of your own |
+//! | [`policy`] | those who do not trust the server with the choice of keys |
+//! | [`admin`] | those who create keys: the T-SQL |
+//! | [`crypto`], [`value`] | those who hold ciphertext in hand: cells, envelopes, normal forms |
+//! | [`session`], [`metadata`], [`tds`] | those who carry another driver, or a proxy |
+//!
+//! No cargo feature changes what the crate does by default; there are none yet.
+//!
+//! # How far it has been tried
+//!
+//! Against its own stand-in server and programs of other vendors, never against a live SQL Server.
+//! Behaviour that rests on documentation alone says so where it is documented.
+
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
+#![warn(rustdoc::broken_intra_doc_links)]
 
 pub mod admin;
 pub mod client;
@@ -16,3 +115,8 @@ pub mod value;
 pub use client::{Client, Config, Connector, Encrypt};
 pub use error::Error;
 pub use session::SessionError;
+
+/// The README's examples are compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -21,7 +21,7 @@ fn refused_describe(answer: &[u8]) -> SessionError {
     let mut harness = Harness::logged_in();
     harness.app(&insert());
     let reply = harness.server(&message(REPLY, answer));
-    assert!(harness.to_server().is_empty(), "something was sent");
+    assert!(harness.drain_to_server().is_empty(), "something was sent");
     harness.assert_never_sent(SECRET);
     assert!(harness.cache.is_empty(), "the lie was kept");
     let error = harness.errors.last().expect("no error was recorded").as_ref().clone();
@@ -141,7 +141,11 @@ fn an_answer_cut_at_any_byte_gets_no_plaintext() {
         harness.app(&insert());
         harness.server(&message(REPLY, &whole[..len]));
         harness.assert_never_sent(SECRET);
-        assert!(harness.to_server().is_empty(), "{len} of {} bytes were believed", whole.len());
+        assert!(
+            harness.drain_to_server().is_empty(),
+            "{len} of {} bytes were believed",
+            whole.len()
+        );
     }
 }
 
@@ -156,7 +160,7 @@ fn an_answer_with_any_byte_changed_gets_no_plaintext() {
             let mut harness = Harness::logged_in();
             harness.app(&insert());
             harness.server(&message(REPLY, &answer));
-            harness.to_server();
+            harness.drain_to_server();
             harness.assert_never_sent(SECRET);
         }
     }
@@ -223,7 +227,7 @@ fn a_login_that_is_refused_is_the_servers_error_and_not_ours() {
     let mut harness = Harness::new(TrustedKeyPaths::any(), true);
     harness.app(&prelogin());
     harness.app(&login7());
-    harness.to_app();
+    harness.drain_to_app();
     let refusal = [error(18456, "Login failed for user 'x'."), done(2)].concat();
     let reply = harness.server(&message(REPLY, &refusal));
     assert_eq!(messages(&reply), [(REPLY, refusal)]);
@@ -306,8 +310,8 @@ fn a_key_that_is_not_to_be_had_stops_the_request() {
     harness.app(&insert());
     harness.server(&message(REPLY, &describe_with(Verdict::encrypted(2, NAME, 2, 1))));
     harness.provide_keys();
-    assert_eq!(Harness::error_number(&harness.to_app()), None, "delivered above");
-    assert!(harness.to_server().is_empty());
+    assert_eq!(Harness::error_number(&harness.drain_to_app()), None, "delivered above");
+    assert!(harness.drain_to_server().is_empty());
     assert!(matches!(harness.errors.last().as_deref(), Some(SessionError::Key { .. })));
     harness.assert_usable();
 }
@@ -320,7 +324,7 @@ fn a_server_that_names_its_own_master_key_gets_nothing_encrypted_under_it() {
     let reply = harness.server(&message(REPLY, &describe_with(Verdict::encrypted(2, NAME, 2, 1))));
     assert_eq!(Harness::error_number(&reply), Some(16_040_031));
     assert!(harness.session.take_key_requests().is_empty(), "the key store was asked");
-    assert!(harness.to_server().is_empty());
+    assert!(harness.drain_to_server().is_empty());
     harness.assert_usable();
 }
 
@@ -423,7 +427,7 @@ fn a_connection_cut_at_any_byte_ends_without_plaintext_panic_or_hang() {
             let now = bytes.len().min(left);
             left -= now;
             to_app.extend(harness.server(&bytes[..now]));
-            harness.to_server();
+            harness.drain_to_server();
             if now < bytes.len() {
                 break;
             }
@@ -450,7 +454,7 @@ fn a_message_that_is_no_reply_closes_the_connection() {
 fn refused_request(request: &[u8]) -> SessionError {
     let mut harness = Harness::logged_in();
     harness.app(request);
-    let reply = harness.to_app();
+    let reply = harness.drain_to_app();
     let error = harness.errors.last().expect("the request was not refused").as_ref().clone();
     assert_eq!(Harness::error_number(&reply), Some(error.number()));
     harness.assert_never_sent(SECRET);
@@ -480,6 +484,8 @@ fn requests_that_cannot_be_looked_after_are_not_sent() {
         executesql(INSERT, declared, &[Param::int("@P1", 7), tvp]),
         executesql(INSERT, declared, &[Param::int("@P1", 7), encrypted]),
         message(RPC, &prepared),
+        call("sp_prepexec", &[Param::text("@P2", SECRET)]),
+        call("[sys].[sp_Execute]", &[Param::text("@P2", SECRET)]),
         message(RPC, &twice),
     ] {
         let error = refused_request(&request);
@@ -495,7 +501,7 @@ fn a_value_of_another_type_than_its_declaration_is_not_encrypted_as_it() {
     let answer = describe_with(Verdict::encrypted(2, NAME, 2, 1));
     let reply = harness.server(&message(REPLY, &answer));
     assert_eq!(Harness::error_number(&reply), Some(16_040_042));
-    assert!(harness.to_server().is_empty());
+    assert!(harness.drain_to_server().is_empty());
     harness.assert_usable();
 }
 
@@ -507,6 +513,6 @@ fn a_bulk_load_into_encrypted_columns_is_stopped_at_its_announcement() {
     harness.server(&message(REPLY, &answer));
     let sent = harness.app(&batch("INSERT BULK Messages ([Id] int, [Content] nvarchar(max))"));
     assert!(sent.is_empty());
-    assert_eq!(Harness::error_number(&harness.to_app()), Some(16_040_051));
+    assert_eq!(Harness::error_number(&harness.drain_to_app()), Some(16_040_051));
     harness.assert_usable();
 }

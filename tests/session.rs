@@ -40,7 +40,7 @@ fn open_last_parameter(request: &[u8], key: &TestKey) -> (Vec<u8>, Vec<u8>) {
 fn login_asks_for_the_feature_and_hides_its_acknowledgement() {
     let mut harness = Harness::new(TrustedKeyPaths::any(), true);
     harness.app(&prelogin());
-    let reply = messages(&harness.to_app()).pop().unwrap().1;
+    let reply = messages(&harness.drain_to_app()).pop().unwrap().1;
     let at = usize::from(u16::from_be_bytes([reply[6], reply[7]]));
     assert_eq!(reply[at], 0x02, "the driver must not try TLS of its own");
     let login = harness.app(&login7());
@@ -63,7 +63,7 @@ fn a_parameter_of_an_encrypted_column_leaves_as_a_cell_of_its_key() {
     assert!(text.starts_with(&all_headers()), "the same transaction");
 
     assert!(harness.server(&message(REPLY, &content_is_encrypted())).is_empty());
-    let request = harness.to_server();
+    let request = harness.drain_to_server();
     let (plaintext, trailer) = open_last_parameter(&request, &TestKey::new(1));
     assert_eq!(plaintext, utf16(SECRET));
     let mut expected = nvarchar(27);
@@ -85,7 +85,7 @@ fn a_null_keeps_flag_and_trailer_and_needs_no_key() {
     harness.keys.clear();
     harness.app(&executesql(INSERT, DECLARATIONS, &[Param::int("@P1", 7), Param::null("@P2")]));
     harness.server(&message(REPLY, &content_is_encrypted()));
-    let request = messages(&harness.to_server()).pop().unwrap().1;
+    let request = messages(&harness.drain_to_server()).pop().unwrap().1;
     let mut expected = [vec![3], utf16("@P2"), vec![0x08, 0xA5, 0xFF, 0xFF]].concat();
     expected.extend([0xFF; 8]);
     expected.extend(nvarchar(1));
@@ -103,7 +103,7 @@ fn a_long_value_in_many_chunks_and_packets_is_encrypted_whole() {
     );
     harness.app(&request);
     harness.server(&message(REPLY, &content_is_encrypted()));
-    let request = harness.to_server();
+    let request = harness.drain_to_server();
     let (plaintext, trailer) = open_last_parameter(&request, &TestKey::new(1));
     assert_eq!(plaintext, utf16(&long));
     assert!(trailer.starts_with(&nvarchar(u16::MAX)));
@@ -115,13 +115,13 @@ fn a_repeated_statement_is_described_once_whatever_the_lengths_of_its_values() {
     let mut harness = Harness::logged_in();
     harness.app(&insert());
     harness.server(&message(REPLY, &content_is_encrypted()));
-    harness.to_server();
+    harness.drain_to_server();
     harness.server(&message(REPLY, &done(0)));
     let params = [Param::int("@P1", 8), Param::text("@P2", "short")];
     let again = harness.app(&executesql(INSERT, DECLARATIONS, &params));
     assert!(again.is_empty(), "asked again");
     harness.provide_keys();
-    let (plaintext, _) = open_last_parameter(&harness.to_server(), &TestKey::new(1));
+    let (plaintext, _) = open_last_parameter(&harness.drain_to_server(), &TestKey::new(1));
     assert_eq!(plaintext, utf16("short"));
     assert_eq!(harness.cache.len(), 1);
 }
@@ -133,14 +133,14 @@ fn a_statement_without_encrypted_parameters_passes_byte_for_byte() {
     harness.app(&request);
     let plain = description(&[], &[Verdict::plain(1, "@P1"), Verdict::plain(2, "@P2")]);
     harness.server(&message(REPLY, &plain));
-    assert_eq!(harness.to_server(), request);
+    assert_eq!(harness.drain_to_server(), request);
 }
 
 #[test]
 fn with_the_setting_off_everything_passes_and_nothing_is_negotiated() {
     let mut harness = Harness::new(TrustedKeyPaths::any(), false);
     harness.app(&prelogin());
-    harness.to_app();
+    harness.drain_to_app();
     assert_eq!(harness.app(&login7()), login7());
     let reply = message(REPLY, &login_reply(&[]));
     assert_eq!(harness.server(&reply), reply);
@@ -232,7 +232,7 @@ fn a_procedure_is_described_through_its_call_and_its_output_decrypted() {
     let expected = utf16("EXEC dbo.AddMessage @P1=@P1, @P2=@P2 OUTPUT");
     assert!(describe.windows(expected.len()).any(|w| w == expected));
     harness.server(&message(REPLY, &content_is_encrypted()));
-    let (plaintext, _) = open_last_parameter(&harness.to_server(), &TestKey::new(1));
+    let (plaintext, _) = open_last_parameter(&harness.drain_to_server(), &TestKey::new(1));
     assert_eq!(plaintext, utf16(SECRET));
     harness.assert_never_sent(SECRET);
 
@@ -297,7 +297,7 @@ fn a_reset_of_the_session_goes_out_once_and_before_the_describe() {
     let describe = harness.app(&request);
     assert_eq!(describe[1], 0x09);
     harness.server(&message(REPLY, &content_is_encrypted()));
-    assert_eq!(harness.to_server()[1], 0x01);
+    assert_eq!(harness.drain_to_server()[1], 0x01);
 }
 
 #[test]
@@ -327,16 +327,16 @@ fn stale_metadata_is_asked_for_anew_and_the_request_sent_once_more() {
     let mut harness = Harness::logged_in();
     harness.app(&insert());
     harness.server(&message(REPLY, &content_is_encrypted()));
-    harness.to_server();
+    harness.drain_to_server();
     harness.server(&message(REPLY, &done(0)));
 
     // From the cache now; the key has been rotated behind our back.
     assert!(harness.app(&insert()).is_empty());
     harness.provide_keys();
-    harness.to_server();
+    harness.drain_to_server();
     let stale = [error(33514, "stale"), error(8180, "not prepared"), done(2)].concat();
     assert!(harness.server(&message(REPLY, &stale)).is_empty(), "the driver sees none of it");
-    let describe = harness.to_server();
+    let describe = harness.drain_to_server();
     let call = utf16("sp_describe_parameter_encryption");
     assert!(describe.windows(call.len()).any(|w| w == call));
     let rotated = description(
@@ -344,7 +344,7 @@ fn stale_metadata_is_asked_for_anew_and_the_request_sent_once_more() {
         &[Verdict::plain(1, "@P1"), Verdict::encrypted(2, "@P2", 2, 1)],
     );
     harness.server(&message(REPLY, &rotated));
-    let (plaintext, _) = open_last_parameter(&harness.to_server(), &TestKey::new(2));
+    let (plaintext, _) = open_last_parameter(&harness.drain_to_server(), &TestKey::new(2));
     assert_eq!(plaintext, utf16(SECRET));
     // A server that says so for ever is believed after the second time.
     let reply = harness.server(&message(REPLY, &stale));
@@ -363,7 +363,7 @@ fn a_request_cancelled_during_its_describe_is_never_sent() {
     assert!(harness.server(&message(REPLY, &content_is_encrypted())).is_empty());
     let reply = harness.server(&message(REPLY, &done(0x20)));
     assert_eq!(messages(&reply), [(REPLY, done(0x20))]);
-    assert!(harness.to_server().is_empty());
+    assert!(harness.drain_to_server().is_empty());
     harness.assert_never_sent(SECRET);
     harness.assert_usable();
 }
@@ -377,11 +377,11 @@ fn a_request_cancelled_while_it_waits_for_a_key_is_never_sent() {
         .receive_from_server(&message(REPLY, &content_is_encrypted()), std::time::Instant::now());
     let requests = harness.session.take_key_requests();
     assert!(harness.app(&message(ATTENTION, &[])).is_empty(), "the server knows of nothing");
-    assert_eq!(messages(&harness.to_app()), [(REPLY, done(0x20))]);
+    assert_eq!(messages(&harness.drain_to_app()), [(REPLY, done(0x20))]);
     // The key comes too late.
     let key = std::sync::Arc::new(TestKey::new(1).cell_key());
     harness.session.provide_key(requests[0].id, Ok(key), std::time::Instant::now());
-    assert!(harness.to_server().is_empty());
+    assert!(harness.drain_to_server().is_empty());
     harness.assert_usable();
 }
 
@@ -412,7 +412,7 @@ proptest! {
             let mut to_server = harness.app(&insert());
             harness.server(&message_in(REPLY, &content_is_encrypted(), 600));
             // The cell is randomized, so only its shape can be compared.
-            to_server.extend((harness.to_server().len() as u64).to_le_bytes());
+            to_server.extend((harness.drain_to_server().len() as u64).to_le_bytes());
             let mut to_app = harness.server(&message(REPLY, &done(0x10)));
             to_server.extend(harness.app(&batch("SELECT * FROM Messages")));
             to_app.extend(harness.server(&message_in(REPLY, &RESULT.0, 700)));

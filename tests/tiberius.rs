@@ -382,6 +382,56 @@ async fn while_a_key_is_being_rotated_either_of_its_values_opens_it() {
 }
 
 #[tokio::test]
+async fn a_row_under_several_keys_waits_for_each_of_them() {
+    let database = Database::start().await;
+    let mut dba = database.dba().await;
+    let mut columns = String::from("Id int NOT NULL PRIMARY KEY");
+    for n in 1..=5 {
+        let envelope = database.wrap(&Cek::generate().unwrap()).await;
+        let name = format!("Cek{n}");
+        let sql = always_encrypted::admin::create_column_encryption_key(&name, "Cmk", &envelope);
+        run(&mut dba, &sql).await;
+        let with = encrypted("RANDOMIZED").replace("= Cek,", &format!("= Cek{n},"));
+        columns.push_str(&format!(", C{n} nvarchar(50) {with}"));
+    }
+    run(&mut dba, &format!("CREATE TABLE Five ({columns})")).await;
+    let mut client = database.connect().await;
+    let sql = "INSERT INTO Five (Id, C1, C2, C3, C4, C5) VALUES (@P1, @P2, @P3, @P4, @P5, @P6)";
+    client.execute(sql, &[&1, &"one", &"two", &"three", &"four", &"five"]).await.unwrap();
+
+    // Another connector has no key yet and opens them one after the other, in the same row.
+    let keys = KeyStores::builder().provider(database::store(&database.cmk)).build().unwrap();
+    let connector = database.connector_with(keys);
+    let mut client = connector.connect().await.unwrap();
+    let read = async {
+        let stream = client.query("SELECT C1, C2, C3, C4, C5 FROM Five", &[]).await.unwrap();
+        stream.into_row().await.unwrap().unwrap()
+    };
+    let row = tokio::time::timeout(Duration::from_secs(20), read).await.expect("it hangs");
+    let read: Vec<&str> = (0..5).map(|n| row.get(n).unwrap()).collect();
+    assert_eq!(read, ["one", "two", "three", "four", "five"]);
+    assert_eq!(connector.key_stores().statistics().unwraps, 5);
+}
+
+#[tokio::test]
+async fn a_server_that_goes_away_in_the_middle_is_named_as_the_cause() {
+    let database = Database::start().await;
+    let connector = database.connector.clone();
+    let mut client = database.connect().await;
+    client.simple_query("SELECT 1").await.unwrap().into_results().await.unwrap();
+    database.sandbox.shutdown().await;
+    let error = match client.query("SELECT @P1", &[&1]).await {
+        Ok(stream) => stream.into_results().await.map(drop).unwrap_err(),
+        Err(error) => error,
+    };
+    if let Some(typed) = connector.error_behind(&error) {
+        assert!(matches!(*typed, SessionError::ConnectionCut), "{typed}");
+    } else {
+        assert!(matches!(error, tiberius::error::Error::Io { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_master_key_outside_of_the_trusted_paths_is_not_used() {
     let database = Database::start().await;
     messages(&database).await;

@@ -350,8 +350,21 @@ impl Sandbox {
         self.listening.abort();
         // Whether it ended by itself or by the line above is all the same.
         let _ = (&mut self.listening).await;
+        // Sessions have threads of their own and end by themselves. Once the last has, dropping the
+        // database folds its write-ahead log into the file.
+        let alone = |shared: &Arc<Shared>| {
+            Arc::strong_count(shared) == 1 && Arc::strong_count(&shared.database) == 1
+        };
+        let begun = std::time::Instant::now();
+        while !alone(&self.shared) && begun.elapsed() < SHUTDOWN_PATIENCE {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
     }
 }
+
+/// A statement that cannot be interrupted may hold its session for longer; the file is still valid
+/// then, with its log beside it.
+const SHUTDOWN_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
 impl Drop for Sandbox {
     fn drop(&mut self) {

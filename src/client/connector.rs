@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Instant};
 
 use super::{
-    Config, ConfigError, Stream,
+    Config, ConfigError, Stream, stream,
     transport::{self, ServerVersion},
 };
 use crate::{
@@ -158,8 +158,8 @@ impl Connector {
             {
                 self.inner.errors.get(token.line())
             }
-            tiberius::error::Error::Io { kind: std::io::ErrorKind::ConnectionAborted, .. } => {
-                self.inner.errors.last()
+            tiberius::error::Error::Io { message, .. } => {
+                self.inner.errors.get(stream::number_in(message)?)
             }
             _ => None,
         }

@@ -21,7 +21,7 @@ use super::transport::Transport;
 use crate::{
     crypto::CellKey,
     keystore::{CekError, KeyStores},
-    session::{ErrorLog, KeyRequest, Session},
+    session::{ErrorLog, KeyRequest, Session, SessionError},
 };
 
 /// How much is read from the server at a time.
@@ -82,7 +82,8 @@ impl Stream {
     }
 
     /// Asks the key stores for the keys that the session needs, and hands on those that are there.
-    fn poll_keys(&mut self, cx: &mut Context<'_>) {
+    /// `true` if any was: the session may then need the next.
+    fn poll_keys(&mut self, cx: &mut Context<'_>) -> bool {
         for KeyRequest { id, values } in self.session.take_key_requests() {
             let key_stores = self.key_stores.clone();
             self.fetches.push(Box::pin(async move { (id, key_stores.cell_key(&values).await) }));
@@ -95,9 +96,11 @@ impl Stream {
             }
             Poll::Pending => true,
         });
+        let any = !fetched.is_empty();
         for (id, key) in fetched {
             self.session.provide_key(id, key, Instant::now());
         }
+        any
     }
 
     /// Reads once from the server. `true` if the session has moved.
@@ -112,12 +115,28 @@ impl Stream {
         Poll::Ready(Ok(true))
     }
 
+    /// What the driver is told once all that was for it has been read.
     fn closed(&self) -> io::Result<usize> {
-        match self.errors.last() {
-            Some(error) => Err(io::Error::new(io::ErrorKind::ConnectionAborted, error)),
-            None => Ok(0),
-        }
+        let Some(number) = self.session.closed_by() else { return Ok(0) };
+        let text = match self.errors.get(number) {
+            Some(error) => error.to_string(),
+            None => "the connection was closed by an error".to_owned(),
+        };
+        let text = numbered(&text, number);
+        Err(io::Error::new(io::ErrorKind::ConnectionAborted, text))
     }
+}
+
+/// tiberius keeps the text of an I/O error and nothing else, so the text carries the number under
+/// which the typed error is to be found.
+fn numbered(text: &str, number: u32) -> String {
+    format!("{text} ({}: error {number})", SessionError::SERVER_NAME)
+}
+
+/// The other way.
+pub(super) fn number_in(text: &str) -> Option<u32> {
+    let (_, tail) = text.rsplit_once(SessionError::SERVER_NAME)?;
+    tail.strip_prefix(": error ")?.strip_suffix(')')?.parse().ok()
 }
 
 impl AsyncRead for Stream {
@@ -138,8 +157,7 @@ impl AsyncRead for Stream {
             if this.session.is_closed() {
                 return Poll::Ready(this.closed());
             }
-            this.poll_keys(cx);
-            if !this.session.to_app().is_empty() {
+            if this.poll_keys(cx) {
                 continue;
             }
             // A send that is pending wakes us by itself; meanwhile the server may be sending.
@@ -148,7 +166,7 @@ impl AsyncRead for Stream {
                 return Poll::Pending;
             }
             if !ready!(this.poll_receive(cx))? {
-                return Poll::Ready(Ok(0));
+                return Poll::Ready(this.closed());
             }
         }
     }
@@ -185,5 +203,16 @@ impl fmt::Debug for Stream {
             .field("session", &self.session)
             .field("transport", &self.transport)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_an_error_is_found_again_in_its_text() {
+        assert_eq!(number_in(&numbered("always-encrypted: error 3) and more", 42)), Some(42));
+        assert_eq!(number_in("something else"), None);
     }
 }

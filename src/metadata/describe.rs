@@ -29,10 +29,10 @@
 
 use crate::{
     crypto::EncryptionType,
-    keystore::EncryptedCekValue,
     tds::{
-        CekEntry, CekIdentity, ColMetadata, Column, Done, Malformed, Reader, ReturnValue,
-        RowScanner, TokenLen, ValueEncoding, ValueRange, done_status, token_id, token_len,
+        CekEntry, CekIdentity, ColMetadata, Column, Done, EncryptedCekValue, Malformed, Reader,
+        ReturnValue, RowScanner, TokenLen, ValueEncoding, ValueRange, done_status, token_id,
+        token_len,
     },
 };
 

@@ -118,6 +118,8 @@ pub struct Session {
     encrypted_columns: Vec<String>,
     /// Counts the packets of the message to the driver.
     app_packet: u8,
+    /// The number in the error log of what ended the connection.
+    closed_by: Option<u32>,
 }
 
 impl Session {
@@ -141,6 +143,7 @@ impl Session {
             packet_size: 4096,
             encrypted_columns: Vec::new(),
             app_packet: 0,
+            closed_by: None,
         }
     }
 
@@ -163,7 +166,7 @@ impl Session {
         let at_rest = matches!(self.state, State::Idle | State::Transparent | State::Closed)
             && self.server_in.is_empty();
         if !at_rest {
-            self.config.errors.record(SessionError::ConnectionCut);
+            self.closed_by = Some(self.config.errors.record(SessionError::ConnectionCut));
         }
         self.state = State::Closed;
     }
@@ -221,6 +224,12 @@ impl Session {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
+    }
+
+    /// The number in the [`ErrorLog`] of the error that ended the connection, if one did.
+    #[must_use]
+    pub fn closed_by(&self) -> Option<u32> {
+        self.closed_by
     }
 
     /// Works until more input is needed.
@@ -341,14 +350,19 @@ impl Session {
 
     /// Keeps an error and returns the tokens that tell the driver of it.
     fn record(&self, error: SessionError) -> Vec<u8> {
+        self.record_as(error).1
+    }
+
+    fn record_as(&self, error: SessionError) -> (u32, Vec<u8>) {
         let line = self.config.errors.record(error.clone());
-        response::error_tokens(&error, line)
+        (line, response::error_tokens(&error, line))
     }
 
     /// Ends the connection. The driver is told why as long as it listens.
     fn close(&mut self, error: SessionError) {
-        let tokens = self.record(error);
+        let (line, tokens) = self.record_as(error);
         self.push_to_app(&tokens, true);
+        self.closed_by = Some(line);
         self.state = State::Closed;
     }
 

@@ -180,7 +180,7 @@ impl Session {
         if responding.attention && !responding.response.attention_acknowledged() {
             // The response ended before the attention reached the server; its acknowledgement
             // comes in a message of its own.
-            let pending = responding.response.outbox().len() > 0;
+            let pending = !responding.response.outbox().is_empty();
             self.deliver_outbox(pending);
             return;
         }

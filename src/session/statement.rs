@@ -3,8 +3,6 @@
 
 use std::fmt::Write as _;
 
-use zeroize::Zeroizing;
-
 use super::SessionError;
 use crate::{
     tds::{Malformed, Parameter, Procedure, RpcRequest, SP_EXECUTESQL},
@@ -20,6 +18,24 @@ pub(super) struct Statement {
     pub(super) parameters: Vec<Declared>,
     /// Whether the declarations are text in the request (sp_executesql) or made up by us.
     pub(super) declarations_in_request: bool,
+}
+
+const PREPARED: SessionError = SessionError::Unsupported {
+    what: "a prepared statement or server cursor",
+    remedy: "execute the statement directly (sp_executesql)",
+};
+
+/// Whether a procedure takes the values of a statement that its call does not show. Described
+/// through the call, they would all pass for plain.
+fn carries_a_statement(procedure: &str) -> bool {
+    procedure.starts_with("sp_cursor")
+        || matches!(procedure, "sp_execute" | "sp_prepare" | "sp_prepexec" | "sp_prepexecrpc")
+}
+
+/// A procedure's name without its schema, quotes and case.
+fn last_part(name: &str) -> String {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    last.trim_matches(['[', ']', '"']).to_ascii_lowercase()
 }
 
 /// A declared parameter.
@@ -57,15 +73,13 @@ impl Statement {
     pub(super) fn of(request: &RpcRequest<'_>) -> Result<Option<Self>, SessionError> {
         match &request.procedure {
             Procedure::Id(SP_EXECUTESQL) => Self::of_executesql(request),
-            Procedure::Name(name) if name.eq_ignore_ascii_case("sp_executesql") => {
+            Procedure::Name(name) if last_part(name) == "sp_executesql" => {
                 Self::of_executesql(request)
             }
+            Procedure::Name(name) if carries_a_statement(&last_part(name)) => Err(PREPARED),
             Procedure::Name(name) => Self::of_call(name, request).map(Some),
             Procedure::Id(_) if request.parameters.is_empty() => Ok(None),
-            Procedure::Id(_) => Err(SessionError::Unsupported {
-                what: "a prepared statement or server cursor",
-                remedy: "execute the statement directly (sp_executesql)",
-            }),
+            Procedure::Id(_) => Err(PREPARED),
         }
     }
 
@@ -90,7 +104,7 @@ impl Statement {
                 "parameter list: a value has no declaration",
             )))?;
             declared.index = Some(position + 2);
-            shrink(declared, value)?;
+            shrink(declared, value);
         }
         Ok(Some(Self { text, parameters, declarations_in_request: true }))
     }
@@ -132,7 +146,7 @@ impl Statement {
                 sql_type,
                 index: Some(index),
             };
-            shrink(&mut declared, value)?;
+            shrink(&mut declared, value);
             parameters.push(declared);
         }
         Ok(Self { text, parameters, declarations_in_request: false })
@@ -185,15 +199,10 @@ impl Statement {
 
 /// SQL Server takes an encrypted parameter that is declared shorter than its column, and none that
 /// is longer; drivers declare every string at its longest.
-fn shrink(declared: &mut Declared, value: &Parameter<'_>) -> Result<(), SessionError> {
-    let Ok(sql_type) = declared.sql_type else { return Ok(()) };
-    if !sql_type.is_variable_length() {
-        return Ok(());
+fn shrink(declared: &mut Declared, value: &Parameter<'_>) {
+    if let Ok(sql_type) = &mut declared.sql_type {
+        *sql_type = sql_type.shrunk_to(value.data_len());
     }
-    let mut data = Zeroizing::new(Vec::new());
-    value.data(&mut data).map_err(SessionError::Request)?;
-    declared.sql_type = Ok(sql_type.shrunk_to(data.len()));
-    Ok(())
 }
 
 fn bare(name: &str) -> &str {

@@ -13,8 +13,8 @@
 //! The CEK table is there, if only with a count of 0, in every COLMETADATA of a connection whose
 //! login acknowledged the feature; a count of columns of 0xFFFF means no metadata and no table.
 
-use super::{CekIdentity, Malformed, Reader, TypeInfo, reader::push_utf16};
-use crate::{crypto::EncryptionType, keystore::EncryptedCekValue};
+use super::{CekIdentity, EncryptedCekValue, Malformed, Reader, TypeInfo, reader::push_utf16};
+use crate::crypto::EncryptionType;
 
 const COLMETADATA: u8 = 0x81;
 const NO_METADATA: u16 = 0xFFFF;

@@ -10,6 +10,7 @@
 //! [MS-TDS]: https://learn.microsoft.com/openspecs/windows_protocols/ms-tds
 
 mod buffer;
+mod cek_value;
 mod col_metadata;
 mod error_token;
 mod login;
@@ -22,6 +23,7 @@ mod token;
 mod type_info;
 
 pub use buffer::WipedBuffer;
+pub use cek_value::EncryptedCekValue;
 pub use col_metadata::{CekEntry, ColMetadata, Column, CryptoMetadata};
 pub use error_token::{ServerError, write_done, write_error};
 pub(crate) use login::{COLUMNENCRYPTION, COLUMNENCRYPTION_VERSION};

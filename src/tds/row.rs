@@ -180,6 +180,26 @@ fn text_pointer(rest: &[u8]) -> Result<Option<(usize, usize, bool)>, Malformed> 
     Ok(Some((prefix + 4, u32::from_le_bytes(*len) as usize, false)))
 }
 
+/// The length of the data of an encoded value that has been walked before.
+pub(crate) fn value_data_len(encoding: ValueEncoding, encoded: &[u8]) -> usize {
+    let prefix = match encoding {
+        ValueEncoding::Fixed(_) | ValueEncoding::TextPointer => 0,
+        ValueEncoding::ByteLen => 1,
+        ValueEncoding::UShortLen => 2,
+        ValueEncoding::LongLen => 4,
+        ValueEncoding::Plp => {
+            let (mut rest, mut total) = (encoded.get(8..).unwrap_or_default(), 0usize);
+            while let Some((len, tail)) = rest.split_first_chunk::<4>() {
+                let len = (u32::from_le_bytes(*len) as usize).min(tail.len());
+                total += len;
+                rest = &tail[len..];
+            }
+            return total;
+        }
+    };
+    encoded.len().saturating_sub(prefix)
+}
+
 /// The data of an encoded value without its length fields.
 pub(crate) fn value_data_of(encoding: ValueEncoding, encoded: &[u8]) -> Result<Vec<u8>, Malformed> {
     let mut data = Vec::new();

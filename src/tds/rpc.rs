@@ -11,7 +11,7 @@ use super::{
     Malformed, Reader, RowScanner, TypeInfo, ValueEncoding, ValueRange,
     col_metadata::{AEAD_AES_256_CBC_HMAC_SHA_256, NORMALIZATION_VERSION},
     reader::{push_utf16, utf16_lossy},
-    row::value_data,
+    row::{value_data, value_data_len},
     type_info::id,
     write_plp, write_value,
 };
@@ -80,6 +80,12 @@ impl Parameter<'_> {
     #[must_use]
     pub fn is_output(&self) -> bool {
         self.status & BY_REF != 0
+    }
+
+    /// The length of the value's data in bytes; 0 for NULL.
+    #[must_use]
+    pub fn data_len(&self) -> usize {
+        value_data_len(self.type_info.encoding(), self.value)
     }
 
     /// The value's data without length fields, appended to `out`; nothing for NULL.
@@ -321,6 +327,24 @@ mod tests {
                 0xe8, 0xaa, 0, 0, 1
             ]
         );
+    }
+
+    #[test]
+    fn the_length_of_a_value_is_that_of_its_data() {
+        let mut payload = 4u32.to_le_bytes().to_vec();
+        payload.extend_from_slice(&[0xFF, 0xFF, 10, 0, 0, 0]);
+        write_text_parameter("a", "four", [0; 5], &mut payload).unwrap();
+        write_text_parameter("b", &"long".repeat(2000), [0; 5], &mut payload).unwrap();
+        write_parameter_head("c", 0, &mut payload);
+        payload.extend_from_slice(&[0x26, 4, 4, 42, 0, 0, 0]);
+        write_parameter_head("d", 0, &mut payload);
+        payload.push(0x1F);
+        let request = RpcRequest::read(&payload).unwrap();
+        for (parameter, expected) in request.parameters.iter().zip([8, 16_000, 4, 0]) {
+            let mut data = Vec::new();
+            parameter.data(&mut data).unwrap();
+            assert_eq!((parameter.data_len(), data.len()), (expected, expected));
+        }
     }
 
     #[test]

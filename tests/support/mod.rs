@@ -468,7 +468,7 @@ impl Harness {
         for piece in bytes.chunks(chunk) {
             self.session.receive_from_app(piece, Instant::now());
         }
-        self.to_server()
+        self.drain_to_server()
     }
 
     /// The server sends; returns what is for the driver. Keys are provided as they are asked for.
@@ -478,7 +478,7 @@ impl Harness {
         for piece in bytes.chunks(chunk) {
             self.session.receive_from_server(piece, Instant::now());
             self.provide_keys();
-            out.extend(self.to_app());
+            out.extend(self.drain_to_app());
         }
         out
     }
@@ -500,14 +500,14 @@ impl Harness {
         }
     }
 
-    pub fn to_server(&mut self) -> Vec<u8> {
+    pub fn drain_to_server(&mut self) -> Vec<u8> {
         let out = self.session.to_server().to_vec();
         self.session.sent_to_server(out.len());
         self.sent.extend(&out);
         out
     }
 
-    pub fn to_app(&mut self) -> Vec<u8> {
+    pub fn drain_to_app(&mut self) -> Vec<u8> {
         let out = self.session.to_app().to_vec();
         self.session.taken_by_app(out.len());
         out
