@@ -19,7 +19,7 @@ use crate::tds::login::{
     FEATURE_UTF8_SUPPORT, Login, SERVER_VERSION,
 };
 use crate::tds::packet::{
-    self, ATTENTION, DEFAULT_PACKET_SIZE, LOGIN7, MAX_MESSAGE, Message, MessageReader, PRELOGIN,
+    ATTENTION, DEFAULT_PACKET_SIZE, LOGIN7, MAX_MESSAGE, Message, MessageReader, PRELOGIN,
     PacketWriter,
 };
 use crate::tds::token::{self, DONE_ATTN, DONE_ERROR, TOKEN_DONE};
@@ -256,9 +256,6 @@ impl Client {
                 // It came after the answer was whole.
                 self.acknowledge_attention().await?;
                 continue;
-            }
-            if message.kind == packet::BULK_LOAD {
-                return Err(invalid("bulk load without INSERT BULK"));
             }
             match self.answer(message).await? {
                 Answered::Whole => {}

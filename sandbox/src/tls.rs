@@ -60,13 +60,16 @@ pub(crate) struct Handshake<S> {
     /// Of the packet being read: its header as far as it has come, then what is left of its body.
     header: Vec<u8>,
     body_left: usize,
+    /// Records that are not yet in a packet. SQL Server sends what it has to say at a time in one, and Microsoft's
+    /// ODBC driver takes no second one that comes along with the first.
+    records: Vec<u8>,
     /// Packets that are made and not yet written.
     outgoing: Vec<u8>,
 }
 
 impl<S> Handshake<S> {
     pub(crate) fn new(inner: S) -> Self {
-        Self { inner, wrapping: true, header: Vec::new(), body_left: 0, outgoing: Vec::new() }
+        Self { inner, wrapping: true, header: Vec::new(), body_left: 0, records: Vec::new(), outgoing: Vec::new() }
     }
 
     pub(crate) fn handshake_is_over(&mut self) {
@@ -131,6 +134,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Handshake<S> {
 const LARGEST_BODY: usize = 32 * 1024;
 
 impl<S: AsyncWrite + Unpin> Handshake<S> {
+    fn make_packets(&mut self) {
+        let records = std::mem::take(&mut self.records);
+        for body in records.chunks(LARGEST_BODY) {
+            packet(PRELOGIN, EOM, 0, 1, body, &mut self.outgoing);
+        }
+    }
+
     fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.outgoing.is_empty() {
             let written =
@@ -155,21 +165,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Handshake<S> {
         if !this.wrapping {
             return Pin::new(&mut this.inner).poll_write(cx, bytes);
         }
-        let body = bytes.get(..bytes.len().min(LARGEST_BODY)).unwrap_or_default();
-        packet(PRELOGIN, EOM, 0, 1, body, &mut this.outgoing);
-        // The bytes are taken; what cannot be written now goes with the next write or flush.
-        let _ = this.poll_outgoing(cx)?;
-        Poll::Ready(Ok(body.len()))
+        // They leave with the flush.
+        this.records.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.make_packets();
         std::task::ready!(this.poll_outgoing(cx))?;
         Pin::new(&mut this.inner).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.make_packets();
         std::task::ready!(this.poll_outgoing(cx))?;
         Pin::new(&mut this.inner).poll_shutdown(cx)
     }

@@ -15,7 +15,8 @@ use crate::exec::session::Session;
 use crate::server::Shared;
 use crate::tds::cursor::Malformed;
 use crate::tds::packet::{
-    Message, RESETCONNECTION, RESETCONNECTIONSKIPTRAN, RPC, SQL_BATCH, TRANSACTION_MANAGER,
+    BULK_LOAD, Message, RESETCONNECTION, RESETCONNECTIONSKIPTRAN, RPC, SQL_BATCH,
+    TRANSACTION_MANAGER,
 };
 use crate::tds::{request, rpc, token};
 
@@ -102,7 +103,9 @@ fn run(session: &mut Session, message: &Message, response: &mut Response) -> Out
         session.reset(message.status & RESETCONNECTIONSKIPTRAN != 0, response)?;
         response.token(|out| token::env_bytes(out, token::ENV_RESETCONNECTION_ACK, &[], &[]));
     }
+    let pending_load = session.bulk.take();
     match message.kind {
+        BULK_LOAD => session.bulk_load(pending_load, &message.payload, response),
         SQL_BATCH => {
             session.counters.batch();
             let sql = request::read_batch(&message.payload).map_err(malformed)?;

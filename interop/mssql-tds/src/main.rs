@@ -22,6 +22,8 @@ use mssql_tds::{
     security::RsaKeyStoreProvider,
 };
 
+// Shared with programs that need more of it.
+#[allow(dead_code)]
 #[path = "../../rust/src/cases.rs"]
 mod cases;
 #[path = "../../rust/src/civil.rs"]
@@ -117,8 +119,7 @@ impl Program {
         for case in sought {
             let sql =
                 format!("SELECT w FROM dbo.{} WHERE v = @v AND n = @n ORDER BY w", case.table);
-            let parameters =
-                vec![parameter("@v", value(case)?), parameter("@n", name(&case.name))];
+            let parameters = vec![parameter("@v", value(case)?), parameter("@n", name(&case.name))];
             let found = match execute(&mut client, sql, parameters).await {
                 Ok(rows) => {
                     let writers: Vec<String> =

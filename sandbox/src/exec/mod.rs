@@ -1,5 +1,6 @@
 //! Runs requests against the database: one session per connection, on a thread of its own.
 
+pub(crate) mod bulk;
 pub(crate) mod database;
 pub(crate) mod ddl;
 pub(crate) mod describe;

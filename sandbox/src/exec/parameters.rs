@@ -201,7 +201,27 @@ fn encrypted(
     cipher: &CipherInfo,
     catalogue: &Catalogue,
 ) -> Result<Argument> {
-    let stale = || SqlError::stale_metadata(&parameter.name);
+    let encryption = checked_scheme(cipher, parameter.ty, &parameter.name, catalogue)?;
+    if !matches!(wire.info.token, BIGVARBINTYPE | BIGBINARYTYPE) {
+        return Err(not_a_cell(parameter, wire));
+    }
+    let Some(cell) = &wire.value else {
+        return Ok(Argument::Encrypted { cell: None, encryption });
+    };
+    if !is_cell(parameter.ty, cell) {
+        return Err(not_a_cell(parameter, wire));
+    }
+    Ok(Argument::Encrypted { cell: Some(cell.clone()), encryption })
+}
+
+/// The encryption that a trailer speaks of, if that is what the catalogue holds now.
+pub(crate) fn checked_scheme(
+    cipher: &CipherInfo,
+    declared: SqlType,
+    name: &str,
+    catalogue: &Catalogue,
+) -> Result<Encryption> {
+    let stale = || SqlError::stale_metadata(name);
     let cek_id = i32::try_from(cipher.cek_id).map_err(|_| stale())?;
     let key = catalogue.encryption_key_by_id(cek_id).ok_or_else(stale)?;
     let kind = EncryptionType::from_number(i64::from(cipher.encryption_type)).ok_or_else(stale)?;
@@ -214,7 +234,7 @@ fn encrypted(
         return Err(stale());
     }
     let encryption = Encryption { kind, cek_id };
-    if !cipher.base.agrees_with(parameter.ty) {
+    if !cipher.base.agrees_with(declared) {
         let scheme = catalogue.describe_encryption(Some(encryption));
         let base = match cipher.base.sql_type() {
             Ok(Some(ty)) => ty.to_string(),
@@ -222,27 +242,21 @@ fn encrypted(
         };
         return Err(SqlError::type_clash(
             &format!("{base} encrypted with {scheme}"),
-            &format!("{} encrypted with {scheme}", parameter.ty),
+            &format!("{declared} encrypted with {scheme}"),
         ));
     }
-    if !matches!(wire.info.token, BIGVARBINTYPE | BIGBINARYTYPE) {
-        return Err(not_a_cell(parameter, wire));
-    }
-    let Some(cell) = &wire.value else {
-        return Ok(Argument::Encrypted { cell: None, encryption });
-    };
-    check_cell(parameter, wire, cell)?;
-    Ok(Argument::Encrypted { cell: Some(cell.clone()), encryption })
+    Ok(encryption)
 }
 
 /// Without keys a server can tell of a cell only this much.
-fn check_cell(parameter: &Parameter, wire: &WireParameter, cell: &[u8]) -> Result<()> {
-    let blocks = cell.len().checked_sub(CELL_HEADER).ok_or_else(|| not_a_cell(parameter, wire))?;
-    if cell.first() != Some(&CELL_VERSION) || blocks == 0 || blocks % CELL_BLOCK != 0 {
-        return Err(not_a_cell(parameter, wire));
-    }
-    let too_long = parameter.ty.cell_limit().is_some_and(|limit| cell.len() > limit);
-    if too_long { Err(not_a_cell(parameter, wire)) } else { Ok(()) }
+pub(crate) fn is_cell(ty: SqlType, bytes: &[u8]) -> bool {
+    let whole_blocks = bytes
+        .len()
+        .checked_sub(CELL_HEADER)
+        .is_some_and(|rest| rest != 0 && rest % CELL_BLOCK == 0);
+    whole_blocks
+        && bytes.first() == Some(&CELL_VERSION)
+        && ty.cell_limit().is_none_or(|limit| bytes.len() <= limit)
 }
 
 fn not_a_cell(parameter: &Parameter, wire: &WireParameter) -> SqlError {

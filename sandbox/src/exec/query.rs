@@ -147,7 +147,7 @@ impl Session {
         Ok(written)
     }
 
-    fn load_identity(&mut self, table: &Table) -> Result<()> {
+    pub(crate) fn load_identity(&mut self, table: &Table) -> Result<()> {
         let Some((column, (seed, increment))) =
             table.columns.iter().find_map(|c| Some((c, c.identity?)))
         else {
@@ -161,7 +161,7 @@ impl Session {
     }
 
     /// Keeps the last identity value that the statement gave out.
-    fn save_identity(&mut self, table: &Table) -> Result<Option<i64>> {
+    pub(crate) fn save_identity(&mut self, table: &Table) -> Result<Option<i64>> {
         let identity = {
             let mut identities = self.identities.lock().unwrap_or_else(PoisonError::into_inner);
             identities.next.remove(&table.object_id)
@@ -220,7 +220,7 @@ fn write_row(out: &mut Vec<u8>, row: &Row<'_>, columns: &[ResultColumn]) -> Resu
 }
 
 /// SQLite names the columns `tN.cM`.
-fn constraint(error: rusqlite::Error, table: &Table) -> SqlError {
+pub(crate) fn constraint(error: rusqlite::Error, table: &Table) -> SqlError {
     let text = error.to_string();
     let column = |part: &str| {
         let id = part.rsplit_once(".c").and_then(|(_, id)| id.trim().parse::<i64>().ok());

@@ -8,6 +8,7 @@ use sqlparser::ast::{Expr, Statement as SqlStatement};
 
 use crate::catalogue::{Catalogue, DATABASE_NAME, store};
 use crate::error::{Result, SqlError};
+use crate::exec::bulk::PendingLoad;
 use crate::exec::database::Database;
 use crate::exec::functions::SharedIdentities;
 use crate::exec::parameters::{Argument, Parameters};
@@ -36,6 +37,8 @@ pub(crate) struct Session {
     /// Declarations and text of sp_prepare.
     pub(crate) prepared: HashMap<i32, (String, String)>,
     pub(crate) next_handle: i32,
+    /// Of INSERT BULK, until the next message.
+    pub(crate) bulk: Option<PendingLoad>,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -74,6 +77,7 @@ impl Session {
             column_encryption,
             prepared: HashMap::new(),
             next_handle: 1,
+            bulk: None,
             counters,
         })
     }
@@ -242,6 +246,7 @@ impl Session {
                     }
                 }
             }
+            Statement::InsertBulk(insert) => self.insert_bulk(insert, response)?,
             Statement::SetVariable(name, value) => self.assign_variable(name, value, parameters)?,
         }
         Ok(true)

@@ -9,6 +9,7 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 
 use crate::error::{Result, SqlError};
+use crate::sql::bulk::{self, InsertBulk};
 use crate::sql::dialect::{TransactSql, is_clustering};
 use crate::sql::keys::{self, KeyStatement};
 use crate::sql::syntax_error;
@@ -42,6 +43,7 @@ pub(crate) enum Statement {
     Block(Vec<Statement>),
     Declare(Vec<(String, DataType, Option<Expr>)>),
     SetVariable(String, Box<Expr>),
+    InsertBulk(Box<InsertBulk>),
 }
 
 #[derive(Debug, Clone)]
@@ -201,6 +203,11 @@ fn statement(parser: &mut Parser<'_>, depth: usize) -> Result<Statement> {
         ("EXEC" | "EXECUTE", _) => {
             parser.next_token();
             exec(parser).map(Statement::Exec)
+        }
+        ("INSERT", "BULK") => {
+            parser.next_token();
+            parser.next_token();
+            Ok(Statement::InsertBulk(Box::new(bulk::parse(parser)?)))
         }
         ("DECLARE", _) => {
             parser.next_token();

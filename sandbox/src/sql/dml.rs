@@ -135,7 +135,7 @@ impl Binder<'_> {
         }
     }
 
-    fn default_of(&mut self, column: &Column) -> Result<String> {
+    pub(crate) fn default_of(&mut self, column: &Column) -> Result<String> {
         let Some(default) = &column.default else {
             return Ok("NULL".to_owned());
         };
@@ -145,7 +145,7 @@ impl Binder<'_> {
     }
 
     /// Adds what the column list leaves out: identities and defaults.
-    fn complete(
+    pub(crate) fn complete(
         &mut self,
         table: &Table,
         columns: &[&Column],

@@ -3,6 +3,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod bind;
+pub(crate) mod bulk;
 pub(crate) mod dialect;
 pub(crate) mod dml;
 pub(crate) mod encryption;

@@ -70,11 +70,12 @@ pub(crate) fn write_prelogin(client: Prelogin, encryption: u8) -> Vec<u8> {
         (VERSION, vec![major, minor, build_high, build_low, 0, 0]),
         (ENCRYPTION, vec![encryption]),
         (INSTOPT, vec![0]),
-        (MARS, vec![0]),
     ];
+    // Empty, and not the last, as from SQL Server: go-mssqldb takes no option that begins where the message ends.
     if client.thread_id {
         options.push((THREADID, Vec::new()));
     }
+    options.push((MARS, vec![0]));
     if client.fed_auth {
         options.push((FEDAUTHREQUIRED, vec![0]));
     }

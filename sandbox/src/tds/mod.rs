@@ -1,5 +1,6 @@
 //! The wire: packets, the login, TYPE_INFO, requests in and tokens out. No SQL here.
 
+pub(crate) mod bulk;
 pub(crate) mod cursor;
 pub(crate) mod login;
 pub(crate) mod packet;

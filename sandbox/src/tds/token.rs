@@ -5,7 +5,7 @@ use crate::tds::type_info::write_type_info;
 use crate::types::{Collation, SqlType, text};
 
 const TOKEN_RETURNSTATUS: u8 = 0x79;
-const TOKEN_COLMETADATA: u8 = 0x81;
+pub(crate) const TOKEN_COLMETADATA: u8 = 0x81;
 const TOKEN_ERROR: u8 = 0xAA;
 const TOKEN_INFO: u8 = 0xAB;
 const TOKEN_RETURNVALUE: u8 = 0xAC;
@@ -28,6 +28,7 @@ pub(crate) const CMD_SELECT: u16 = 0xC1;
 pub(crate) const CMD_INSERT: u16 = 0xC3;
 pub(crate) const CMD_DELETE: u16 = 0xC4;
 pub(crate) const CMD_UPDATE: u16 = 0xC5;
+pub(crate) const CMD_BULK_INSERT: u16 = 0xF0;
 
 /// ENVCHANGE types.
 pub(crate) const ENV_DATABASE: u8 = 1;
@@ -44,7 +45,7 @@ const F_NULLABLE: u16 = 0x0001;
 const F_CASE_SEN: u16 = 0x0002;
 const F_UPDATEABLE_UNKNOWN: u16 = 0x0008;
 const F_IDENTITY: u16 = 0x0010;
-const F_ENCRYPTED: u16 = 0x0800;
+pub(crate) const F_ENCRYPTED: u16 = 0x0800;
 
 pub(crate) const AEAD_AES_256_CBC_HMAC_SHA256: u8 = 2;
 pub(crate) const NORMALIZATION_RULE_VERSION: u8 = 1;

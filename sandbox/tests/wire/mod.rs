@@ -47,6 +47,18 @@ pub struct ResultSet {
     pub rows: Vec<Vec<Option<Vec<u8>>>>,
 }
 
+/// A RETURNVALUE.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Output {
+    pub ordinal: u16,
+    pub name: String,
+    pub flags: u16,
+    pub ty: Type,
+    /// Base type, algorithm, encryption type, normalisation version.
+    pub crypto: Option<(Type, u8, u8, u8)>,
+    pub value: Option<Vec<u8>>,
+}
+
 #[derive(Debug, Clone, Default)]
 pub struct Reply {
     pub sets: Vec<ResultSet>,
@@ -55,7 +67,10 @@ pub struct Reply {
     /// Token, status, row count.
     pub dones: Vec<(u8, u16, u64)>,
     pub return_status: Option<i32>,
+    /// RETURNVALUEs that are integers: handles.
     pub return_values: Vec<i32>,
+    /// All of them.
+    pub outputs: Vec<Output>,
     /// ENVCHANGE types.
     pub changes: Vec<u8>,
     pub features: Option<Vec<(u8, Vec<u8>)>>,
@@ -196,6 +211,19 @@ impl<'a> Reader<'a> {
         set
     }
 
+    fn output(&mut self) -> Output {
+        let ordinal = self.u16();
+        let name = self.b_varchar();
+        assert_eq!(self.u8(), 1, "an output parameter");
+        self.u32();
+        let flags = self.u16();
+        let ty = self.ty();
+        let crypto =
+            (self.ae && flags & 0x0800 != 0).then(|| (self.ty(), self.u8(), self.u8(), self.u8()));
+        let value = self.value(&ty);
+        Output { ordinal, name, flags, ty, crypto, value }
+    }
+
     fn reply(mut self) -> Reply {
         let mut reply = Reply::default();
         while !self.rest.is_empty() {
@@ -230,12 +258,12 @@ impl<'a> Reader<'a> {
                     }
                 }
                 0xAC => {
-                    self.u16();
-                    self.b_varchar();
-                    self.n(7);
-                    let ty = self.ty();
-                    let value = self.value(&ty).unwrap();
-                    reply.return_values.push(i32::from_le_bytes(value.try_into().unwrap()));
+                    let output = self.output();
+                    if let (0x26, Some(value)) = (output.ty.token, &output.value) {
+                        let number = value.clone().try_into().map(i32::from_le_bytes);
+                        reply.return_values.extend(number);
+                    }
+                    reply.outputs.push(output);
                 }
                 0xAD => {
                     let n = self.u16();
@@ -353,6 +381,49 @@ pub fn cell(blocks: usize, fill: u8) -> Vec<u8> {
     cell
 }
 
+/// A bulk load message in the making.
+#[derive(Debug, Clone)]
+pub struct Bulk(pub Vec<u8>);
+
+impl Bulk {
+    /// With an empty table of keys if Always Encrypted was acknowledged.
+    pub fn new(ae: bool) -> Self {
+        Self(if ae { vec![0x81, 0, 0, 0, 0] } else { vec![0x81, 0, 0] })
+    }
+
+    /// A key of the table; before the first column.
+    pub fn key(mut self, scheme: &Scheme) -> Self {
+        self.0[3] += 1;
+        for number in [scheme.database_id, scheme.cek_id, scheme.cek_version] {
+            self.0.extend(number.to_le_bytes());
+        }
+        self.0.extend(scheme.md_version);
+        self.0.push(0);
+        self
+    }
+
+    pub fn column(mut self, name: &str, ty: &[u8], crypto: Option<(u16, &[u8], &Scheme)>) -> Self {
+        self.0[1] += 1;
+        self.0.extend([0, 0, 0, 0, 9, if crypto.is_some() { 8 } else { 0 }]);
+        self.0.extend_from_slice(ty);
+        if let Some((ordinal, base, scheme)) = crypto {
+            self.0.extend(ordinal.to_le_bytes());
+            self.0.extend([0; 4]);
+            self.0.extend_from_slice(base);
+            self.0.extend([scheme.algorithm, scheme.kind, scheme.norm]);
+        }
+        self.0.push(name.len() as u8);
+        self.0.extend(utf16(name));
+        self
+    }
+
+    pub fn row(mut self, values: &[&[u8]]) -> Self {
+        self.0.push(0xD1);
+        self.0.extend(values.concat());
+        self
+    }
+}
+
 pub struct Wire {
     pub tcp: TcpStream,
     pub ae: bool,
@@ -436,6 +507,12 @@ impl Wire {
 
     pub async fn batch(&mut self, sql: &str) -> Reply {
         self.send(1, &Self::batch_payload(sql)).await;
+        self.receive().await
+    }
+
+    pub async fn load(&mut self, bulk: Bulk) -> Reply {
+        let done = [0xFD, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        self.send(7, &[&bulk.0[..], &done].concat()).await;
         self.receive().await
     }
 
