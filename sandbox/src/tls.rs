@@ -69,7 +69,14 @@ pub(crate) struct Handshake<S> {
 
 impl<S> Handshake<S> {
     pub(crate) fn new(inner: S) -> Self {
-        Self { inner, wrapping: true, header: Vec::new(), body_left: 0, records: Vec::new(), outgoing: Vec::new() }
+        Self {
+            inner,
+            wrapping: true,
+            header: Vec::new(),
+            body_left: 0,
+            records: Vec::new(),
+            outgoing: Vec::new(),
+        }
     }
 
     pub(crate) fn handshake_is_over(&mut self) {

@@ -40,6 +40,16 @@ pub enum ValueError {
         /// The bytes that there are.
         len: usize,
     },
+    /// A time with digits that its column's scale does not have. A driver that does not widen times
+    /// to 100 ns wrote it (mssql-tds 0.3 and go-mssqldb do not), so what it says is not known.
+    #[error(
+        "the value has digits beyond the scale of type {sql_type}; it was written by a driver that \
+         does not bring times to normal form"
+    )]
+    BeyondScale {
+        /// The type that the value should have.
+        sql_type: SqlType,
+    },
     /// NaN or an infinity, which SQL Server does not have.
     #[error("a value of type {sql_type} must be finite")]
     NotFinite {

@@ -39,9 +39,16 @@
 //! # Where drivers differ
 //!
 //! What [`normalize`] writes is what SqlClient writes, byte for byte. What [`denormalize`] reads is
-//! more: decimals of any length up to 17 bytes (JDBC writes 16, which also means that its cells are
-//! not *equal* to SqlClient's), and strings that are padded already (the server's own in-place
-//! encryption leaves them so). `char(n)`, `nchar(n)` and `binary(n)` come out padded to `n`.
+//! more:
+//!
+//! * decimals of any length up to 17 bytes (JDBC writes 16, which also means that its cells are not
+//!   *equal* to SqlClient's),
+//! * strings that are padded already (the server's own in-place encryption leaves them so);
+//!   `char(n)`, `nchar(n)` and `binary(n)` come out padded to `n`,
+//! * integers of their type's own width (go-mssqldb's),
+//! * times in 3 or 4 bytes at scales below 5 (mssql-tds's and go-mssqldb's). At scales 5 and 6 those
+//!   two write five bytes that look like a time in normal form and are not; if such a time has
+//!   digits beyond the scale it is refused with [`ValueError::BeyondScale`], if not, nothing tells.
 //!
 //! Where SqlClient would cut off silently the high bytes of a number that does not fit its column,
 //! both directions answer [`ValueError::OutOfRange`].

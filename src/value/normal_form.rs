@@ -52,8 +52,8 @@ pub fn normalize(sql_type: SqlType, data: &[u8], out: &mut Vec<u8>) -> Result<()
 /// Appends to `out` the data, as the type has them on the wire, of a value in normal form.
 ///
 /// Integers, decimals and times take the width of the type; `char(n)` and `nchar(n)` are padded
-/// with blanks and `binary(n)` with zeros to `n`. Times are cut off to the type's scale, as in
-/// SqlClient: no writer leaves digits beyond it.
+/// with blanks and `binary(n)` with zeros to `n`. Forms that other drivers write are taken where they
+/// can be told from the normal form; see the [module's page](super).
 ///
 /// # Errors
 ///

@@ -50,7 +50,7 @@ pub(super) fn denormalize_integer(
     normal_form: &[u8],
     out: &mut Vec<u8>,
 ) -> Result<(), ValueError> {
-    let value = i64::from_le_bytes(exactly(sql_type, normal_form)?);
+    let value = read_integer(sql_type, normal_form)?;
     if sql_type == SqlType::Bit {
         out.push(u8::from(value != 0));
         return Ok(());
@@ -60,6 +60,16 @@ pub(super) fn denormalize_integer(
     }
     out.extend(value.to_le_bytes().into_iter().take(sql_type.data_len(normal_form.len())));
     Ok(())
+}
+
+/// Eight bytes, or what go-mssqldb writes: the width of the type.
+fn read_integer(sql_type: SqlType, bytes: &[u8]) -> Result<i64, ValueError> {
+    match (sql_type, bytes) {
+        (SqlType::Bit | SqlType::TinyInt, &[a]) => Ok(i64::from(a)),
+        (SqlType::SmallInt, &[a, b]) => Ok(i64::from(i16::from_le_bytes([a, b]))),
+        (SqlType::Int, &[a, b, c, d]) => Ok(i64::from(i32::from_le_bytes([a, b, c, d]))),
+        _ => Ok(i64::from_le_bytes(exactly(sql_type, bytes)?)),
+    }
 }
 
 fn integer_range(sql_type: SqlType) -> RangeInclusive<i64> {

@@ -93,7 +93,17 @@ pub(super) fn denormalize_time(
     out: &mut Vec<u8>,
 ) -> Result<(), ValueError> {
     let unit = Unit::of(sql_type, scale)?;
-    TimeValue::read(sql_type, Unit::NORMAL, normal_form)?.write(unit, out);
+    // mssql-tds and go-mssqldb do not widen. Below scale 5 the length gives them away.
+    let narrow = unit.width < NORMAL_TIME
+        && normal_form.len() == sql_type.max_normal_form_len() - (NORMAL_TIME - unit.width);
+    let written_in = if narrow { unit } else { Unit::NORMAL };
+    let value = TimeValue::read(sql_type, written_in, normal_form)?;
+    // Whoever widens has cut off to the scale before. Digits beyond it are units of another size,
+    // and the time that they seem to tell is a wrong one.
+    if !value.ticks.is_multiple_of(unit.ticks) {
+        return Err(ValueError::BeyondScale { sql_type });
+    }
+    value.write(unit, out);
     Ok(())
 }
 

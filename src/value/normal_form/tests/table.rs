@@ -202,9 +202,39 @@ fn any_bit_but_zero_is_one() {
 }
 
 #[test]
-fn digits_beyond_the_scale_are_cut_off_when_read() {
-    assert_eq!(denormalized(sql_type("time(3)"), &hex("07c4aaf46e")), Ok(hex("d328d702")));
-    assert_eq!(denormalized(sql_type("time(0)"), &hex("ffbf692ac9")), Ok(hex("7f5101")));
+fn digits_beyond_the_scale_are_refused_when_read() {
+    for (declaration, normal_form) in [
+        ("time(3)", "07c4aaf46e"),
+        ("time(0)", "ffbf692ac9"),
+        ("datetime2(6)", "07c4aaf46e8f460b"),
+        // What mssql-tds 0.3 writes for 13:14:15.12345 in time(5): units of its own.
+        ("time(5)", "99f20b1c01"),
+    ] {
+        let sql_type = sql_type(declaration);
+        let expected = Err(ValueError::BeyondScale { sql_type });
+        assert_eq!(denormalized(sql_type, &hex(normal_form)), expected, "{declaration}");
+    }
+}
+
+#[test]
+fn times_that_were_not_widened_are_read_where_their_length_shows_it() {
+    for (declaration, data) in [
+        ("time(0)", "7f5101"),
+        ("time(3)", "d328d702"),
+        ("datetime2(3)", "d328d7028f460b"),
+        ("datetimeoffset(4)", "1309a9018f460b4a01"),
+    ] {
+        assert_eq!(denormalized(sql_type(declaration), &hex(data)), Ok(hex(data)), "{declaration}");
+    }
+}
+
+#[test]
+fn integers_of_their_types_own_width_are_read() {
+    for (declaration, data) in
+        [("bit", "01"), ("tinyint", "c8"), ("smallint", "feff"), ("int", "d6ffffff")]
+    {
+        assert_eq!(denormalized(sql_type(declaration), &hex(data)), Ok(hex(data)), "{declaration}");
+    }
 }
 
 #[test]
