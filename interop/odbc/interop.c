@@ -520,11 +520,14 @@ static void read_all(const char *name) {
 int main(int count, char **arguments) {
     if (count != 5 || !getenv("KEYSTORE"))
         die("KEYSTORE=keystore.so interop write|read|search DIR CASES NAME");
+    /* For the negative matrix. */
+    const char *setting = getenv("INTEROP_AE");
+    int off = setting && !strcmp(setting, "off");
     read_cases(arguments[3]);
     snprintf(connection_string, sizeof connection_string,
              "DRIVER={ODBC Driver 18 for SQL Server};SERVER=127.0.0.1,%s;DATABASE=sandbox;UID=sa;"
-             "PWD=Interop-1433!;Encrypt=no;TrustServerCertificate=yes;ColumnEncryption=Enabled",
-             read_file(arguments[2], "port"));
+             "PWD=Interop-1433!;Encrypt=no;TrustServerCertificate=yes;ColumnEncryption=%s",
+             read_file(arguments[2], "port"), off ? "Disabled" : "Enabled");
     SQLAllocHandle(SQL_HANDLE_ENV, SQL_NULL_HANDLE, &environment);
     SQLSetEnvAttr(environment, SQL_ATTR_ODBC_VERSION, (SQLPOINTER)SQL_OV_ODBC3_80, 0);
     connect_anew();
