@@ -106,7 +106,7 @@ set_up() { # DRIVER...
 
 drive() { # DRIVER MODE [FOLDER [CASES]]
     local folder=${3:-$work}
-    local arguments=("$2" "$folder" "${4:-$folder/cases.tsv}" "$1")
+    local arguments=("$2" "$folder" "${4:-$folder/cases.tsv}" "${WRITER:-$1}")
     case $1 in
     ours | mssql-tds) "$CARGO_TARGET_DIR/debug/interop-$1" "${arguments[@]}" ;;
     jdbc) java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 \

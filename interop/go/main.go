@@ -83,7 +83,11 @@ func connect(dir string) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := openStore(filepath.Join(dir, "cmk.pem"))
+	path, err := os.ReadFile(filepath.Join(dir, "path"))
+	if err != nil {
+		return nil, err
+	}
+	keys, err := openStore(filepath.Join(dir, "cmk.pem"), string(path), "aecmk")
 	if err != nil {
 		return nil, err
 	}

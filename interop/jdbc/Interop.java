@@ -74,7 +74,8 @@ public final class Interop {
         String trusted = System.getenv("INTEROP_TRUST");
         if (trusted != null) {
             SQLServerConnection.setColumnEncryptionTrustedMasterKeyPaths(
-                Map.of("127.0.0.1", List.of(trusted)));
+                Map.of("127.0.0.1:" + Files.readString(Path.of(arguments[1], "port")).trim(),
+                    List.of(trusted)));
         }
         Interop program = new Interop(Path.of(arguments[1]), Path.of(arguments[2]), arguments[3]);
         switch (arguments[0]) {
