@@ -54,6 +54,8 @@ set_up_mssql-tds() {
     build_crate mssql-tds
 }
 
+set_up_mssql-client() { build_crate mssql-client; }
+
 set_up_jdbc() {
     need mvn=maven javac=openjdk-17-jdk-headless
     [ -f "$cache/jdbc/$jdbc" ] ||
@@ -108,7 +110,7 @@ drive() { # DRIVER MODE [FOLDER [CASES]]
     local folder=${3:-$work}
     local arguments=("$2" "$folder" "${4:-$folder/cases.tsv}" "${WRITER:-$1}")
     case $1 in
-    ours | mssql-tds) "$CARGO_TARGET_DIR/debug/interop-$1" "${arguments[@]}" ;;
+    ours | mssql-tds | mssql-client) "$CARGO_TARGET_DIR/debug/interop-$1" "${arguments[@]}" ;;
     jdbc) java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 \
         -cp "$cache/jdbc/$jdbc:$cache/jdbc/classes" Interop "${arguments[@]}" ;;
     odbc)

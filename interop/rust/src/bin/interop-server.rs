@@ -30,6 +30,16 @@ then port, when clients may come.";
 
 /// Of the file cmk.p12, whose key is of no use to anyone.
 const P12_PASSWORD: &str = "changeit";
+/// The key of the deterministic columns: the certificate store's value comes first.
+const CEK: &str = "Cek";
+/// The key of the randomized columns: the JVM's value comes first.
+const CEK_IN_OTHER_ORDER: &str = "Kec";
+
+/// A column encryption key, with its values by master key in their order.
+struct ColumnKey {
+    name: &'static str,
+    values: Vec<(&'static str, Vec<u8>)>,
+}
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -59,7 +69,7 @@ async fn run() -> Result<()> {
     let dir = dir.ok_or("--dir is missing")?;
     let cases = cases(case_file.ok_or("--cases is missing")?)?;
 
-    let (path, values) = make_keys(&dir).await?;
+    let (path, column_keys) = make_keys(&dir).await?;
     let sandbox = Sandbox::builder()
         .file(dir.join("server.db"))
         .port(port)
@@ -69,7 +79,7 @@ async fn run() -> Result<()> {
         .await?;
     let keys = KeyStores::builder().build()?;
     let mut dba = Connector::from_ado_string(&sandbox.connection_string(), keys)?.connect().await?;
-    create_keys(&mut dba, &path, &values).await?;
+    create_keys(&mut dba, &path, &column_keys).await?;
     for table in tables(&cases) {
         run_batch(&mut dba, create_table(table)).await?;
     }
@@ -82,9 +92,9 @@ async fn run() -> Result<()> {
     Ok(())
 }
 
-/// The master key in its files; one column key, wrapped for two providers. Returns the key's path
-/// in the certificate store and the envelopes.
-async fn make_keys(dir: &Path) -> Result<(String, [Vec<u8>; 2])> {
+/// The master key in its files; the column keys, each wrapped for two providers. Returns the master
+/// key's path in the certificate store and the column keys.
+async fn make_keys(dir: &Path) -> Result<(String, Vec<ColumnKey>)> {
     let pair = dir.join("pair");
     fs::create_dir_all(&pair)?;
     let store = CertificateDirectory::open(&pair).await?;
@@ -123,30 +133,39 @@ async fn make_keys(dir: &Path) -> Result<(String, [Vec<u8>; 2])> {
 
     let key = CmkPrivateKey::from_pem(&fs::read_to_string(&key_file)?)?;
     let java = InMemoryKeyStore::new(MSSQL_JAVA_KEYSTORE).with_key(JAVA_ALIAS, key);
-    let cek = Cek::generate()?;
-    let values = [
-        store.wrap_cek(&path, RSA_OAEP, &cek).await?,
-        java.wrap_cek(JAVA_ALIAS, RSA_OAEP, &cek).await?,
-    ];
-    // What a proxy looks for on the wire.
-    fs::write(dir.join("envelope-windows"), &values[0])?;
-    fs::write(dir.join("envelope-java"), &values[1])?;
-    Ok((path, values))
+    let mut keys = Vec::new();
+    for name in [CEK, CEK_IN_OTHER_ORDER] {
+        let cek = Cek::generate()?;
+        let windows = store.wrap_cek(&path, RSA_OAEP, &cek).await?;
+        let java = java.wrap_cek(JAVA_ALIAS, RSA_OAEP, &cek).await?;
+        // What a proxy looks for on the wire.
+        fs::write(dir.join(format!("{name}-windows.envelope")), &windows)?;
+        fs::write(dir.join(format!("{name}-java.envelope")), &java)?;
+        let mut values = vec![("Cmk", windows), ("JavaCmk", java)];
+        if name == CEK_IN_OTHER_ORDER {
+            values.reverse();
+        }
+        keys.push(ColumnKey { name, values });
+    }
+    Ok((path, keys))
 }
 
-async fn create_keys(dba: &mut Client, path: &str, values: &[Vec<u8>; 2]) -> Result<()> {
-    let statements = [
-        create_column_master_key("Cmk", MSSQL_CERTIFICATE_STORE, path),
-        create_column_master_key("JavaCmk", MSSQL_JAVA_KEYSTORE, JAVA_ALIAS),
-        create_column_encryption_key("Cek", "Cmk", &values[0]),
-        format!(
-            "ALTER COLUMN ENCRYPTION KEY Cek ADD VALUE (COLUMN_MASTER_KEY = JavaCmk, \
-             ALGORITHM = 'RSA_OAEP', ENCRYPTED_VALUE = 0x{})",
-            hex(&values[1])
-        ),
-    ];
-    for statement in statements {
-        run_batch(dba, statement).await?;
+async fn create_keys(dba: &mut Client, path: &str, keys: &[ColumnKey]) -> Result<()> {
+    run_batch(dba, create_column_master_key("Cmk", MSSQL_CERTIFICATE_STORE, path)).await?;
+    run_batch(dba, create_column_master_key("JavaCmk", MSSQL_JAVA_KEYSTORE, JAVA_ALIAS)).await?;
+    for ColumnKey { name, values } in keys {
+        for (number, (master_key, envelope)) in values.iter().enumerate() {
+            let statement = if number == 0 {
+                create_column_encryption_key(name, master_key, envelope)
+            } else {
+                format!(
+                    "ALTER COLUMN ENCRYPTION KEY {name} ADD VALUE (COLUMN_MASTER_KEY = {master_key}, \
+                     ALGORITHM = 'RSA_OAEP', ENCRYPTED_VALUE = 0x{})",
+                    hex(envelope)
+                )
+            };
+            run_batch(dba, statement).await?;
+        }
     }
     Ok(())
 }
@@ -158,13 +177,13 @@ fn create_table(table: &Case) -> String {
         (Some(collation), Kind::Deterministic) => format!("COLLATE {collation} "),
         _ => String::new(),
     };
-    let kind = match table.kind {
-        Kind::Deterministic => "DETERMINISTIC",
-        Kind::Randomized => "RANDOMIZED",
+    let (kind, key) = match table.kind {
+        Kind::Deterministic => ("DETERMINISTIC", CEK),
+        Kind::Randomized => ("RANDOMIZED", CEK_IN_OTHER_ORDER),
     };
     format!(
         "CREATE TABLE dbo.{} (w nvarchar(30) NOT NULL, n nvarchar(30) NOT NULL, \
-         v {} {collation}ENCRYPTED WITH (COLUMN_ENCRYPTION_KEY = Cek, ENCRYPTION_TYPE = {kind}, \
+         v {} {collation}ENCRYPTED WITH (COLUMN_ENCRYPTION_KEY = {key}, ENCRYPTION_TYPE = {kind}, \
          ALGORITHM = 'AEAD_AES_256_CBC_HMAC_SHA_256') NULL, PRIMARY KEY (w, n))",
         table.table, table.sql_type
     )
