@@ -229,7 +229,7 @@ fn a_procedure_is_described_through_its_call_and_its_output_decrypted() {
     let mut out_param = Param::text("@P2", SECRET);
     out_param.1 = 1;
     let describe = harness.app(&call("dbo.AddMessage", &[Param::int("@P1", 1), out_param]));
-    let expected = utf16("EXEC dbo.AddMessage @P1=@P1, @P2=@P2 OUTPUT");
+    let expected = utf16("EXEC [dbo].[AddMessage] @P1=@P1, @P2=@P2 OUTPUT");
     assert!(describe.windows(expected.len()).any(|w| w == expected));
     harness.server(&message(REPLY, &content_is_encrypted()));
     let (plaintext, _) = open_last_parameter(&harness.drain_to_server(), &TestKey::new(1));
@@ -253,6 +253,129 @@ fn a_procedure_is_described_through_its_call_and_its_output_decrypted() {
     shown.extend(done(0));
     let reply = harness.server(&message(REPLY, &value));
     assert_eq!(messages(&reply), [(REPLY, shown)]);
+}
+
+/// A RETURNVALUE of an encrypted nvarchar(36), and the same in the clear.
+fn output(name: &str, key: &TestKey, text: &str) -> (Vec<u8>, Vec<u8>) {
+    let mut value = vec![0xAC, 1, 0, name.len() as u8];
+    value.extend(utf16(name));
+    value.extend([1, 0, 0, 0, 0]);
+    let mut shown = value.clone();
+    value.extend([0, 8]);
+    value.extend(VARBINARY);
+    value.extend([0; 4]);
+    value.extend(nvarchar(36));
+    value.extend([2, 2, 1]);
+    value.extend(ushort(&cell(key, &utf16(text))));
+    shown.extend([0, 0]);
+    shown.extend(nvarchar(36));
+    shown.extend(ushort(&utf16(text)));
+    (value, shown)
+}
+
+#[test]
+fn an_output_that_goes_in_as_null_comes_back_decrypted_and_is_not_declared_shorter() {
+    let mut harness = Harness::logged_in();
+    let mut out_param = Param::null("@P2");
+    out_param.1 = 1;
+    let declared = "@P1 int,@P2 nvarchar(36) OUTPUT";
+    let describe = harness.app(&executesql(
+        "EXEC p @P1, @P2 OUTPUT",
+        declared,
+        &[Param::int("@P1", 1), out_param],
+    ));
+    assert!(describe.windows(2 * declared.len()).any(|w| w == utf16(declared)));
+    harness.server(&message(REPLY, &content_is_encrypted()));
+    assert!(!harness.drain_to_server().is_empty());
+    let (value, shown) = output("@P2", &TestKey::new(1), "answer");
+    let reply = harness.server(&message(REPLY, &[value, done(0)].concat()));
+    assert_eq!(messages(&reply), [(REPLY, [shown, done(0)].concat())]);
+}
+
+/// ENVCHANGE 10: the transaction is rolled back.
+const ROLLED_BACK: [u8; 14] = [0xE3, 11, 0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8];
+
+#[test]
+fn a_rollback_during_the_describe_reaches_the_driver_before_the_error() {
+    let mut harness = Harness::logged_in();
+    harness.app(&insert());
+    let deadlock = error(1205, "deadlock victim");
+    let answer = [&ROLLED_BACK[..], &deadlock, &done(2)].concat();
+    let reply = harness.server(&message(REPLY, &answer));
+    assert_eq!(messages(&reply), [(REPLY, answer)]);
+    harness.assert_usable();
+}
+
+#[test]
+fn a_change_of_the_environment_in_a_describe_is_followed_and_handed_on() {
+    let mut harness = Harness::logged_in();
+    harness.app(&insert());
+    let mut change = vec![0xE3, 0, 0, 1, 5];
+    change.extend(utf16("other"));
+    change.push(2);
+    change.extend(utf16("db"));
+    let len = (change.len() - 3) as u16;
+    change[1..3].copy_from_slice(&len.to_le_bytes());
+    let answer = [change.clone(), content_is_encrypted()].concat();
+    assert!(harness.server(&message(REPLY, &answer)).is_empty());
+    harness.drain_to_server();
+    let reply = harness.server(&message(REPLY, &done(0)));
+    assert_eq!(messages(&reply), [(REPLY, [change, done(0)].concat())]);
+    // The same statement is another one in the other database.
+    assert!(!harness.app(&insert()).is_empty());
+}
+
+#[test]
+fn a_request_whose_transaction_was_rolled_back_is_not_sent_again() {
+    let mut harness = Harness::logged_in();
+    harness.app(&insert());
+    harness.server(&message(REPLY, &content_is_encrypted()));
+    harness.drain_to_server();
+    harness.server(&message(REPLY, &done(0)));
+    harness.app(&insert());
+    harness.provide_keys();
+    harness.drain_to_server();
+    let stale = [&error(33514, "stale")[..], &ROLLED_BACK, &done(2)].concat();
+    let reply = harness.server(&message_in(REPLY, &stale, 32));
+    assert_eq!(messages(&reply), [(REPLY, stale)]);
+    assert!(harness.drain_to_server().is_empty());
+    harness.assert_usable();
+}
+
+#[test]
+fn what_the_server_changes_after_an_error_of_ours_comes_before_the_end() {
+    let mut harness = Harness::logged_in();
+    harness.app(&batch("SELECT Content FROM Messages; COMMIT"));
+    let key = TestKey::new(1);
+    let column = [Col::Encrypted("C", VARBINARY.to_vec(), 0, nvarchar(9))];
+    let mut answer = col_metadata(Some(std::slice::from_ref(&key)), &column);
+    answer.extend(row(&[ushort(&[1; 65])]));
+    answer.extend(done(1));
+    answer.extend(ROLLED_BACK);
+    answer.extend(done(0));
+    let reply = messages(&harness.server(&message(REPLY, &answer))).pop().unwrap().1;
+    let end = [&ROLLED_BACK[..], &done(2)].concat();
+    assert!(reply.ends_with(&end), "the driver stops reading at the last DONE");
+    harness.assert_usable();
+}
+
+#[test]
+fn a_session_that_is_reset_does_not_trust_what_it_knew_of_another_database() {
+    let mut harness = Harness::logged_in();
+    harness.app(&insert());
+    let plain = description(&[], &[Verdict::plain(1, "@P1"), Verdict::plain(2, "@P2")]);
+    harness.server(&message(REPLY, &plain));
+    assert_eq!(harness.drain_to_server(), insert());
+    harness.server(&message(REPLY, &done(0)));
+    // The reset may bring back the login's database, where the column is encrypted.
+    let sent = harness.sent.len();
+    let mut request = insert();
+    request[1] |= 0x08;
+    harness.app(&request);
+    harness.server(&message(REPLY, &content_is_encrypted()));
+    harness.drain_to_server();
+    let later = harness.sent.split_off(sent);
+    assert!(!later.windows(SECRET.len() * 2).any(|w| w == utf16(SECRET)));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use always_encrypted::{
     Connector, Error, SessionError,
     crypto::{Cek, CmkPrivateKey},
-    keystore::{CekError, InMemoryKeyStore, KeyStoreError, KeyStores},
+    keystore::{BoxFuture, CekError, InMemoryKeyStore, KeyStoreError, KeyStoreProvider, KeyStores},
     policy::TrustedKeyPaths,
 };
 use always_encrypted_sandbox::{Encryption, Sandbox};
@@ -430,6 +430,79 @@ async fn a_row_under_several_keys_waits_for_each_of_them() {
     let read: Vec<&str> = (0..5).map(|n| row.get(n).unwrap()).collect();
     assert_eq!(read, ["one", "two", "three", "four", "five"]);
     assert_eq!(connector.key_stores().statistics().unwraps, 5);
+}
+
+/// A key store that never answers.
+struct Hangs;
+
+impl KeyStoreProvider for Hangs {
+    fn name(&self) -> &str {
+        PROVIDER
+    }
+
+    fn unwrap_cek<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        _: &'a [u8],
+    ) -> BoxFuture<'a, Result<Cek, KeyStoreError>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn wrap_cek<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        _: &'a Cek,
+    ) -> BoxFuture<'a, Result<Vec<u8>, KeyStoreError>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn sign_cmk_metadata<'a>(
+        &'a self,
+        _: &'a str,
+        _: bool,
+    ) -> BoxFuture<'a, Result<Vec<u8>, KeyStoreError>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn verify_cmk_metadata<'a>(
+        &'a self,
+        _: &'a str,
+        _: bool,
+        _: &'a [u8],
+    ) -> BoxFuture<'a, Result<bool, KeyStoreError>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn a_key_store_that_hangs_holds_up_its_request_and_not_the_connection() {
+    let database = Database::start().await;
+    messages(&database).await;
+    database.connect().await.execute(INSERT, &[&1, &"a", &"b"]).await.unwrap();
+    let connector = database.connector_with(KeyStores::builder().provider(Hangs).build().unwrap());
+    let mut client = connector.connect().await.unwrap();
+    let patience = Duration::from_secs(20);
+    for _ in 0..2 {
+        // A parameter that waits for its key, and a result that waits for it, each given up.
+        let short = Duration::from_millis(100);
+        let params: [&dyn ToSql; 3] = [&2, &"a", &SECRET];
+        assert!(tokio::time::timeout(short, client.execute(INSERT, &params)).await.is_err());
+        let cancelled = tokio::time::timeout(patience, client.cancel_query()).await;
+        cancelled.expect("cancelling hangs").unwrap();
+        let read = async {
+            let stream = client.query("SELECT Content FROM Messages", &[]).await?;
+            stream.into_first_result().await
+        };
+        assert!(tokio::time::timeout(short, read).await.is_err());
+        let cancelled = tokio::time::timeout(patience, client.cancel_query()).await;
+        cancelled.expect("cancelling hangs").unwrap();
+        let row = tokio::time::timeout(patience, client.query("SELECT 7", &[])).await;
+        let row = row.expect("the next query hangs").unwrap().into_row().await.unwrap().unwrap();
+        assert_eq!(row.get::<i32, _>(0), Some(7));
+    }
+    database.assert_never_on_the_wire(SECRET);
 }
 
 #[tokio::test]

@@ -203,7 +203,6 @@ pub struct ErrorLog(Mutex<Log>);
 
 #[derive(Debug, Default)]
 struct Log {
-    last: u32,
     errors: VecDeque<(u32, Arc<SessionError>)>,
 }
 
@@ -214,8 +213,14 @@ impl ErrorLog {
     /// Keeps an error and returns the number it can be found under.
     pub fn record(&self, error: SessionError) -> u32 {
         let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        log.last = log.last.wrapping_add(1).max(1);
-        let id = log.last;
+        // Not to be guessed: a server that forges errors in our name must not be able to make one
+        // connection's error out of another's.
+        let id = loop {
+            let id: u32 = rand::random();
+            if id != 0 && log.errors.iter().all(|(taken, _)| *taken != id) {
+                break id;
+            }
+        };
         if log.errors.len() == Self::CAPACITY {
             log.errors.pop_front();
         }

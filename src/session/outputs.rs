@@ -17,8 +17,11 @@ pub(super) struct Output {
 pub(super) struct Outputs(pub(super) Vec<Output>);
 
 impl Outputs {
+    /// The output of a name. Without a name it can only be told if there is one output in all.
     pub(super) fn get(&self, name: &str) -> Option<&Output> {
         let bare = |n: &str| n.strip_prefix('@').unwrap_or(n).to_owned();
-        self.0.iter().find(|o| bare(&o.name) == bare(name))
+        let mut found = self.0.iter().filter(|o| bare(&o.name) == bare(name));
+        let first = found.next();
+        if found.next().is_some() { None } else { first }
     }
 }

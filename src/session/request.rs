@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Session, SessionError, State,
-    bulk::{BulkAnswer, BulkLoad, BulkTarget},
+    bulk::{Announced, BulkAnswer, BulkLoad, BulkTarget},
     encrypt,
     outputs::{Output, Outputs},
     respond::Responding,
@@ -19,7 +19,7 @@ use crate::{
     tds::{
         ColMetadata, EncryptedCekValue, HEADER_LEN, InsertBulk, Malformed, PacketHeader,
         PacketType, RpcFault, RpcRequest, WipedBuffer, done_status, push_message, push_utf16,
-        utf16_lossy, write_done,
+        utf16_lossy,
     },
 };
 
@@ -29,15 +29,22 @@ const MAX_DESCRIBE: usize = 16 * 1024 * 1024;
 const RESET_BITS: u8 = 0x18;
 
 /// A message of the driver's that is arriving.
-pub(super) enum Upload {
+pub(super) struct Upload {
+    packet_type: PacketType,
+    way: Way,
+}
+
+/// What becomes of it.
+enum Way {
     /// Held back until it is whole.
     Held(WipedBuffer),
     /// Sent on packet by packet as it is.
     Passing,
     /// A bulk load, rewritten as it comes.
     Bulk(Box<BulkLoad>),
-    /// The rest of a bulk load that has failed; the error is told at its end.
-    Failed(Vec<u8>),
+    /// The rest of a bulk load that has failed; the error is told at its end. Whether the server
+    /// has been told to give it up.
+    Failed { error_token: Vec<u8>, called_off: bool },
 }
 
 /// A request held back, in the driver's own packets.
@@ -58,6 +65,11 @@ impl Held {
         payload
     }
 
+    fn resets_session(&self) -> bool {
+        let status = self.packets.as_slice().get(1).copied().unwrap_or_default();
+        !self.reset_done && status & RESET_BITS != 0
+    }
+
     /// The reset bits that are still to be sent.
     fn take_reset(&mut self) -> u8 {
         let status = self.packets.as_slice().get(1).copied().unwrap_or_default();
@@ -75,7 +87,7 @@ pub(super) struct Asking {
 /// What the server has been asked.
 enum Question {
     /// How these parameters are encrypted.
-    Parameters { key: DescribeKey, names: Vec<String> },
+    Parameters { key: DescribeKey, names: Vec<String>, cacheable: bool },
     /// How the columns of this bulk load are.
     Columns(InsertBulk),
 }
@@ -115,26 +127,20 @@ impl Session {
             return;
         }
         if let State::Idle = self.state {
-            let upload = match header.packet_type {
-                PacketType::Rpc => Upload::Held(WipedBuffer::default()),
-                PacketType::SqlBatch if may_be_insert_bulk(Self::payload(&self.app_in, header)) => {
-                    Upload::Held(WipedBuffer::default())
-                }
-                PacketType::BulkLoad => Upload::Bulk(Box::new(BulkLoad::new(self.bulk.take()))),
-                _ => Upload::Passing,
-            };
-            // An announcement holds for the message that follows it, and no other.
-            self.bulk = None;
-            self.state = State::Uploading(upload);
+            self.begin_upload(header);
         }
         let State::Uploading(upload) = &mut self.state else { return };
+        if upload.packet_type != header.packet_type {
+            self.close(SessionError::Request(Malformed::of("message: packets of two kinds")));
+            return;
+        }
         let packet = self.app_in.as_slice().get(..header.len).unwrap_or_default();
         let end = header.status.ends_message();
-        match upload {
-            Upload::Passing => self.to_server.extend(packet),
-            Upload::Held(held) => held.extend(packet),
-            Upload::Failed(_) => {}
-            Upload::Bulk(load) => {
+        match &mut upload.way {
+            Way::Passing => self.to_server.extend(packet),
+            Way::Held(held) => held.extend(packet),
+            Way::Failed { .. } => {}
+            Way::Bulk(load) => {
                 let payload = packet.get(HEADER_LEN..).unwrap_or_default();
                 let room = self.packet_size - HEADER_LEN;
                 let passed = load.pass(payload, end, room, &mut self.to_server);
@@ -148,27 +154,62 @@ impl Session {
                         self.packet_size,
                         &mut self.to_server,
                     );
-                    let tokens = self.record(error);
-                    self.state = State::Uploading(Upload::Failed(tokens));
+                    let error_token = self.record(error);
+                    let way = Way::Failed { error_token, called_off: true };
+                    self.state = State::Uploading(Upload { packet_type: header.packet_type, way });
                 }
             }
         }
         self.app_in.consume(header.len);
-        if !end {
-            return;
+        if end {
+            self.end_upload(header);
         }
-        match std::mem::replace(&mut self.state, State::Idle) {
-            State::Uploading(Upload::Held(_)) if header.status.is_ignored() => {}
-            State::Uploading(Upload::Held(packets)) if header.packet_type == PacketType::Rpc => {
-                self.begin_request(Held { packets, reset_done: false });
+    }
+
+    /// The first packet of a message decides what becomes of it.
+    fn begin_upload(&mut self, header: PacketHeader) {
+        // An announcement holds for the message that follows it, and no other.
+        let announced = self.bulk.take();
+        let way = match header.packet_type {
+            PacketType::Rpc => Way::Held(WipedBuffer::default()),
+            PacketType::SqlBatch if may_be_insert_bulk(Self::payload(&self.app_in, header)) => {
+                Way::Held(WipedBuffer::default())
             }
-            State::Uploading(Upload::Held(packets)) => {
-                self.begin_batch(Held { packets, reset_done: false });
+            PacketType::BulkLoad => match announced {
+                Some(announced) => Way::Bulk(Box::new(BulkLoad::new(announced))),
+                None => {
+                    let error = Malformed::of("bulk load: it was not announced by INSERT BULK");
+                    let error_token = self.record(SessionError::Request(error));
+                    Way::Failed { error_token, called_off: false }
+                }
+            },
+            _ => Way::Passing,
+        };
+        self.state = State::Uploading(Upload { packet_type: header.packet_type, way });
+    }
+
+    /// The message is whole.
+    fn end_upload(&mut self, header: PacketHeader) {
+        let State::Uploading(upload) = std::mem::replace(&mut self.state, State::Idle) else {
+            return;
+        };
+        match upload.way {
+            Way::Held(_) if header.status.is_ignored() => {}
+            Way::Held(packets) => {
+                let held = Held { packets, reset_done: false };
+                if upload.packet_type == PacketType::Rpc {
+                    self.begin_request(held);
+                } else {
+                    self.begin_batch(held);
+                }
             }
-            State::Uploading(Upload::Failed(tokens)) => {
-                self.state = State::Responding(Box::new(Responding::called_off(&tokens)));
+            Way::Failed { error_token, called_off: true } => {
+                self.state = State::Responding(Box::new(Responding::called_off(&error_token)));
             }
-            _ => self.state = State::Responding(Box::default()),
+            Way::Failed { error_token, called_off: false } => {
+                self.end_request(error_token, done_status::ERROR);
+            }
+            Way::Passing | Way::Bulk(_) => self.state = State::Responding(Box::default()),
         }
     }
 
@@ -191,7 +232,12 @@ impl Session {
             statement: statement.text.clone(),
             declarations: statement.declaration_key(),
         };
-        match self.config.describe_cache.get(&key, self.now) {
+        // After a reset the statement runs in the login's database, whichever this one is.
+        let cached = match held.resets_session() {
+            true => None,
+            false => self.config.describe_cache.get(&key, self.now),
+        };
+        match cached {
             Some(description) => self.begin_encryption(held, key, description, true),
             None => self.describe(held, key, &statement, &payload),
         }
@@ -220,10 +266,11 @@ impl Session {
             self.refuse(SessionError::Request(error));
             return;
         }
+        let cacheable = !held.resets_session();
         let reset = held.take_reset();
         push_message(PacketType::Rpc, reset, &call, self.packet_size, &mut self.to_server);
         let names = statement.parameters.iter().map(|p| p.name.clone()).collect();
-        let question = Question::Parameters { key, names };
+        let question = Question::Parameters { key, names, cacheable };
         self.state = State::Asking(Asking { held, question, answer: Vec::new() });
     }
 
@@ -242,20 +289,31 @@ impl Session {
         }
         let State::Asking(asking) = std::mem::replace(&mut self.state, State::Idle) else { return };
         let Asking { held, question, answer } = asking;
+        self.follow_answer(&answer);
         match question {
-            Question::Parameters { key, names } => {
-                self.parameters_known(held, key, &names, &answer)
+            Question::Parameters { key, names, cacheable } => {
+                self.parameters_known(held, key, &names, cacheable, &answer);
             }
             Question::Columns(statement) => self.columns_known(held, statement, &answer),
         }
     }
 
-    fn parameters_known(&mut self, held: Held, key: DescribeKey, names: &[String], answer: &[u8]) {
+    fn parameters_known(
+        &mut self,
+        held: Held,
+        key: DescribeKey,
+        names: &[String],
+        cacheable: bool,
+        answer: &[u8],
+    ) {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         match DescribeAnswer::read(answer, &names) {
             Ok(DescribeAnswer::Described(description)) => {
                 let description = Arc::new(description);
-                self.config.describe_cache.insert(key.clone(), description.clone(), self.now);
+                if cacheable {
+                    let cache = &self.config.describe_cache;
+                    cache.insert(key.clone(), description.clone(), self.now);
+                }
                 self.begin_encryption(held, key, description, false);
             }
             Ok(DescribeAnswer::Refused(tokens)) => self.refused_by_server(tokens),
@@ -431,6 +489,7 @@ impl Session {
         };
         if statement.passes_ciphertext() {
             // Stated in so many words: what comes is ciphertext already.
+            self.bulk = Some(Announced::Plain);
             self.forward(held, None);
             return;
         }
@@ -463,6 +522,7 @@ impl Session {
             return;
         }
         if !metadata.has_encrypted_columns() {
+            self.bulk = Some(Announced::Plain);
             self.forward(held, None);
             return;
         }
@@ -485,14 +545,13 @@ impl Session {
         push_utf16(&target.announce(statement), &mut message);
         let reset = held.take_reset();
         push_message(PacketType::SqlBatch, reset, &message, self.packet_size, &mut self.to_server);
-        self.bulk = Some(target);
+        self.bulk = Some(Announced::Encrypted(target));
         self.state = State::Responding(Box::default());
     }
 
     /// The server refuses a request before it has seen it.
-    fn refused_by_server(&mut self, mut tokens: Vec<u8>) {
-        write_done(done_status::ERROR, &mut tokens);
-        self.push_to_app(&tokens, true);
+    fn refused_by_server(&mut self, tokens: Vec<u8>) {
+        self.end_request(tokens, done_status::ERROR);
     }
 
     /// The application cancels what is under way.
@@ -507,16 +566,19 @@ impl Session {
             // The answer under way is walked to its end; the request itself is never sent.
             State::Asking(asking) => {
                 self.to_server.extend(packet);
+                // What is there of the answer is walked as a response, changes included.
                 let responding = Responding::cancelled(&asking.answer);
                 self.state = State::Responding(Box::new(responding));
             }
             // The server knows nothing of the request, so we answer in its place. Likewise for a
             // request that has not arrived in full.
-            State::FetchingKeys(_) | State::Uploading(Upload::Held(_)) => {
+            State::FetchingKeys(_)
+            | State::Uploading(Upload {
+                way: Way::Held(_) | Way::Failed { called_off: false, .. },
+                ..
+            }) => {
                 self.key_requests.clear();
-                let mut done = Vec::new();
-                write_done(done_status::ATTENTION, &mut done);
-                self.push_to_app(&done, true);
+                self.end_request(Vec::new(), done_status::ATTENTION);
             }
             State::Idle | State::Uploading(_) => {
                 self.to_server.extend(packet);

@@ -56,7 +56,17 @@ impl InsertBulk {
     /// Whether the load brings ciphertext as it is.
     #[must_use]
     pub fn passes_ciphertext(&self) -> bool {
-        self.options.to_ascii_uppercase().contains("ALLOW_ENCRYPTED_VALUE_MODIFICATIONS")
+        const OPTION: &str = "ALLOW_ENCRYPTED_VALUE_MODIFICATIONS";
+        let Some(list) = keyword(&self.options, "with").map(str::trim) else { return false };
+        let Some(list) = list.strip_prefix('(').and_then(|l| l.strip_suffix(')')) else {
+            return false;
+        };
+        let mut start = 0;
+        top_level(list, ',').into_iter().chain([list.len()]).any(|end| {
+            let option = list[start..end].trim();
+            start = end + 1;
+            option.eq_ignore_ascii_case(OPTION)
+        })
     }
 
     /// A query without rows whose columns are those of the load.
@@ -82,7 +92,7 @@ impl InsertBulk {
     }
 }
 
-/// What follows INSERT BULK, with white space and comments before and between.
+/// What follows INSERT BULK, with white space, semicolons and comments before and between.
 fn keywords(text: &str) -> Option<&str> {
     let rest = keyword(skip_blanks(text), "insert")?;
     keyword(skip_blanks(rest), "bulk")
@@ -101,7 +111,7 @@ fn is_prefix_of(text: &str, word: &str) -> bool {
 
 fn skip_blanks(mut text: &str) -> &str {
     loop {
-        text = text.trim_start();
+        text = text.trim_start_matches(|c: char| c.is_whitespace() || c == ';');
         text = if let Some(comment) = text.strip_prefix("--") {
             comment.split_once('\n').map_or("", |(_, rest)| rest)
         } else if let Some(comment) = text.strip_prefix("/*") {
@@ -216,12 +226,21 @@ mod tests {
              [q] decimal(18, 4)) WITH (KEEP_NULLS, TABLOCK)"
         );
         assert!(!parsed.passes_ciphertext());
+        for (options, passes) in [
+            ("WITH (TABLOCK, Allow_Encrypted_Value_Modifications)", true),
+            ("WITH (ORDER ([ALLOW_ENCRYPTED_VALUE_MODIFICATIONS] ASC))", false),
+            ("", false),
+        ] {
+            let parsed = InsertBulk::parse(&format!("INSERT BULK t (a int) {options}")).unwrap();
+            assert_eq!(parsed.passes_ciphertext(), passes, "{options}");
+        }
     }
 
     #[test]
     fn comments_and_case_do_not_hide_it() {
         for text in [
             "insert bulk t (a int)",
+            ";INSERT BULK t (a int)",
             "  /* a /* nested */ comment */ INSERT--x\n BULK t(a int)",
             "\u{a0}Insert\tBulk t (a int)",
         ] {
