@@ -13,4 +13,5 @@ pub(crate) mod procedures;
 pub(crate) mod query;
 pub(crate) mod response;
 pub(crate) mod session;
+pub(crate) mod stored;
 pub(crate) mod transaction;

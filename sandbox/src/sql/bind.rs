@@ -195,11 +195,7 @@ impl<'a> Binder<'a> {
     }
 
     pub(crate) fn parameter(&mut self, name: &str) -> Result<Operand> {
-        let index = self
-            .parameters
-            .iter()
-            .position(|parameter| parameter.name.eq_ignore_ascii_case(name))
-            .ok_or_else(|| SqlError::undeclared(name))?;
+        let index = self.parameter_index(name)?;
         let parameter = self.parameters.get(index).ok_or_else(|| SqlError::undeclared(name))?;
         let bind = Bind::Parameter(index);
         let at = match self.binds.iter().position(|known| *known == bind) {
@@ -215,6 +211,13 @@ impl<'a> Binder<'a> {
             source: Source::Parameter(index),
             ..Operand::expression(format!("?{}", at + 1), ty)
         })
+    }
+
+    pub(crate) fn parameter_index(&self, name: &str) -> Result<usize> {
+        self.parameters
+            .iter()
+            .position(|parameter| parameter.name.eq_ignore_ascii_case(name))
+            .ok_or_else(|| SqlError::undeclared(name))
     }
 
     pub(crate) fn parameter_name(&self, index: usize) -> &str {

@@ -46,6 +46,28 @@ impl Binder<'_> {
         }
     }
 
+    /// `@x = ...` in SELECT. Only a parameter that is encrypted like the value can take it.
+    pub(crate) fn check_variable(&mut self, index: usize, operand: &Operand) -> Result<()> {
+        let Some(ty) = operand.ty else { return Ok(()) };
+        let Some(variable) = self.parameters.get(index) else { return Ok(()) };
+        let (wanted, given) = (variable.encryption, operand.encryption);
+        let target = Target { ty: variable.ty, encryption: wanted, collation: None };
+        match (wanted, given) {
+            (None, Some(scheme)) if self.describing => {
+                if !ty.may_encrypt_for(target.ty) {
+                    return Err(self.clash(operand, given, &target));
+                }
+                self.decide(index, Verdict::Encrypted(scheme))
+            }
+            (None, None) => {
+                self.decide_plain(operand)?;
+                self.decide(index, Verdict::Plain)
+            }
+            (wanted, given) if wanted == given && ty.may_encrypt_for(target.ty) => Ok(()),
+            _ => Err(self.clash(operand, given, &target)),
+        }
+    }
+
     /// `=`, `<>` and IN. True if it is ciphertext that is compared.
     pub(crate) fn check_equality(&mut self, left: &Operand, right: &Operand) -> Result<bool> {
         let is_column = |operand: &Operand| matches!(operand.source, Source::Column(_));

@@ -200,9 +200,13 @@ impl Binder<'_> {
         if parts.pop().is_some_and(|database| !database.eq_ignore_ascii_case(DATABASE_NAME)) {
             return None;
         }
-        match self.catalogue.table(&schema, &name) {
-            Some(table) => Some(table.object_id),
-            None => views::object_id(&QualifiedName { schema, name }),
+        if let Some(table) = self.catalogue.table(&schema, &name) {
+            return Some(table.object_id);
+        }
+        let name = QualifiedName { schema, name };
+        match self.catalogue.procedure(&name) {
+            Some(procedure) => Some(procedure.object_id),
+            None => views::object_id(&name),
         }
     }
 

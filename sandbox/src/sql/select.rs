@@ -8,7 +8,7 @@ use sqlparser::ast::{
 
 use crate::catalogue::Encryption;
 use crate::error::{Result, SqlError};
-use crate::sql::bind::{Binder, Grouping, Operand, Source};
+use crate::sql::bind::{Bind, Binder, Grouping, Operand, Source};
 use crate::sql::names;
 use crate::sql::scope::{Scope, ScopeColumn};
 use crate::tds::token::ResultColumn;
@@ -20,6 +20,8 @@ pub(crate) struct SelectPlan {
     pub(crate) sql: String,
     pub(crate) columns: Vec<ResultColumn>,
     encryptions: Vec<Option<Encryption>>,
+    /// The variables that its columns are assigned to, instead of being a result.
+    pub(crate) assigned: Vec<usize>,
 }
 
 impl SelectPlan {
@@ -86,6 +88,8 @@ struct Item {
     name: String,
     operand: Operand,
     stored: bool,
+    /// `@x = ...`
+    assigned: Option<usize>,
 }
 
 impl Binder<'_> {
@@ -96,7 +100,10 @@ impl Binder<'_> {
         let plan = self.deeper(|binder| binder.query(query));
         (self.aggregates_allowed, self.saw_aggregate) = (allowed, saw);
         self.grouping = grouping;
-        plan
+        match plan {
+            Ok(plan) if !plan.assigned.is_empty() => Err(SqlError::syntax("=")),
+            plan => plan,
+        }
     }
 
     pub(crate) fn query(&mut self, query: &Query) -> Result<SelectPlan> {
@@ -173,6 +180,7 @@ impl Binder<'_> {
         sql.push_str(&self.limit(select.top.as_ref(), query)?);
         Ok(SelectPlan {
             sql,
+            assigned: self.assignment_targets(&items)?,
             encryptions: items.iter().map(|item| item.operand.encryption).collect(),
             columns: items.into_iter().map(result_column).collect(),
         })
@@ -237,8 +245,8 @@ impl Binder<'_> {
     }
 
     fn item(&mut self, expr: &Expr, alias: Option<&Ident>) -> Result<Item> {
-        if alias.is_some_and(|alias| alias.value.starts_with('@')) {
-            return Err(SqlError::unsupported("assigning variables in SELECT"));
+        if let Some(variable) = alias.filter(|alias| alias.value.starts_with('@')) {
+            return self.assignment(expr, &variable.value);
         }
         let operand = self.scalar(expr)?;
         let column = matches!(operand.source, Source::Column(_));
@@ -248,7 +256,40 @@ impl Binder<'_> {
             (None, Source::Column(name)) => name.clone(),
             _ => String::new(),
         };
-        Ok(Item { name, operand, stored })
+        Ok(Item { name, operand, stored, assigned: None })
+    }
+
+    /// `@x = expr`: the value is what the variable will hold.
+    fn assignment(&mut self, expr: &Expr, variable: &str) -> Result<Item> {
+        let operand = self.scalar(expr)?;
+        let target = self.parameter_index(variable)?;
+        self.check_variable(target, &operand)?;
+        let ty = self.parameters.get(target).map_or(SqlType::Int, |parameter| parameter.ty);
+        let sql = if operand.encryption.is_some() {
+            operand.sql.clone()
+        } else {
+            self.convert(&operand, ty, true)?
+        };
+        let operand = Operand { encryption: operand.encryption, ..Operand::expression(sql, ty) };
+        Ok(Item { name: String::new(), operand, stored: false, assigned: Some(target) })
+    }
+
+    /// The targets of a SELECT that assigns, all of whose items must.
+    fn assignment_targets(&self, items: &[Item]) -> Result<Vec<usize>> {
+        let targets: Vec<usize> = items.iter().filter_map(|item| item.assigned).collect();
+        if !targets.is_empty() && targets.len() != items.len() {
+            return Err(SqlError::new(
+                141,
+                "A SELECT statement that assigns a value to a variable must not be combined with data-retrieval \
+                 operations.",
+            )
+            .class(15));
+        }
+        // Each row would see what the row before it has assigned.
+        if targets.iter().any(|target| self.binds.contains(&Bind::Parameter(*target))) {
+            return Err(SqlError::unsupported("SELECT that assigns a variable and reads it"));
+        }
+        Ok(targets)
     }
 
     fn is_stored(&self, sql: &str) -> bool {
@@ -272,7 +313,12 @@ impl Binder<'_> {
                 {
                     return Err(SqlError::unsupported("* together with GROUP BY or aggregates"));
                 }
-                items.push(Item { name: column.name.clone(), operand, stored: column.stored });
+                items.push(Item {
+                    name: column.name.clone(),
+                    operand,
+                    stored: column.stored,
+                    assigned: None,
+                });
             }
         }
         match (items.is_empty(), wanted) {
@@ -380,7 +426,7 @@ impl Binder<'_> {
 }
 
 fn result_column(item: Item) -> ResultColumn {
-    let Item { name, operand, stored } = item;
+    let Item { name, operand, stored, assigned: _ } = item;
     ResultColumn {
         name,
         // An untyped NULL is an int.
