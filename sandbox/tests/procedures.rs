@@ -191,3 +191,84 @@ async fn the_catalogue_shows_procedures_and_the_encryption_of_their_parameters()
     assert_eq!(wire.batch(sql).await.ok().sets[0].rows.len(), 2);
     assert_eq!(wire.batch("CREATE TABLE AddPerson (a int)").await.numbers(), [2714]);
 }
+
+#[tokio::test]
+async fn undeclared_parameters_get_the_types_of_what_they_meet() {
+    let (_sandbox, mut wire) = prepared().await;
+    let text = |value: &Option<Vec<u8>>| {
+        let units: Vec<u16> =
+            value.as_ref().unwrap().chunks(2).map(|c| u16::from_le_bytes([c[0], c[1]])).collect();
+        String::from_utf16(&units).unwrap()
+    };
+    for (sql, expected) in [
+        (
+            "INSERT INTO People (Id, SSN, Name) VALUES (@P1, @P2, @P3)",
+            vec![("@P1", "int"), ("@P2", "nvarchar(11)"), ("@P3", "nvarchar(20)")],
+        ),
+        (
+            "UPDATE People SET Name = @a WHERE Id BETWEEN @b AND @c + 1 AND SSN IN (@d)",
+            vec![("@a", "nvarchar(20)"), ("@b", "int"), ("@c", "int"), ("@d", "nvarchar(11)")],
+        ),
+        (
+            "SELECT TOP (@n) Id FROM People WHERE Name LIKE @p",
+            vec![("@n", "bigint"), ("@p", "nvarchar(20)")],
+        ),
+        ("EXEC AddPerson @ssn = @x, @id = @y", vec![("@x", "nvarchar(11)"), ("@y", "int")]),
+    ] {
+        let call = Wire::call_by_name("sp_describe_undeclared_parameters", &[Param::text("", sql)]);
+        let set = wire.rpc(&[call]).await.ok().sets.remove(0);
+        assert_eq!(set.columns.len(), 24);
+        let found: Vec<_> = set.rows.iter().map(|row| (text(&row[1]), text(&row[3]))).collect();
+        let expected: Vec<_> =
+            expected.iter().map(|(name, ty)| (name.to_string(), ty.to_string())).collect();
+        assert_eq!(found, expected, "{sql}");
+    }
+    let exec = "EXEC sp_describe_undeclared_parameters N'SELECT @a'";
+    assert_eq!(wire.batch(exec).await.numbers(), [11506]);
+}
+
+#[tokio::test]
+async fn server_cursors_are_refused_by_name() {
+    let (_sandbox, mut wire) = prepared().await;
+    let sql = Param::text("", "SELECT 1");
+    for call in [
+        Wire::call_by_id(2, &[Param::int("", 0).by_ref(), sql.clone()]),
+        Wire::call_by_name("sp_cursoropen", &[Param::int("", 0).by_ref(), sql]),
+    ] {
+        let reply = wire.rpc(&[call]).await;
+        assert_eq!(reply.numbers(), [49999]);
+        assert!(reply.errors[0].2.contains("sp_cursoropen"), "{:?}", reply.errors);
+    }
+    wire.batch("BEGIN TRAN; INSERT INTO People (Id) VALUES (1)").await.ok();
+    let reply = wire.rpc(&[Wire::call_by_name("sp_reset_connection", &[])]).await.ok();
+    assert_eq!(reply.changes, [10], "the transaction is rolled back");
+    assert!(wire.batch("SELECT Id FROM People").await.ok().sets[0].rows.is_empty());
+}
+
+#[tokio::test]
+async fn a_select_that_reads_what_it_assigns_goes_row_by_row() {
+    let (_sandbox, mut wire) = prepared().await;
+    // As SqlClient and mssql-tds ask for the columns of a table before they load it.
+    let sql = "SELECT @@TRANCOUNT;
+        DECLARE @Column_Names NVARCHAR(MAX) = NULL;
+        DECLARE @object_id INT = OBJECT_ID(N'[dbo].[People]');
+        DECLARE @sql NVARCHAR(MAX);
+        SET @sql = N'SELECT @CN = COALESCE(@CN + N'', '', N'''') + QUOTENAME([name]) FROM sys.all_columns WHERE [object_id] = @ObjId';
+        IF EXISTS (SELECT TOP 1 * FROM sys.all_columns WHERE [object_id] = OBJECT_ID('sys.all_columns') AND [name] = 'graph_type')
+            SET @sql = @sql + N' AND COALESCE([graph_type], 0) NOT IN (1, 3, 4, 6, 7)';
+        SET @sql = @sql + N' ORDER BY [column_id] ASC';
+        EXEC sp_executesql @sql, N'@CN NVARCHAR(MAX) OUTPUT, @ObjId INT', @CN = @Column_Names OUTPUT, @ObjId = @object_id;
+        SELECT @Column_Names = COALESCE(@Column_Names, '*');
+        SET FMTONLY ON;
+        EXEC(N'SELECT ' + @Column_Names + N' FROM [dbo].[People]');
+        SET FMTONLY OFF;
+        EXEC sp_tablecollations_100 N'[dbo].[People]';
+        SELECT @Column_Names";
+    let reply = wire.batch(sql).await.ok();
+    let [_, columns, collations, names] = &reply.sets[..] else { panic!("{:?}", reply.sets) };
+    let shown: Vec<&str> = columns.columns.iter().map(|column| column.name.as_str()).collect();
+    assert_eq!(shown, ["Id", "Name", "SSN"]);
+    assert!(columns.columns[2].crypto.is_some() && columns.rows.is_empty());
+    assert_eq!(collations.rows[2][3], Some(utf16("Latin1_General_BIN2")));
+    assert_eq!(names.rows, [[Some(utf16("[Id], [Name], [SSN]"))]]);
+}

@@ -62,6 +62,37 @@ const PROCEDURE_COLUMNS: &[ViewColumn] = &[
     ("is_auto_executed", SqlType::Bit, "0"),
 ];
 
+const COLUMN_COLUMNS: &[ViewColumn] = &[
+    ("object_id", SqlType::Int, "c.object_id"),
+    ("name", SYSNAME, "c.name"),
+    ("column_id", SqlType::Int, "c.column_id"),
+    ("system_type_id", SqlType::TinyInt, "tds_type('system_type_id', c.type)"),
+    ("user_type_id", SqlType::Int, "tds_type('system_type_id', c.type)"),
+    ("max_length", SqlType::SmallInt, "tds_type('max_length', c.type)"),
+    ("precision", SqlType::TinyInt, "tds_type('precision', c.type)"),
+    ("scale", SqlType::TinyInt, "tds_type('scale', c.type)"),
+    ("collation_name", SYSNAME, "c.collation"),
+    ("is_nullable", SqlType::Bit, "c.nullable"),
+    ("is_ansi_padded", SqlType::Bit, "1"),
+    ("is_rowguidcol", SqlType::Bit, "0"),
+    ("is_identity", SqlType::Bit, "c.identity_seed IS NOT NULL"),
+    ("is_computed", SqlType::Bit, "0"),
+    ("is_hidden", SqlType::Bit, "0"),
+    ("encryption_type", SqlType::Int, "c.encryption_type"),
+    (
+        "encryption_type_desc",
+        SqlType::NVarChar(Length::N(64)),
+        "CASE c.encryption_type WHEN 1 THEN 'DETERMINISTIC' WHEN 2 THEN 'RANDOMIZED' END",
+    ),
+    (
+        "encryption_algorithm_name",
+        SYSNAME,
+        "CASE WHEN c.encryption_type IS NOT NULL THEN '$algorithm' END",
+    ),
+    ("column_encryption_key_id", SqlType::Int, "c.cek_id"),
+    ("column_encryption_key_database_name", SYSNAME, "NULL"),
+];
+
 /// Set against the names of `ENCRYPTION` placeholders below by [`View::sql`].
 const ALGORITHM: &str = "$algorithm";
 const DATABASE: &str = "$database";
@@ -116,41 +147,8 @@ static VIEWS: &[View] = &[
         ],
         from: "(VALUES ('dbo', 1), ('sys', 4))",
     },
-    View {
-        name: "columns",
-        object_id: -387,
-        columns: &[
-            ("object_id", SqlType::Int, "c.object_id"),
-            ("name", SYSNAME, "c.name"),
-            ("column_id", SqlType::Int, "c.column_id"),
-            ("system_type_id", SqlType::TinyInt, "tds_type('system_type_id', c.type)"),
-            ("user_type_id", SqlType::Int, "tds_type('system_type_id', c.type)"),
-            ("max_length", SqlType::SmallInt, "tds_type('max_length', c.type)"),
-            ("precision", SqlType::TinyInt, "tds_type('precision', c.type)"),
-            ("scale", SqlType::TinyInt, "tds_type('scale', c.type)"),
-            ("collation_name", SYSNAME, "c.collation"),
-            ("is_nullable", SqlType::Bit, "c.nullable"),
-            ("is_ansi_padded", SqlType::Bit, "1"),
-            ("is_rowguidcol", SqlType::Bit, "0"),
-            ("is_identity", SqlType::Bit, "c.identity_seed IS NOT NULL"),
-            ("is_computed", SqlType::Bit, "0"),
-            ("is_hidden", SqlType::Bit, "0"),
-            ("encryption_type", SqlType::Int, "c.encryption_type"),
-            (
-                "encryption_type_desc",
-                SqlType::NVarChar(Length::N(64)),
-                "CASE c.encryption_type WHEN 1 THEN 'DETERMINISTIC' WHEN 2 THEN 'RANDOMIZED' END",
-            ),
-            (
-                "encryption_algorithm_name",
-                SYSNAME,
-                "CASE WHEN c.encryption_type IS NOT NULL THEN '$algorithm' END",
-            ),
-            ("column_encryption_key_id", SqlType::Int, "c.cek_id"),
-            ("column_encryption_key_database_name", SYSNAME, "NULL"),
-        ],
-        from: "columns AS c",
-    },
+    View { name: "columns", object_id: -387, columns: COLUMN_COLUMNS, from: "columns AS c" },
+    View { name: "all_columns", object_id: -395, columns: COLUMN_COLUMNS, from: "columns AS c" },
     View {
         name: "types",
         object_id: -388,

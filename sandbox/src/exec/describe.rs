@@ -258,7 +258,8 @@ impl Session {
         self.rows(&columns, &rows, response)
     }
 
-    fn rows(
+    /// A result of this program's own making.
+    pub(crate) fn rows(
         &self,
         columns: &[ResultColumn],
         rows: &[Vec<Value>],

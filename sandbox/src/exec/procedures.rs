@@ -36,7 +36,28 @@ const SYSTEM_PROCEDURES: &[&str] = &[
     "sp_prepexec",
     "sp_execute",
     "sp_unprepare",
+    "sp_describe_undeclared_parameters",
+    "sp_reset_connection",
+    "sp_tablecollations_100",
 ];
+
+/// ProcIDs and names of server cursors (MS-TDS 2.2.6.6), and of RPCs that are prepared.
+const REFUSED: &[(u16, &str)] = &[
+    (1, "sp_cursor"),
+    (2, "sp_cursoropen"),
+    (3, "sp_cursorprepare"),
+    (4, "sp_cursorexecute"),
+    (5, "sp_cursorprepexec"),
+    (6, "sp_cursorunprepare"),
+    (7, "sp_cursorfetch"),
+    (8, "sp_cursoroption"),
+    (9, "sp_cursorclose"),
+    (14, "sp_prepexecrpc"),
+];
+
+fn refused(name: &str) -> Stop {
+    Stop::Error(SqlError::unsupported(format!("{name}: there are no server cursors here")))
+}
 
 pub(crate) fn is_system_procedure(name: &str) -> bool {
     SYSTEM_PROCEDURES.contains(&base_name(name).as_str())
@@ -71,6 +92,9 @@ impl Session {
             Procedure::Id(SP_PREPEXEC) => "sp_prepexec".to_owned(),
             Procedure::Id(SP_UNPREPARE) => "sp_unprepare".to_owned(),
             Procedure::Id(other) => {
+                if let Some((_, name)) = REFUSED.iter().find(|(id, _)| id == other) {
+                    return Err(refused(name));
+                }
                 return Err(SqlError::unsupported(format!("the system procedure {other}")).into());
             }
             Procedure::Name(name) => name.clone(),
@@ -91,6 +115,22 @@ impl Session {
                 let declarations = argument(parameters, "params", 1)?.unwrap_or_default();
                 let ok = self.describe(&sql, &declarations, response)?;
                 Ok(Returned { failed: !ok, ..Returned::default() })
+            }
+            "sp_describe_undeclared_parameters" => {
+                let sql = argument(parameters, "tsql", 0)?.ok_or_else(|| missing("@tsql"))?;
+                let declarations = argument(parameters, "params", 1)?.unwrap_or_default();
+                self.describe_undeclared(&sql, &declarations, response)?;
+                Ok(Returned::default())
+            }
+            "sp_tablecollations_100" => {
+                let table = argument(parameters, "object", 0)?.ok_or_else(|| missing("@object"))?;
+                self.refresh()?;
+                self.table_collations(&table, response)?;
+                Ok(Returned::default())
+            }
+            "sp_reset_connection" => {
+                self.reset(false, response)?;
+                Ok(Returned::default())
             }
             "sp_prepare" => {
                 let (declarations, sql) = prepared_text(parameters, 1)?;
@@ -125,7 +165,9 @@ impl Session {
             }
             _ => {
                 self.refresh()?;
+                let cursor = REFUSED.iter().find(|(_, known)| *known == base_name(&name));
                 match self.find_procedure(&name) {
+                    None if cursor.is_some() => Err(refused(&name)),
                     Some(stored) => self.call_stored(&stored, parameters, response),
                     None => Err(not_found(&name)),
                 }
@@ -254,6 +296,23 @@ impl Session {
                 self.describe(&sql, &declarations, response)
             }
             "sp_executesql" => self.exec_sql(exec, parameters, response),
+            "sp_describe_undeclared_parameters" => {
+                let sql = self
+                    .text_argument(exec, "@tsql", 0, parameters)?
+                    .ok_or_else(|| missing("@tsql"))?;
+                let declarations =
+                    self.text_argument(exec, "@params", 1, parameters)?.unwrap_or_default();
+                self.describe_undeclared(&sql, &declarations, response)?;
+                Ok(true)
+            }
+            "sp_tablecollations_100" => {
+                let table = self
+                    .text_argument(exec, "@object", 0, parameters)?
+                    .ok_or_else(|| missing("@object"))?;
+                self.table_collations(&table, response)?;
+                Ok(true)
+            }
+            "sp_reset_connection" => self.reset(false, response).map(|()| true),
             _ => match self.find_procedure(&exec.procedure) {
                 Some(stored) => self.exec_stored(&stored, exec, parameters, response),
                 None => Err(not_found(&exec.procedure)),

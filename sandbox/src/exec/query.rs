@@ -2,6 +2,7 @@
 
 use std::sync::PoisonError;
 
+use rusqlite::types::Value as Stored;
 use rusqlite::{Row, Statement};
 use sqlparser::ast::{Query, Statement as SqlStatement};
 
@@ -13,7 +14,7 @@ use crate::exec::response::{Outcome, Response};
 use crate::exec::session::Session;
 use crate::sql::bind::{Bind, Binder};
 use crate::sql::dml::WritePlan;
-use crate::sql::select::SelectPlan;
+use crate::sql::select::{FIRST_ROW_VALUE, PerRow, SelectPlan};
 use crate::tds::token::{
     self, CMD_DELETE, CMD_INSERT, CMD_SELECT, CMD_UPDATE, CekEntry, ResultColumn, TOKEN_ROW,
 };
@@ -78,6 +79,11 @@ impl Session {
         if self.format_only {
             return Ok(());
         }
+        if let Some(per_row) = &plan.per_row {
+            let count = self.assign_each(plan, per_row, binds, parameters)?;
+            self.assigned(count, response);
+            return Ok(());
+        }
         let mut statement = self.connection.prepare(&plan.sql)?;
         bind(&mut statement, binds, parameters)?;
         let mut rows = statement.raw_query();
@@ -95,14 +101,54 @@ impl Session {
             last = Some(values);
             count = count.saturating_add(1);
         }
+        drop(rows);
+        drop(statement);
         for (target, value) in plan.assigned.iter().zip(last.into_iter().flatten()) {
             parameters.set(*target, value);
         }
+        self.assigned(count, response);
+        Ok(())
+    }
+
+    /// `SELECT @x = @x + ...`: row by row.
+    fn assign_each(
+        &self,
+        plan: &SelectPlan,
+        per_row: &PerRow,
+        binds: &[Bind],
+        parameters: &mut Parameters,
+    ) -> Result<u64> {
+        let mut source = self.connection.prepare(&plan.sql)?;
+        bind(&mut source, binds, parameters)?;
+        let mut values = self.connection.prepare(&per_row.sql)?;
+        let mut rows = source.raw_query();
+        let mut count = 0u64;
+        while let Some(row) = rows.next()? {
+            bind(&mut values, binds, parameters)?;
+            for i in 0..per_row.columns {
+                let value: Stored = row.get(i)?;
+                values.raw_bind_parameter(FIRST_ROW_VALUE.saturating_add(i), value)?;
+            }
+            let mut row_values = Vec::new();
+            let mut one = values.raw_query();
+            if let Some(row) = one.next()? {
+                for (i, column) in plan.columns.iter().enumerate() {
+                    row_values.push(storage::load(row.get_ref(i)?, column.ty)?);
+                }
+            }
+            for (target, value) in plan.assigned.iter().zip(row_values) {
+                parameters.set(*target, Argument::Plain(value));
+            }
+            count = count.saturating_add(1);
+        }
+        Ok(count)
+    }
+
+    fn assigned(&mut self, count: u64, response: &mut Response) {
         self.values.row_count = i64::try_from(count).unwrap_or(i64::MAX);
         if !self.no_count {
             response.done(CMD_SELECT, Some(count));
         }
-        Ok(())
     }
 
     /// The CEKs of a result, or None on connections without Always Encrypted.

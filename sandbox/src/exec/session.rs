@@ -159,13 +159,7 @@ impl Session {
     ) -> Result<Vec<Option<crate::sql::bind::Verdict>>> {
         let types = parameters.types();
         let mut binder = Binder::new(&self.catalogue, &types, &self.values, describing);
-        match statement {
-            SqlStatement::Query(query) => drop(binder.query(query)?),
-            SqlStatement::Insert(insert) => drop(binder.insert(insert)?),
-            SqlStatement::Update(update) => drop(binder.update(update)?),
-            SqlStatement::Delete(delete) => drop(binder.delete(delete)?),
-            _ => {}
-        }
+        binder.statement(statement)?;
         Ok(binder.verdicts)
     }
 

@@ -24,7 +24,10 @@ impl From<&Column> for Target {
 impl Binder<'_> {
     /// A value for a column. Errors are 206 whatever the reason, as from SQL Server.
     pub(crate) fn check_assignment(&mut self, target: &Target, operand: &Operand) -> Result<()> {
-        let Some(ty) = operand.ty else { return Ok(()) };
+        let Some(ty) = operand.ty else {
+            self.suggest_type(operand, Some(target.ty));
+            return Ok(());
+        };
         match (target.encryption, operand.encryption, &operand.source) {
             (None, None, Source::Parameter(index)) => self.decide(*index, Verdict::Plain),
             (None, None, _) => Ok(()),

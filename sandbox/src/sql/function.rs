@@ -278,6 +278,11 @@ impl Binder<'_> {
                 let sql = format!("tds_text('{name}', {})", value.sql);
                 Ok(Operand::expression(sql, ty).with_collation(value.collation.clone()))
             }
+            ("QUOTENAME", [value]) if text(value).is_some() => {
+                self.require_plain(&all)?;
+                let sql = format!("('[' || replace({}, ']', ']]') || ']')", value.sql);
+                Ok(Operand::expression(sql, SqlType::NVarChar(Length::N(258))))
+            }
             _ => Err(SqlError::new(
                 195,
                 format!("'{name}' is not a built-in function that the sandbox supports."),

@@ -22,7 +22,19 @@ pub(crate) struct SelectPlan {
     encryptions: Vec<Option<Encryption>>,
     /// The variables that its columns are assigned to, instead of being a result.
     pub(crate) assigned: Vec<usize>,
+    /// What they are assigned, if they are also read: to be evaluated for each row of the query.
+    pub(crate) per_row: Option<PerRow>,
 }
+
+/// A SELECT of the values of one row, whose columns are its parameters from [`FIRST_ROW_VALUE`] on.
+#[derive(Debug, Clone)]
+pub(crate) struct PerRow {
+    pub(crate) sql: String,
+    pub(crate) columns: usize,
+}
+
+/// No statement has as many constants and parameters before.
+pub(crate) const FIRST_ROW_VALUE: usize = 20_000;
 
 impl SelectPlan {
     pub(crate) fn single_column(&self) -> Result<&ResultColumn> {
@@ -159,8 +171,24 @@ impl Binder<'_> {
                 select.having.as_ref().map(|condition| self.condition(condition)).transpose()?;
         }
         let distinct = matches!(select.distinct, Some(Distinct::Distinct));
+        let assigned = self.assignment_targets(&items)?;
+        let reads = assigned.iter().any(|target| self.binds.contains(&Bind::Parameter(*target)));
+        let per_row = if reads && from.is_some() {
+            let grouped = distinct || !keys.is_empty() || having.is_some() || self.saw_aggregate;
+            let encrypted = items.iter().any(|item| item.operand.encryption.is_some());
+            if grouped || encrypted || self.binds.len() >= FIRST_ROW_VALUE {
+                let what = "this SELECT that assigns a variable and reads it";
+                return Err(SqlError::unsupported(what));
+            }
+            Some(self.per_row(&items))
+        } else {
+            None
+        };
         let mut sql = if distinct { "SELECT DISTINCT ".to_owned() } else { "SELECT ".to_owned() };
-        sql.push_str(&self.select_list(&items, distinct)?);
+        match &per_row {
+            None => sql.push_str(&self.select_list(&items, distinct)?),
+            Some((_, columns)) => sql.push_str(columns),
+        }
         if let Some(from) = from {
             sql.push_str(&format!(" FROM {from}"));
         }
@@ -180,7 +208,8 @@ impl Binder<'_> {
         sql.push_str(&self.limit(select.top.as_ref(), query)?);
         Ok(SelectPlan {
             sql,
-            assigned: self.assignment_targets(&items)?,
+            assigned,
+            per_row: per_row.map(|(per_row, _)| per_row),
             encryptions: items.iter().map(|item| item.operand.encryption).collect(),
             columns: items.into_iter().map(result_column).collect(),
         })
@@ -274,6 +303,38 @@ impl Binder<'_> {
         Ok(Item { name: String::new(), operand, stored: false, assigned: Some(target) })
     }
 
+    /// Each row sees what the row before it has assigned, so the values are not evaluated with the rows but one after
+    /// the other: the SELECT of the values of one row, and the columns that rows must have for it.
+    fn per_row(&self, items: &[Item]) -> (PerRow, String) {
+        let mut columns = Vec::new();
+        let mut tables = Vec::new();
+        for table in self.scopes.last().map(|scope| scope.tables.as_slice()).unwrap_or_default() {
+            let mut names = Vec::new();
+            let mut alias = "";
+            for column in &table.columns {
+                if let Some((qualifier, name)) = column.sql.split_once('.')
+                    && items.iter().any(|item| item.operand.sql.contains(&column.sql))
+                {
+                    alias = qualifier;
+                    let at = FIRST_ROW_VALUE.saturating_add(columns.len());
+                    names.push(format!("?{at} AS {name}"));
+                    columns.push(column.sql.clone());
+                }
+            }
+            if !names.is_empty() {
+                tables.push(format!("(SELECT {}) AS {alias}", names.join(", ")));
+            }
+        }
+        let values: Vec<&str> = items.iter().map(|item| item.operand.sql.as_str()).collect();
+        let mut sql = format!("SELECT {}", values.join(", "));
+        if !tables.is_empty() {
+            sql.push_str(&format!(" FROM {}", tables.join(", ")));
+        }
+        let count = columns.len();
+        let columns = if columns.is_empty() { "NULL".to_owned() } else { columns.join(", ") };
+        (PerRow { sql, columns: count }, columns)
+    }
+
     /// The targets of a SELECT that assigns, all of whose items must.
     fn assignment_targets(&self, items: &[Item]) -> Result<Vec<usize>> {
         let targets: Vec<usize> = items.iter().filter_map(|item| item.assigned).collect();
@@ -284,10 +345,6 @@ impl Binder<'_> {
                  operations.",
             )
             .class(15));
-        }
-        // Each row would see what the row before it has assigned.
-        if targets.iter().any(|target| self.binds.contains(&Bind::Parameter(*target))) {
-            return Err(SqlError::unsupported("SELECT that assigns a variable and reads it"));
         }
         Ok(targets)
     }
@@ -415,6 +472,7 @@ impl Binder<'_> {
 
     fn row_count(&mut self, expr: &Expr) -> Result<String> {
         let operand = self.scalar(expr)?;
+        self.suggest_type(&operand, Some(SqlType::BigInt));
         self.require_plain(&[&operand])?;
         if matches!(operand.source, Source::Column(_)) {
             return Err(SqlError::unsupported("TOP of a column"));
