@@ -70,11 +70,11 @@
 //! # What it does not do
 //!
 //! The T-SQL is that of applications, not of administrators: tables, indexes, INSERT, SELECT with joins, subqueries
-//! and grouping, UPDATE, DELETE, OUTPUT, INSERT BULK, transactions and savepoints, variables, IF, and the catalogue views of `sys`
-//! that drivers read. No stored procedures, triggers, views, foreign keys, CHECK constraints, ALTER TABLE, temporary
-//! tables, common table expressions, UNION, window functions, MERGE, cursors, MARS, output parameters,
-//! enclaves, or integrated authentication. What is not supported is refused with error 49999, whose text names it;
-//! no answer is made up.
+//! and grouping, UPDATE, DELETE, OUTPUT, INSERT BULK, transactions and savepoints, variables, IF, stored procedures
+//! made of these, and the catalogue views of `sys` that drivers read. No triggers, views, foreign keys, CHECK
+//! constraints, ALTER TABLE, temporary tables, common table expressions, UNION, window functions, MERGE, WHILE,
+//! TRY, cursors, MARS, enclaves, or integrated authentication. What is not supported is refused with error 49999,
+//! whose text names it; no answer is made up.
 //!
 //! Where it is known to differ from SQL Server:
 //!

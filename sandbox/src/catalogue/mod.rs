@@ -1,10 +1,15 @@
-//! What the database holds besides rows: tables, columns, column master keys and column encryption keys.
+//! What the database holds besides rows: tables, columns, column master keys, column encryption keys and
+//! procedures.
 //! `store` keeps it in SQLite; `views` shows it as SQL Server's catalogue views.
 
 pub(crate) mod store;
 pub(crate) mod views;
 
+use std::sync::Arc;
+
 use crate::error::{Result, SqlError};
+use crate::exec::stored::StoredProcedure;
+use crate::sql::names::QualifiedName;
 use crate::tds::token::{CekEntry, CekValue, ColumnCrypto};
 use crate::types::{Collation, SqlType};
 
@@ -133,6 +138,7 @@ pub(crate) struct Catalogue {
     pub(crate) tables: Vec<Table>,
     pub(crate) master_keys: Vec<MasterKey>,
     pub(crate) encryption_keys: Vec<EncryptionKey>,
+    pub(crate) procedures: Vec<Arc<StoredProcedure>>,
 }
 
 impl Catalogue {
@@ -140,6 +146,19 @@ impl Catalogue {
         self.tables
             .iter()
             .find(|t| t.name.eq_ignore_ascii_case(name) && t.schema.eq_ignore_ascii_case(schema))
+    }
+
+    pub(crate) fn procedure(&self, name: &QualifiedName) -> Option<&Arc<StoredProcedure>> {
+        self.procedures.iter().find(|stored| {
+            let known = &stored.procedure.name;
+            known.name.eq_ignore_ascii_case(&name.name)
+                && known.schema.eq_ignore_ascii_case(&name.schema)
+        })
+    }
+
+    /// Whether anything has that name: tables and procedures share one space of names.
+    pub(crate) fn is_object(&self, name: &QualifiedName) -> bool {
+        self.table(&name.schema, &name.name).is_some() || self.procedure(name).is_some()
     }
 
     pub(crate) fn master_key(&self, name: &str) -> Option<&MasterKey> {

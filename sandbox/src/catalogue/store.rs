@@ -2,6 +2,7 @@
 //!
 //! A user's table `n` is the SQLite table `tN`, with a column `cM` for each of its columns; names live here only.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -11,6 +12,8 @@ use crate::catalogue::{
     Table,
 };
 use crate::error::{Result, SqlError};
+use crate::exec::stored;
+use crate::sql::procedure::Procedure;
 use crate::types::{Collation, parse};
 
 const SCHEMA: &str = "
@@ -33,6 +36,13 @@ CREATE TABLE IF NOT EXISTS encryption_keys (
 CREATE TABLE IF NOT EXISTS encryption_key_values (
     cek_id INTEGER NOT NULL, cmk_id INTEGER NOT NULL, algorithm TEXT NOT NULL, encrypted BLOB NOT NULL,
     ordinal INTEGER NOT NULL, PRIMARY KEY (cek_id, cmk_id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS procedures (
+    object_id INTEGER PRIMARY KEY, schema_name TEXT NOT NULL COLLATE NOCASE, name TEXT NOT NULL COLLATE NOCASE,
+    text TEXT NOT NULL, created INTEGER NOT NULL, UNIQUE (schema_name, name));
+CREATE TABLE IF NOT EXISTS parameters (
+    object_id INTEGER NOT NULL, parameter_id INTEGER NOT NULL, name TEXT NOT NULL, type TEXT NOT NULL,
+    is_output INTEGER NOT NULL, has_default INTEGER NOT NULL, encryption_type INTEGER, cek_id INTEGER,
+    PRIMARY KEY (object_id, parameter_id)) WITHOUT ROWID;
 INSERT OR IGNORE INTO meta VALUES ('generation', 0), ('next_id', 0);
 ";
 
@@ -139,7 +149,17 @@ pub(crate) fn load(connection: &Connection) -> Result<Catalogue> {
             })
         })?;
     }
-    Ok(Catalogue { tables, master_keys, encryption_keys })
+    let texts = collect(
+        connection,
+        "SELECT object_id, text FROM procedures ORDER BY object_id",
+        None,
+        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)),
+    )?;
+    let procedures = texts
+        .iter()
+        .map(|(object_id, text)| stored::read(*object_id, text).map(Arc::new))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Catalogue { tables, master_keys, encryption_keys, procedures })
 }
 
 /// A column with its type and collation still as text.
@@ -218,6 +238,44 @@ pub(crate) fn set_identity_last(connection: &Connection, object_id: i64, last: i
         [object_id, last],
     )?;
     Ok(())
+}
+
+/// With the encryption of its parameters, as far as its body tells.
+pub(crate) fn insert_procedure(
+    connection: &Connection,
+    object_id: i64,
+    procedure: &Procedure,
+    schemes: &[Option<Encryption>],
+    text: &str,
+    created: i64,
+) -> Result<()> {
+    connection.execute(
+        "INSERT INTO procedures VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![object_id, procedure.name.schema, procedure.name.name, text, created],
+    )?;
+    for (id, (parameter, scheme)) in (1i64..).zip(procedure.parameters.iter().zip(schemes)) {
+        connection.execute(
+            "INSERT INTO parameters VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            params![
+                object_id,
+                id,
+                parameter.name,
+                parameter.ty.to_string(),
+                parameter.output,
+                parameter.default.is_some(),
+                scheme.map(|scheme| scheme.kind.number()),
+                scheme.map(|scheme| scheme.cek_id),
+            ],
+        )?;
+    }
+    changed(connection)
+}
+
+pub(crate) fn delete_procedure(connection: &Connection, object_id: i64) -> Result<()> {
+    for table in ["procedures", "parameters"] {
+        connection.execute(&format!("DELETE FROM {table} WHERE object_id = ?1"), [object_id])?;
+    }
+    changed(connection)
 }
 
 /// Inserts the index's name; false if the table has one of that name.

@@ -73,6 +73,19 @@ impl Session {
         }
     }
 
+    /// 2760, unless the schema exists.
+    pub(crate) fn require_schema(&self, schema: &str) -> Result<()> {
+        if schema.eq_ignore_ascii_case("dbo") {
+            return Ok(());
+        }
+        Err(SqlError::new(
+            2760,
+            format!(
+                "The specified schema name \"{schema}\" either does not exist or you do not have permission to use it."
+            ),
+        ))
+    }
+
     fn drop_table(&mut self, table: &Table) -> Result<()> {
         self.connection.execute(&format!("DROP TABLE {}", table.sqlite_name()), [])?;
         store::delete_table(&self.connection, table.object_id)
@@ -81,16 +94,8 @@ impl Session {
     fn create_table(&mut self, create: &CreateTable) -> Result<()> {
         check_create(create)?;
         let name = names::qualified(&create.name)?;
-        if !name.schema.eq_ignore_ascii_case("dbo") {
-            return Err(SqlError::new(
-                2760,
-                format!(
-                    "The specified schema name \"{}\" either does not exist or you do not have permission to use it.",
-                    name.schema
-                ),
-            ));
-        }
-        if self.catalogue.table(&name.schema, &name.name).is_some() {
+        self.require_schema(&name.schema)?;
+        if self.catalogue.is_object(&name) {
             return Err(SqlError::new(
                 2714,
                 format!("There is already an object named '{}' in the database.", name.name),

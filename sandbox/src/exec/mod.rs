@@ -13,4 +13,7 @@ pub(crate) mod procedures;
 pub(crate) mod query;
 pub(crate) mod response;
 pub(crate) mod session;
+pub(crate) mod stored;
+pub(crate) mod system;
 pub(crate) mod transaction;
+pub(crate) mod undeclared;

@@ -37,6 +37,10 @@ pub(crate) struct Session {
     /// Declarations and text of sp_prepare.
     pub(crate) prepared: HashMap<i32, (String, String)>,
     pub(crate) next_handle: i32,
+    /// Of the batch that is running, for CREATE PROCEDURE to keep.
+    text: String,
+    /// Procedures that are running inside each other.
+    pub(crate) nesting: usize,
     /// Of INSERT BULK, until the next message.
     pub(crate) bulk: Option<PendingLoad>,
     pub(crate) counters: Arc<Counters>,
@@ -77,6 +81,8 @@ impl Session {
             column_encryption,
             prepared: HashMap::new(),
             next_handle: 1,
+            text: String::new(),
+            nesting: 0,
             bulk: None,
             counters,
         })
@@ -96,14 +102,15 @@ impl Session {
     pub(crate) fn run(
         &mut self,
         sql: &str,
-        parameters: Parameters,
+        parameters: &mut Parameters,
         response: &mut Response,
     ) -> Outcome<bool> {
-        let mut parameters = parameters;
+        let text = std::mem::replace(&mut self.text, sql.to_owned());
         let outcome = self
-            .compile(sql, &parameters)
+            .compile(sql, parameters)
             .map_err(Stop::Error)
-            .and_then(|statements| self.run_statements(&statements, &mut parameters, response, 0));
+            .and_then(|statements| self.run_statements(&statements, parameters, response, 0));
+        self.text = text;
         self.answered(outcome, response)
     }
 
@@ -119,6 +126,8 @@ impl Session {
                 response.error(&error);
                 Ok(false)
             }
+            // Out of a batch RETURN returns nothing.
+            Err(Stop::Return(_)) => Ok(true),
             other => other,
         }
     }
@@ -150,17 +159,11 @@ impl Session {
     ) -> Result<Vec<Option<crate::sql::bind::Verdict>>> {
         let types = parameters.types();
         let mut binder = Binder::new(&self.catalogue, &types, &self.values, describing);
-        match statement {
-            SqlStatement::Query(query) => drop(binder.query(query)?),
-            SqlStatement::Insert(insert) => drop(binder.insert(insert)?),
-            SqlStatement::Update(update) => drop(binder.update(update)?),
-            SqlStatement::Delete(delete) => drop(binder.delete(delete)?),
-            _ => {}
-        }
+        binder.statement(statement)?;
         Ok(binder.verdicts)
     }
 
-    fn run_statements(
+    pub(crate) fn run_statements(
         &mut self,
         statements: &[Statement],
         parameters: &mut Parameters,
@@ -195,7 +198,11 @@ impl Session {
         }
         self.refresh()?;
         self.values.error = 0;
-        if self.format_only && !matches!(statement, Statement::Sql(_) | Statement::FormatOnly(_)) {
+        let described = matches!(
+            statement,
+            Statement::Sql(_) | Statement::FormatOnly(_) | Statement::ExecText(_)
+        );
+        if self.format_only && !described {
             return Ok(true);
         }
         match statement {
@@ -225,6 +232,26 @@ impl Session {
             Statement::ImplicitTransactions(on) => self.transaction.implicit = *on,
             Statement::Use(name) => self.use_database(name, response)?,
             Statement::Exec(exec) => return self.exec_statement(exec, parameters, response),
+            Statement::ExecText(text) => {
+                let (text, _) = self.evaluate(text, parameters)?;
+                return self.exec_text(text, response);
+            }
+            Statement::Return(value) => {
+                let status = match value {
+                    None => Value::Integer(0),
+                    Some(value) => self.evaluate(value, parameters)?.0,
+                };
+                let status = match status {
+                    Value::Integer(n) => i32::try_from(n).map_err(|_| SqlError::overflow("int"))?,
+                    _ => 0,
+                };
+                return Err(Stop::Return(status));
+            }
+            Statement::CreateProcedure(create) => {
+                let text = self.text.clone();
+                self.create_procedure(create, &text, response)?;
+            }
+            Statement::DropProcedure(drop) => self.drop_procedures(drop, response)?,
             Statement::If { condition, then, otherwise } => {
                 let branch = if self.holds(condition, parameters)? { then } else { otherwise };
                 return self.run_statements(branch, parameters, response, depth.saturating_add(1));
@@ -255,7 +282,7 @@ impl Session {
     fn run_sql(
         &mut self,
         statement: &SqlStatement,
-        parameters: &Parameters,
+        parameters: &mut Parameters,
         response: &mut Response,
     ) -> Outcome<()> {
         match statement {

@@ -12,6 +12,7 @@ pub(crate) mod function;
 pub(crate) mod keys;
 pub(crate) mod names;
 pub(crate) mod predicate;
+pub(crate) mod procedure;
 pub(crate) mod scope;
 pub(crate) mod select;
 

@@ -218,8 +218,11 @@ impl<'a> Reader<'a> {
         self.u32();
         let flags = self.u16();
         let ty = self.ty();
-        let crypto =
-            (self.ae && flags & 0x0800 != 0).then(|| (self.ty(), self.u8(), self.u8(), self.u8()));
+        let mut crypto = None;
+        if self.ae && flags & 0x0800 != 0 {
+            self.u32();
+            crypto = Some((self.ty(), self.u8(), self.u8(), self.u8()));
+        }
         let value = self.value(&ty);
         Output { ordinal, name, flags, ty, crypto, value }
     }
@@ -323,6 +326,13 @@ impl Param {
         out.extend([0x26, 4, 4]);
         out.extend(value.to_le_bytes());
         Self(out)
+    }
+
+    /// As an output.
+    pub fn by_ref(mut self) -> Self {
+        let status = 1 + 2 * usize::from(self.0[0]);
+        self.0[status] |= 1;
+        self
     }
 
     pub fn null(name: &str) -> Self {
