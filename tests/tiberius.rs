@@ -14,7 +14,7 @@ use always_encrypted_sandbox::{Encryption, Sandbox};
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, TimeZone, Utc};
 use database::{Database, PATH, PROVIDER, encrypted, run};
 use futures_util::TryStreamExt;
-use tiberius::{FromSqlOwned, IntoSql, ToSql, Uuid};
+use tiberius::{FromSqlOwned, IntoRow, IntoSql, ToSql, Uuid};
 
 const SECRET: &str = "meet at the northern harbour at dawn";
 
@@ -631,4 +631,66 @@ async fn wrong_credentials_are_the_drivers_error() {
     let error = Connector::from_ado_string(&text, keys).unwrap().connect().await.unwrap_err();
     let Error::Driver(error) = error else { panic!("{error}") };
     assert_eq!(error.code(), Some(18456));
+}
+
+#[tokio::test]
+async fn a_bulk_insert_arrives_encrypted_and_reads_back() {
+    let database = Database::start().await;
+    messages(&database).await;
+    let mut client = database.connect().await;
+    let long = "long ".repeat(5_000);
+    let rows: Vec<(i32, Option<&str>, Option<&str>)> = vec![
+        (1, Some("alice"), Some(SECRET)),
+        (2, Some("bob"), None),
+        (3, None, Some("")),
+        (4, Some("alice"), Some(&long)),
+    ];
+    let mut load = client.bulk_insert("Messages").await.unwrap();
+    for (id, sender, content) in &rows {
+        load.send((*id, *sender, *content).into_row()).await.unwrap();
+    }
+    assert_eq!(load.finalize().await.unwrap().total(), rows.len() as u64);
+    for secret in [SECRET, "alice", &long[..40]] {
+        database.assert_never_on_the_wire(secret);
+    }
+    let sql = "SELECT Id, Sender, Content FROM Messages ORDER BY Id";
+    let read = client.query(sql, &[]).await.unwrap().into_first_result().await.unwrap();
+    let read: Vec<_> = read.iter().map(|r| (r.get(0).unwrap(), r.get(1), r.get(2))).collect();
+    assert_eq!(read, rows);
+    let sql = "SELECT COUNT(*) FROM Messages WHERE Sender = @P1";
+    let row = client.query(sql, &[&"alice"]).await.unwrap().into_row().await.unwrap().unwrap();
+    assert_eq!(row.get::<i32, _>(0), Some(2), "the same cells as parameters make");
+}
+
+#[tokio::test]
+async fn a_bulk_insert_without_its_key_fails_before_a_row_is_sent() {
+    let database = Database::start().await;
+    messages(&database).await;
+    let connector = database.connector_with(KeyStores::builder().build().unwrap());
+    let mut client = connector.connect().await.unwrap();
+    let error = client.bulk_insert("Messages").await.err().expect("it was announced");
+    let typed = connector.error_behind(&error).unwrap();
+    assert!(matches!(*typed, SessionError::Key { .. }), "{typed}");
+    let row = client.query("SELECT 7", &[]).await.unwrap().into_row().await.unwrap().unwrap();
+    assert_eq!(row.get::<i32, _>(0), Some(7));
+}
+
+#[tokio::test]
+async fn a_procedure_takes_and_gives_back_encrypted_values() {
+    let database = Database::start().await;
+    messages(&database).await;
+    let mut dba = database.dba().await;
+    run(
+        &mut dba,
+        "CREATE PROCEDURE AddMessage @Id int, @Sender nvarchar(36), @Content nvarchar(max) AS \
+         INSERT INTO Messages (Id, Sender, Content) VALUES (@Id, @Sender, @Content)",
+    )
+    .await;
+    let mut client = database.connect().await;
+    let sql = "EXEC AddMessage @Id = @P1, @Sender = @P2, @Content = @P3";
+    client.execute(sql, &[&1, &"alice", &SECRET]).await.unwrap();
+    let row = client.query("SELECT Content FROM Messages", &[]).await.unwrap();
+    let row = row.into_row().await.unwrap().unwrap();
+    assert_eq!(row.get::<&str, _>(0), Some(SECRET));
+    database.assert_never_on_the_wire(SECRET);
 }
