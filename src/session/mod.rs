@@ -29,6 +29,7 @@
 //! A failure of ours becomes an ERROR and a DONE for the driver, so that the connection goes on;
 //! the typed error is kept in the [`ErrorLog`].
 
+mod announce;
 mod bulk;
 mod encrypt;
 mod error;
@@ -39,14 +40,16 @@ mod respond;
 mod response;
 mod scratch;
 mod statement;
+mod upload;
 
 use std::{sync::Arc, time::Instant};
 
 use bulk::Announced;
 pub use error::{ErrorLog, SessionError};
 use login::Login;
-use request::{Asking, FetchingKeys, Upload};
+use request::{Asking, FetchingKeys};
 use respond::Responding;
+use upload::Upload;
 
 use crate::{
     crypto::CellKey,
