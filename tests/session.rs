@@ -21,6 +21,14 @@ fn content_is_encrypted() -> Vec<u8> {
     )
 }
 
+/// An insert from its describe to its end, after which its description is known.
+fn insert_once(harness: &mut Harness) {
+    harness.app(&insert());
+    harness.server(&message(REPLY, &content_is_encrypted()));
+    harness.drain_to_server();
+    harness.server(&message(REPLY, &done(0)));
+}
+
 /// Takes the encrypted last parameter of a request apart: the cell's plaintext and the trailer.
 fn open_last_parameter(request: &[u8], key: &TestKey) -> (Vec<u8>, Vec<u8>) {
     let (kind, payload) = messages(request).pop().unwrap();
@@ -113,10 +121,7 @@ fn a_long_value_in_many_chunks_and_packets_is_encrypted_whole() {
 #[test]
 fn a_repeated_statement_is_described_once_whatever_the_lengths_of_its_values() {
     let mut harness = Harness::logged_in();
-    harness.app(&insert());
-    harness.server(&message(REPLY, &content_is_encrypted()));
-    harness.drain_to_server();
-    harness.server(&message(REPLY, &done(0)));
+    insert_once(&mut harness);
     let params = [Param::int("@P1", 8), Param::text("@P2", "short")];
     let again = harness.app(&executesql(INSERT, DECLARATIONS, &params));
     assert!(again.is_empty(), "asked again");
@@ -236,21 +241,8 @@ fn a_procedure_is_described_through_its_call_and_its_output_decrypted() {
     assert_eq!(plaintext, utf16(SECRET));
     harness.assert_never_sent(SECRET);
 
-    let mut value = vec![0xAC, 1, 0, 3];
-    value.extend(utf16("@P2"));
-    value.extend([1, 0, 0, 0, 0]);
-    let mut shown = value.clone();
-    value.extend([0, 8]);
-    value.extend(VARBINARY);
-    value.extend([0; 4]);
-    value.extend(nvarchar(36));
-    value.extend([2, 2, 1]);
-    value.extend(ushort(&cell(&TestKey::new(1), &utf16("answer"))));
-    value.extend(done(0));
-    shown.extend([0, 0]);
-    shown.extend(nvarchar(36));
-    shown.extend(ushort(&utf16("answer")));
-    shown.extend(done(0));
+    let (value, shown) = output("@P2", &TestKey::new(1), "answer");
+    let (value, shown) = ([value, done(0)].concat(), [shown, done(0)].concat());
     let reply = harness.server(&message(REPLY, &value));
     assert_eq!(messages(&reply), [(REPLY, shown)]);
 }
@@ -328,10 +320,7 @@ fn a_change_of_the_environment_in_a_describe_is_followed_and_handed_on() {
 #[test]
 fn a_request_whose_transaction_was_rolled_back_is_not_sent_again() {
     let mut harness = Harness::logged_in();
-    harness.app(&insert());
-    harness.server(&message(REPLY, &content_is_encrypted()));
-    harness.drain_to_server();
-    harness.server(&message(REPLY, &done(0)));
+    insert_once(&mut harness);
     harness.app(&insert());
     harness.provide_keys();
     harness.drain_to_server();
@@ -535,10 +524,7 @@ fn ciphertext_is_passed_through_only_where_the_statement_says_so() {
 #[test]
 fn stale_metadata_is_asked_for_anew_and_the_request_sent_once_more() {
     let mut harness = Harness::logged_in();
-    harness.app(&insert());
-    harness.server(&message(REPLY, &content_is_encrypted()));
-    harness.drain_to_server();
-    harness.server(&message(REPLY, &done(0)));
+    insert_once(&mut harness);
 
     // From the cache now; the key has been rotated behind our back.
     assert!(harness.app(&insert()).is_empty());
