@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use crate::error::SqlError;
 use crate::exec::parameters::Parameters;
 use crate::exec::response::{Outcome, Response, Stop};
-use crate::exec::session::Session;
+use crate::exec::session::{Connected, Session};
 use crate::server::Shared;
 use crate::tds::cursor::Malformed;
 use crate::tds::packet::{
@@ -48,7 +48,7 @@ impl Worker {
             Arc::clone(&shared.database),
             spid,
             user,
-            column_encryption,
+            Connected { column_encryption, hide_keys: shared.hide_keys },
             Arc::clone(&shared.counters),
         )
         .map_err(io::Error::other)?;

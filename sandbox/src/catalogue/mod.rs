@@ -139,6 +139,8 @@ pub(crate) struct Catalogue {
     pub(crate) master_keys: Vec<MasterKey>,
     pub(crate) encryption_keys: Vec<EncryptionKey>,
     pub(crate) procedures: Vec<Arc<StoredProcedure>>,
+    /// Whoever looks may not see the definitions of keys.
+    pub(crate) keys_hidden: bool,
 }
 
 impl Catalogue {
@@ -177,6 +179,16 @@ impl Catalogue {
     pub(crate) fn cek_entry(&self, cek_id: i32) -> Result<CekEntry> {
         let lost = || SqlError::new(596, format!("The column encryption key {cek_id} is missing."));
         let key = self.encryption_key_by_id(cek_id).ok_or_else(lost)?;
+        if self.keys_hidden {
+            return Err(SqlError::new(
+                15151,
+                format!(
+                    "Cannot find the column encryption key '{}', because it does not exist or you do not have \
+                     permission.",
+                    key.name
+                ),
+            ));
+        }
         let values = key.values.iter().map(|value| {
             let master = self
                 .master_keys

@@ -159,7 +159,7 @@ pub(crate) fn load(connection: &Connection) -> Result<Catalogue> {
         .iter()
         .map(|(object_id, text)| stored::read(*object_id, text).map(Arc::new))
         .collect::<Result<Vec<_>>>()?;
-    Ok(Catalogue { tables, master_keys, encryption_keys, procedures })
+    Ok(Catalogue { tables, master_keys, encryption_keys, procedures, keys_hidden: false })
 }
 
 /// A column with its type and collation still as text.

@@ -243,10 +243,12 @@ impl View {
     }
 
     /// A SELECT over the catalogue's tables. Its constants are this program's own.
-    pub(crate) fn sql(&self) -> String {
+    pub(crate) fn sql(&self, keys_hidden: bool) -> String {
+        let hidden = keys_hidden && self.name.starts_with("column_");
+        let condition = if hidden { " WHERE false" } else { "" };
         let columns: Vec<String> =
             self.columns.iter().map(|(name, _, expr)| format!("{expr} AS {name}")).collect();
-        format!("SELECT {} FROM {}", columns.join(", "), self.from)
+        format!("SELECT {} FROM {}{condition}", columns.join(", "), self.from)
             .replace("$database_id", &DATABASE_ID.to_string())
             .replace(DATABASE, DATABASE_NAME)
             .replace(ALGORITHM, ALGORITHM_NAME)

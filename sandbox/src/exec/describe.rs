@@ -34,7 +34,11 @@ impl Session {
         self.counters.describe();
         let described = parse::declarations(declarations)
             .and_then(|declarations| Ok((self.verdicts(sql, &declarations)?, declarations)));
-        let (verdicts, declarations) = match described {
+        let described = described.and_then(|(verdicts, declarations)| {
+            let keys = self.keys_of(&verdicts)?;
+            Ok((verdicts, declarations, keys))
+        });
+        let (verdicts, declarations, keys) = match described {
             Ok(described) => described,
             Err(error) => {
                 self.values.error = i64::from(error.number);
@@ -43,15 +47,21 @@ impl Session {
                 return Ok(false);
             }
         };
-        let mut keys: Vec<i32> = Vec::new();
-        for encryption in verdicts.iter().flatten() {
-            if !keys.contains(&encryption.cek_id) {
-                keys.push(encryption.cek_id);
-            }
-        }
         self.key_rows(&keys, response)?;
         self.parameter_rows(&declarations, &verdicts, &keys, response)?;
         Ok(true)
+    }
+
+    /// The CEKs that are needed, each of which must be there to see.
+    fn keys_of(&self, verdicts: &[Option<Encryption>]) -> Result<Vec<i32>> {
+        let mut keys: Vec<i32> = Vec::new();
+        for encryption in verdicts.iter().flatten() {
+            if !keys.contains(&encryption.cek_id) {
+                self.catalogue.cek_entry(encryption.cek_id)?;
+                keys.push(encryption.cek_id);
+            }
+        }
+        Ok(keys)
     }
 
     /// The encryption of each parameter.

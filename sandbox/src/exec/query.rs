@@ -2,7 +2,7 @@
 
 use std::sync::PoisonError;
 
-use rusqlite::types::Value as Stored;
+use rusqlite::types::{Value as Stored, ValueRef};
 use rusqlite::{Row, Statement};
 use sqlparser::ast::{Query, Statement as SqlStatement};
 
@@ -16,7 +16,8 @@ use crate::sql::bind::{Bind, Binder};
 use crate::sql::dml::WritePlan;
 use crate::sql::select::{FIRST_ROW_VALUE, PerRow, SelectPlan};
 use crate::tds::token::{
-    self, CMD_DELETE, CMD_INSERT, CMD_SELECT, CMD_UPDATE, CekEntry, ResultColumn, TOKEN_ROW,
+    self, CMD_DELETE, CMD_INSERT, CMD_SELECT, CMD_UPDATE, CekEntry, ResultColumn, TOKEN_NBCROW,
+    TOKEN_ROW,
 };
 use crate::tds::type_info::write_value;
 use crate::types::{SqlType, Value, storage};
@@ -297,12 +298,32 @@ fn bind(statement: &mut Statement<'_>, binds: &[Bind], parameters: &Parameters) 
     Ok(())
 }
 
+/// ROW, or NBCROW where its bitmap takes less room than the NULLs would.
 fn write_row(out: &mut Vec<u8>, row: &Row<'_>, columns: &[ResultColumn]) -> Result<()> {
-    out.push(TOKEN_ROW);
+    let mut bitmap = vec![0u8; columns.len().div_ceil(8)];
+    let mut nulls = Vec::new();
+    for ((i, column), at) in columns.iter().enumerate().zip(0u32..) {
+        if row.get_ref(i)? == ValueRef::Null {
+            write_value(&mut nulls, &Value::Null, column.wire_type(), &column.collation)?;
+            if let Some(byte) = bitmap.get_mut(i / 8) {
+                *byte |= 1 << (at % 8);
+            }
+        }
+    }
+    let with_bitmap = nulls.len() > bitmap.len();
+    if with_bitmap {
+        out.push(TOKEN_NBCROW);
+        out.extend_from_slice(&bitmap);
+    } else {
+        out.push(TOKEN_ROW);
+    }
     for (i, column) in columns.iter().enumerate() {
         let ty = column.wire_type();
-        let value = storage::load(row.get_ref(i)?, ty)?;
-        write_value(out, &value, ty, &column.collation)?;
+        let stored = row.get_ref(i)?;
+        if with_bitmap && stored == ValueRef::Null {
+            continue;
+        }
+        write_value(out, &storage::load(stored, ty)?, ty, &column.collation)?;
     }
     Ok(())
 }

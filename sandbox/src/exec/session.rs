@@ -34,6 +34,8 @@ pub(crate) struct Session {
     pub(crate) spid: u16,
     /// Always Encrypted was acknowledged on this connection.
     pub(crate) column_encryption: bool,
+    /// The login may not see the definitions of keys.
+    hide_keys: bool,
     /// Declarations and text of sp_prepare.
     pub(crate) prepared: HashMap<i32, (String, String)>,
     pub(crate) next_handle: i32,
@@ -44,6 +46,13 @@ pub(crate) struct Session {
     /// Of INSERT BULK, until the next message.
     pub(crate) bulk: Option<PendingLoad>,
     pub(crate) counters: Arc<Counters>,
+}
+
+/// What the login has settled.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Connected {
+    pub(crate) column_encryption: bool,
+    pub(crate) hide_keys: bool,
 }
 
 /// Errors after which a batch goes on with its next statement.
@@ -57,7 +66,7 @@ impl Session {
         database: Arc<Database>,
         spid: u16,
         user: &str,
-        column_encryption: bool,
+        connected: Connected,
         counters: Arc<Counters>,
     ) -> Result<Self> {
         let identities = SharedIdentities::default();
@@ -78,7 +87,8 @@ impl Session {
             format_only: false,
             holds_lock: false,
             spid,
-            column_encryption,
+            column_encryption: connected.column_encryption,
+            hide_keys: connected.hide_keys,
             prepared: HashMap::new(),
             next_handle: 1,
             text: String::new(),
@@ -92,7 +102,9 @@ impl Session {
     pub(crate) fn refresh(&mut self) -> Result<()> {
         let generation = store::generation(&self.connection)?;
         if self.generation != Some(generation) {
-            self.catalogue = Arc::new(store::load(&self.connection)?);
+            let mut catalogue = store::load(&self.connection)?;
+            catalogue.keys_hidden = self.hide_keys;
+            self.catalogue = Arc::new(catalogue);
             self.generation = Some(generation);
         }
         Ok(())

@@ -219,7 +219,8 @@ impl Binder<'_> {
                 stored: false,
             });
             let table = ScopeTable { name: shown, schema, columns: columns.collect() };
-            return Ok((format!("({}) AS {sqlite_alias}", view.sql()), table));
+            let sql = view.sql(self.catalogue.keys_hidden);
+            return Ok((format!("({sql}) AS {sqlite_alias}"), table));
         }
         let table = self.table(name)?;
         let sql = format!("{} AS {sqlite_alias}", table.sqlite_name());

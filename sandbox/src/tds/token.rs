@@ -12,6 +12,7 @@ const TOKEN_RETURNVALUE: u8 = 0xAC;
 const TOKEN_LOGINACK: u8 = 0xAD;
 const TOKEN_FEATUREEXTACK: u8 = 0xAE;
 pub(crate) const TOKEN_ROW: u8 = 0xD1;
+pub(crate) const TOKEN_NBCROW: u8 = 0xD2;
 const TOKEN_ENVCHANGE: u8 = 0xE3;
 pub(crate) const TOKEN_DONE: u8 = 0xFD;
 pub(crate) const TOKEN_DONEPROC: u8 = 0xFE;

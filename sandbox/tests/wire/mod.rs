@@ -45,6 +45,8 @@ pub struct ResultSet {
     pub ceks: Vec<Cek>,
     pub columns: Vec<Column>,
     pub rows: Vec<Vec<Option<Vec<u8>>>>,
+    /// Rows that came as NBCROW.
+    pub bitmaps: usize,
 }
 
 /// A RETURNVALUE.
@@ -240,6 +242,17 @@ impl<'a> Reader<'a> {
                         reply.sets.last().unwrap().columns.iter().map(|c| c.ty.clone()).collect();
                     let row = types.iter().map(|ty| self.value(ty)).collect();
                     reply.sets.last_mut().unwrap().rows.push(row);
+                }
+                0xD2 => {
+                    let set = reply.sets.last_mut().unwrap();
+                    set.bitmaps += 1;
+                    let bitmap = self.n(set.columns.len().div_ceil(8));
+                    let null = |i: usize| bitmap[i / 8] >> (i % 8) & 1 != 0;
+                    let columns = set.columns.iter().enumerate();
+                    let row = columns
+                        .map(|(i, column)| if null(i) { None } else { self.value(&column.ty) })
+                        .collect();
+                    set.rows.push(row);
                 }
                 token @ 0xFD..=0xFF => {
                     let status = self.u16();
