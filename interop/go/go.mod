@@ -1,6 +1,6 @@
 module interop
 
-go 1.26.8
+go 1.25.0
 
 require (
 	github.com/golang-sql/civil v0.0.0-20220223132316-b832511892a9

@@ -11,14 +11,18 @@ import (
 	"encoding/pem"
 	"errors"
 	"os"
+	"slices"
 	"time"
 )
 
 // store is a key store of one RSA key: the driver's own for certificates takes a PFX file whose
 // password it gets by other ways.
-type store struct{ key *rsa.PrivateKey }
+type store struct {
+	key   *rsa.PrivateKey
+	paths []string // what the server may call it
+}
 
-func openStore(path string) (*store, error) {
+func openStore(path string, paths ...string) (*store, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
@@ -35,10 +39,13 @@ func openStore(path string) (*store, error) {
 	if !ok {
 		return nil, errors.New("no RSA key in " + path)
 	}
-	return &store{private}, nil
+	return &store{private, paths}, nil
 }
 
-func (s *store) DecryptColumnEncryptionKey(_ context.Context, _ string, _ string, envelope []byte) ([]byte, error) {
+func (s *store) DecryptColumnEncryptionKey(_ context.Context, path string, _ string, envelope []byte) ([]byte, error) {
+	if !slices.Contains(s.paths, path) {
+		return nil, errors.New("there is no key of the path " + path)
+	}
 	if len(envelope) < 5 || envelope[0] != 1 {
 		return nil, errors.New("the envelope has another version")
 	}

@@ -83,13 +83,17 @@ func connect(dir string) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := openStore(filepath.Join(dir, "cmk.pem"))
+	path, err := os.ReadFile(filepath.Join(dir, "path"))
+	if err != nil {
+		return nil, err
+	}
+	keys, err := openStore(filepath.Join(dir, "cmk.pem"), string(path), "aecmk")
 	if err != nil {
 		return nil, err
 	}
 	connector, err := mssql.NewConnector(fmt.Sprintf(
-		"sqlserver://sa:Interop-1433!@127.0.0.1:%s?database=sandbox&encrypt=false&TrustServerCertificate=true&columnencryption=true",
-		port))
+		"sqlserver://sa:Interop-1433!@127.0.0.1:%s?database=sandbox&encrypt=false&TrustServerCertificate=true&columnencryption=%t",
+		port, os.Getenv("INTEROP_AE") != "off")) // off for the negative matrix
 	if err != nil {
 		return nil, err
 	}

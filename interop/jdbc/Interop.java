@@ -2,6 +2,7 @@
 //
 //   java -cp mssql-jdbc.jar:classes Interop write|read|search DIR CASES NAME
 
+import com.microsoft.sqlserver.jdbc.SQLServerConnection;
 import com.microsoft.sqlserver.jdbc.SQLServerPreparedStatement;
 import com.microsoft.sqlserver.jdbc.SQLServerResultSet;
 import java.math.BigDecimal;
@@ -24,6 +25,7 @@ import java.util.ArrayList;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import microsoft.sql.DateTimeOffset;
 
 public final class Interop {
@@ -51,8 +53,8 @@ public final class Interop {
     private Interop(Path dir, Path caseFile, String name) throws Exception {
         this.url = "jdbc:sqlserver://127.0.0.1:" + Files.readString(dir.resolve("port")).trim()
             + ";databaseName=sandbox;user=sa;password=Interop-1433!;encrypt=false"
-            + ";trustServerCertificate=true;columnEncryptionSetting=Enabled"
-            + ";sendTimeAsDatetime=false;keyStoreAuthentication=JavaKeyStorePassword;keyStoreLocation="
+            + ";trustServerCertificate=true;columnEncryptionSetting="
+            + (off() ? "Disabled" : "Enabled") + ";sendTimeAsDatetime=false;keyStoreAuthentication=JavaKeyStorePassword;keyStoreLocation="
             + dir.resolve("cmk.p12") + ";keyStoreSecret="
             + Files.readString(dir.resolve("p12-password")).trim();
         this.name = name;
@@ -69,6 +71,12 @@ public final class Interop {
             System.err.println("Interop write|read|search DIR CASES NAME");
             System.exit(2);
         }
+        String trusted = System.getenv("INTEROP_TRUST");
+        if (trusted != null) {
+            SQLServerConnection.setColumnEncryptionTrustedMasterKeyPaths(
+                Map.of("127.0.0.1:" + Files.readString(Path.of(arguments[1], "port")).trim(),
+                    List.of(trusted)));
+        }
         Interop program = new Interop(Path.of(arguments[1]), Path.of(arguments[2]), arguments[3]);
         switch (arguments[0]) {
             case "write" -> program.write();
@@ -76,6 +84,11 @@ public final class Interop {
             case "search" -> program.search();
             default -> throw new IllegalArgumentException("no such mode: " + arguments[0]);
         }
+    }
+
+    // For the negative matrix.
+    private static boolean off() {
+        return "off".equals(System.getenv("INTEROP_AE"));
     }
 
     private void connect() throws SQLException {

@@ -89,10 +89,22 @@ static unsigned char *unwrap(EVP_PKEY *key, const unsigned char *wrapped, size_t
     return cek;
 }
 
+/* The library's functions have another wchar_t. */
+static int is_ours(const wchar_t *path) {
+    const wchar_t *wanted = L"aecmk";
+    while (*wanted && *wanted == *path)
+        wanted++, path++;
+    return *wanted == *path;
+}
+
 static int decrypt_cek(Context *context, OnError *on_error, const wchar_t *path,
                        const wchar_t *algorithm, unsigned char *envelope, unsigned short length,
                        unsigned char **cek, unsigned short *cek_length) {
-    (void)path, (void)algorithm;
+    (void)algorithm;
+    if (!is_ours(path)) {
+        on_error(context, L"there is no key of that path");
+        return 0;
+    }
     if (length < 5 || envelope[0] != 1) {
         on_error(context, L"the envelope has another version");
         return 0;

@@ -83,7 +83,14 @@ impl Program {
             host_name_in_cert: None,
             server_certificate: None,
         };
-        context.column_encryption_setting = ColumnEncryptionSetting::Enabled;
+        // For the negative matrix.
+        let off = std::env::var("INTEROP_AE").is_ok_and(|setting| setting == "off");
+        if !off {
+            context.column_encryption_setting = ColumnEncryptionSetting::Enabled;
+        }
+        if let Ok(path) = std::env::var("INTEROP_TRUST") {
+            context.register_trusted_master_key_paths("127.0.0.1", vec![path]);
+        }
         context.register_column_encryption_key_store_provider(
             "MSSQL_CERTIFICATE_STORE",
             Arc::new(keys),

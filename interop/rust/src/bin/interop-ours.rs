@@ -6,6 +6,7 @@ use always_encrypted::{
     Client, Connector,
     crypto::CmkPrivateKey,
     keystore::{CertificateDirectory, InMemoryKeyStore, KeyStores},
+    policy::TrustedKeyPaths,
 };
 use interop::{
     JAVA_ALIAS, MSSQL_JAVA_KEYSTORE, PASSWORD, USER,
@@ -65,7 +66,7 @@ impl Program {
              Encrypt=false;TrustServerCertificate=true"
         );
         let mut stores = KeyStores::builder();
-        if !self.plain {
+        if !self.plain && std::env::var("INTEROP_AE").as_deref() != Ok("off") {
             connection.push_str(";Column Encryption Setting=enabled");
             stores = if self.java {
                 let key = CmkPrivateKey::from_pem(&fs::read_to_string(self.dir.join("cmk.pem"))?)?;
@@ -75,7 +76,12 @@ impl Program {
                 stores.provider(CertificateDirectory::open(self.dir.join("pair")).await?)
             };
         }
-        Ok(Connector::from_ado_string(&connection, stores.build()?)?.connect().await?)
+        let mut connector = Connector::from_ado_string(&connection, stores.build()?)?;
+        // For the negative matrix, as is INTEROP_AE.
+        if let Ok(path) = std::env::var("INTEROP_TRUST") {
+            connector = connector.trusted_key_paths(TrustedKeyPaths::only([path]));
+        }
+        Ok(connector.connect().await?)
     }
 
     async fn write(&self, cases: &[Case]) -> Result<()> {
