@@ -302,12 +302,7 @@ fn a_rollback_during_the_describe_reaches_the_driver_before_the_error() {
 fn a_change_of_the_environment_in_a_describe_is_followed_and_handed_on() {
     let mut harness = Harness::logged_in();
     harness.app(&insert());
-    let mut change = vec![0xE3, 0, 0, 1, 5];
-    change.extend(utf16("other"));
-    change.push(2);
-    change.extend(utf16("db"));
-    let len = (change.len() - 3) as u16;
-    change[1..3].copy_from_slice(&len.to_le_bytes());
+    let change = database_change("other");
     let answer = [change.clone(), content_is_encrypted()].concat();
     assert!(harness.server(&message(REPLY, &answer)).is_empty());
     harness.drain_to_server();
@@ -348,23 +343,47 @@ fn what_the_server_changes_after_an_error_of_ours_comes_before_the_end() {
     harness.assert_usable();
 }
 
+/// ENVCHANGE 1: the current database.
+fn database_change(name: &str) -> Vec<u8> {
+    let mut body = vec![1, name.len() as u8];
+    body.extend(utf16(name));
+    body.push(2);
+    body.extend(utf16("db"));
+    let mut out = vec![0xE3];
+    out.extend((body.len() as u16).to_le_bytes());
+    out.extend(body);
+    out
+}
+
 #[test]
-fn a_session_that_is_reset_does_not_trust_what_it_knew_of_another_database() {
-    let mut harness = Harness::logged_in();
-    harness.app(&insert());
-    let plain = description(&[], &[Verdict::plain(1, "@P1"), Verdict::plain(2, "@P2")]);
-    harness.server(&message(REPLY, &plain));
-    assert_eq!(harness.drain_to_server(), insert());
-    harness.server(&message(REPLY, &done(0)));
-    // The reset may bring back the login's database, where the column is encrypted.
-    let sent = harness.sent.len();
-    let mut request = insert();
-    request[1] |= 0x08;
-    harness.app(&request);
-    harness.server(&message(REPLY, &content_is_encrypted()));
-    harness.drain_to_server();
-    let later = harness.sent.split_off(sent);
-    assert!(!later.windows(SECRET.len() * 2).any(|w| w == utf16(SECRET)));
+fn after_a_reset_a_statement_is_one_of_the_logins_database_again() {
+    for resets_itself in [true, false] {
+        let mut harness = Harness::logged_in();
+        harness.app(&batch("USE other"));
+        harness.server(&message(REPLY, &[database_change("other"), done(0)].concat()));
+        harness.app(&insert());
+        let plain = description(&[], &[Verdict::plain(1, "@P1"), Verdict::plain(2, "@P2")]);
+        harness.server(&message(REPLY, &plain));
+        assert_eq!(harness.drain_to_server(), insert());
+        harness.server(&message(REPLY, &done(0)));
+
+        // The reset brings back the login's database, where the column is encrypted.
+        let sent = harness.sent.len();
+        let mut request = insert();
+        if resets_itself {
+            request[1] |= 0x08;
+        } else {
+            let mut other = batch("SELECT 1");
+            other[1] |= 0x08;
+            harness.app(&other);
+            harness.server(&message(REPLY, &done(0)));
+        }
+        harness.app(&request);
+        harness.server(&message(REPLY, &content_is_encrypted()));
+        harness.drain_to_server();
+        let later = harness.sent.split_off(sent);
+        assert!(!later.windows(SECRET.len() * 2).any(|w| w == utf16(SECRET)));
+    }
 }
 
 #[test]
@@ -590,10 +609,28 @@ fn a_result_cancelled_half_way_ends_with_the_acknowledgement() {
     harness.server(&packets[..512]);
     let attention = message(ATTENTION, &[]);
     assert_eq!(harness.app(&attention), attention);
-    let rest = harness.server(&packets[512..]);
+    harness.server(&packets[512..]);
     let reply = harness.server(&message(REPLY, &done(0x20)));
     assert_eq!(messages(&reply), [(REPLY, done(0x20))]);
-    assert!(!rest.is_empty());
+    harness.assert_usable();
+}
+
+#[test]
+fn a_cancelled_result_asks_for_no_key_any_more() {
+    let mut harness = Harness::logged_in();
+    harness.keys.clear();
+    harness.app(&batch("SELECT * FROM Messages"));
+    let attention = message(ATTENTION, &[]);
+    assert_eq!(harness.app(&attention), attention);
+    // The rows were on their way already.
+    let (from_server, _) = result();
+    let mut reply = Vec::new();
+    for bytes in [message(REPLY, &from_server), message(REPLY, &done(0x20))] {
+        harness.session.receive_from_server(&bytes, std::time::Instant::now());
+        assert!(harness.session.take_key_requests().is_empty());
+        reply.extend(harness.drain_to_app());
+    }
+    assert!(messages(&reply).pop().unwrap().1.ends_with(&done(0x20)));
     harness.assert_usable();
 }
 

@@ -676,7 +676,7 @@ async fn a_bulk_insert_without_its_key_fails_before_a_row_is_sent() {
 }
 
 #[tokio::test]
-async fn a_procedure_takes_and_gives_back_encrypted_values() {
+async fn a_procedure_takes_encrypted_values() {
     let database = Database::start().await;
     messages(&database).await;
     let mut dba = database.dba().await;
@@ -689,8 +689,17 @@ async fn a_procedure_takes_and_gives_back_encrypted_values() {
     let mut client = database.connect().await;
     let sql = "EXEC AddMessage @Id = @P1, @Sender = @P2, @Content = @P3";
     client.execute(sql, &[&1, &"alice", &SECRET]).await.unwrap();
-    let row = client.query("SELECT Content FROM Messages", &[]).await.unwrap();
-    let row = row.into_row().await.unwrap().unwrap();
-    assert_eq!(row.get::<&str, _>(0), Some(SECRET));
+    // The same as a call by name, with a NULL that has no type of its own.
+    for (id, content) in [(2, Some(SECRET)), (3, None)] {
+        let mut command = tiberius::Command::new("AddMessage");
+        command.bind_param("@Id", id);
+        command.bind_param("@Sender", "bob");
+        command.bind_param("@Content", content);
+        command.exec(&mut client).await.unwrap().into_command_result().await.unwrap();
+    }
+    let stream = client.query("SELECT Content FROM Messages ORDER BY Id", &[]).await.unwrap();
+    let rows = stream.into_first_result().await.unwrap();
+    let read: Vec<Option<&str>> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(read, [Some(SECRET), Some(SECRET), None]);
     database.assert_never_on_the_wire(SECRET);
 }

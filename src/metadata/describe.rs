@@ -32,8 +32,8 @@ use std::collections::HashMap;
 use crate::{
     crypto::EncryptionType,
     tds::{
-        CekEntry, CekIdentity, Done, EncryptedCekValue, Malformed, ReplyToken, ReplyTokens,
-        done_status, token_id,
+        CekEntry, CekIdentity, Done, EncryptedCekValue, MAX_CEK_VALUES, Malformed, ReplyToken,
+        ReplyTokens, done_status, token_id,
     },
 };
 
@@ -161,7 +161,18 @@ impl DescribeAnswer {
                 ReplyToken::Metadata(metadata) if metadata.has_encrypted_columns() => {
                     return Err(Malformed::of("answer: it is encrypted itself").into());
                 }
-                ReplyToken::Metadata(_) => result_set += 1,
+                ReplyToken::Metadata(metadata) => {
+                    result_set += 1;
+                    // Later versions have added columns at the end, and may again.
+                    let known = match result_set {
+                        1 => 9,
+                        2 => 6,
+                        _ => return Err(Malformed::of("answer: a third result set").into()),
+                    };
+                    if !(known..known + 8).contains(&metadata.columns.len()) {
+                        return Err(DescribeFault::Incomplete { what: "their columns" });
+                    }
+                }
                 ReplyToken::Row(values) => match result_set {
                     1 => keys.add(&Row(values))?,
                     2 => parameters.add(&Row(values))?,
@@ -264,6 +275,9 @@ impl Keys {
                 let cek = &mut self.ceks[known];
                 if cek.identity != identity {
                     return Err(DescribeFault::KeyContradiction { ordinal });
+                }
+                if cek.values.len() == MAX_CEK_VALUES {
+                    return Err(DescribeFault::TooLong { what: "the list of a key's values" });
                 }
                 cek.values.push(value);
             }

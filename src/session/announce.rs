@@ -9,7 +9,8 @@ use super::{
 use crate::{
     metadata::DescribeFault,
     tds::{
-        EncryptedCekValue, InsertBulk, Malformed, PacketType, push_message, push_utf16, utf16_lossy,
+        EncryptedCekValue, InsertBulk, Malformed, PacketType, push_message, push_utf16,
+        utf16_exact, utf16_lossy,
     },
 };
 
@@ -18,12 +19,13 @@ impl Session {
     pub(super) fn begin_batch(&mut self, mut held: Held) {
         let payload = held.payload();
         let (headers, text) = split_batch(&payload);
-        let text = utf16_lossy(text);
-        if !InsertBulk::begins(&text) {
+        if !InsertBulk::begins(&utf16_lossy(text)) {
             self.forward(held, None);
             return;
         }
-        let Some(statement) = InsertBulk::parse(&text) else {
+        // What is asked about must be what is announced, to the letter.
+        let statement = utf16_exact(text).and_then(|text| InsertBulk::parse(&text));
+        let Some(statement) = statement else {
             self.refuse(SessionError::Request(Malformed::of("INSERT BULK")));
             return;
         };
@@ -57,8 +59,8 @@ impl Session {
         // Every column of the load must have its verdict, by its name and in its place.
         let asked = statement.columns.iter().map(|(name, _)| name);
         if !asked.eq(metadata.columns.iter().map(|c| &c.name)) {
-            let name = statement.table.clone();
-            self.refuse(SessionError::Describe(DescribeFault::ParameterMissing { name }));
+            let table = statement.table;
+            self.refuse(SessionError::BulkColumns { table });
             return;
         }
         if !metadata.has_encrypted_columns() {

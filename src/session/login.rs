@@ -114,6 +114,7 @@ impl Session {
             Ok(reply) if reply.logged_in && !reply.routed => match reply.acknowledged {
                 Some(tds::COLUMNENCRYPTION_VERSION) => {
                     self.push_to_app(&reply.tokens, true);
+                    self.at_login = (self.database.clone(), self.collation);
                     self.state = State::Idle;
                 }
                 Some(version) => self.close(SessionError::AcknowledgedVersion { version }),

@@ -122,6 +122,9 @@ pub struct Session {
     now: Instant,
     database: String,
     collation: [u8; 5],
+    /// What the two were at the end of the login, and are again after a reset. SQL Server does not
+    /// say so by a change of the environment.
+    at_login: (String, [u8; 5]),
     packet_size: usize,
     /// A bulk load that has been announced and comes next.
     bulk: Option<Announced>,
@@ -151,6 +154,7 @@ impl Session {
             now,
             database: String::new(),
             collation: [0; 5],
+            at_login: Default::default(),
             // Both sides begin with it (MS-TDS 2.2.6.4).
             packet_size: 4096,
             bulk: None,

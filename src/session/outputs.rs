@@ -17,7 +17,8 @@ pub(super) struct Output {
 pub(super) struct Outputs(pub(super) Vec<Output>);
 
 impl Outputs {
-    /// The output of a name. Without a name it can only be told if there is one output in all.
+    /// The encrypted output of a name. Without a name it can only be told if it is the only one
+    /// without.
     pub(super) fn get(&self, name: &str) -> Option<&Output> {
         let bare = |n: &str| n.strip_prefix('@').unwrap_or(n).to_owned();
         let mut found = self.0.iter().filter(|o| bare(&o.name) == bare(name));

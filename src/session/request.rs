@@ -34,7 +34,7 @@ pub(super) struct Asking {
 /// What the server has been asked.
 pub(super) enum Question {
     /// How these parameters are encrypted.
-    Parameters { key: DescribeKey, names: Vec<String>, cacheable: bool },
+    Parameters { key: DescribeKey, names: Vec<String> },
     /// How the columns of this bulk load are.
     Columns(InsertBulk),
 }
@@ -86,12 +86,7 @@ impl Session {
             statement: statement.text.clone(),
             declarations: statement.declaration_key(),
         };
-        // After a reset the statement runs in the login's database, whichever this one is.
-        let cached = match held.resets_session() {
-            true => None,
-            false => self.config.describe_cache.get(&key, self.now),
-        };
-        match cached {
+        match self.config.describe_cache.get(&key, self.now) {
             Some(description) => self.begin_encryption(held, key, description, true),
             None => self.describe(held, key, &statement, &payload),
         }
@@ -120,11 +115,10 @@ impl Session {
             self.refuse(SessionError::Request(error));
             return;
         }
-        let cacheable = !held.resets_session();
         let reset = held.take_reset();
         push_message(PacketType::Rpc, reset, &call, self.packet_size, &mut self.to_server);
         let names = statement.parameters.iter().map(|p| p.name.clone()).collect();
-        let question = Question::Parameters { key, names, cacheable };
+        let question = Question::Parameters { key, names };
         self.state = State::Asking(Asking { held, question, answer: Vec::new() });
     }
 
@@ -145,29 +139,19 @@ impl Session {
         let Asking { held, question, answer } = asking;
         self.follow_answer(&answer);
         match question {
-            Question::Parameters { key, names, cacheable } => {
-                self.parameters_known(held, key, &names, cacheable, &answer);
+            Question::Parameters { key, names } => {
+                self.parameters_known(held, key, &names, &answer);
             }
             Question::Columns(statement) => self.columns_known(held, statement, &answer),
         }
     }
 
-    fn parameters_known(
-        &mut self,
-        held: Held,
-        key: DescribeKey,
-        names: &[String],
-        cacheable: bool,
-        answer: &[u8],
-    ) {
+    fn parameters_known(&mut self, held: Held, key: DescribeKey, names: &[String], answer: &[u8]) {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         match DescribeAnswer::read(answer, &names) {
             Ok(DescribeAnswer::Described(description)) => {
                 let description = Arc::new(description);
-                if cacheable {
-                    let cache = &self.config.describe_cache;
-                    cache.insert(key.clone(), description.clone(), self.now);
-                }
+                self.config.describe_cache.insert(key.clone(), description.clone(), self.now);
                 self.begin_encryption(held, key, description, false);
             }
             Ok(DescribeAnswer::Refused(tokens)) => self.refused_by_server(tokens),

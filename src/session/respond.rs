@@ -72,6 +72,16 @@ impl Responding {
         responding
     }
 
+    /// Whether an attention of ours is on its way.
+    pub(super) fn is_called_off(&self) -> bool {
+        self.response.is_called_off()
+    }
+
+    /// The application cancels what we have called off: the one acknowledgement serves both.
+    pub(super) fn hand_over_attention(&mut self) {
+        self.response.cancel();
+    }
+
     pub(super) fn is_waiting(&self) -> bool {
         self.waiting.is_some()
     }
@@ -132,6 +142,8 @@ impl Session {
                 }
                 // The rest is walked over; what becomes of it shows at its end.
                 Ok(Progress::Stale) => {}
+                // Nobody wants the rows any more, so nobody waits for a key to them.
+                Ok(Progress::Key { .. }) if responding.attention => responding.response.cancel(),
                 Ok(Progress::Key { cek, column }) => {
                     let values = responding.response.cek_values(cek).to_vec();
                     let target = format!("column {column}");

@@ -24,6 +24,9 @@ use crate::{
 /// be, and nobody has one.
 const MAX_TOKEN: usize = 16 * 1024 * 1024;
 
+/// The longest padded value of a fixed-length type, and the length fields of a long one.
+const MAX_LENGTH_FIELDS: usize = 8000 + 16;
+
 /// What the response needs before it can go on.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Progress {
@@ -452,9 +455,11 @@ impl Response {
         };
         let [cell, clear, written] = &mut self.scratch;
         // A decrypted row is shorter than the encrypted one: every cell has 49 bytes and more to
-        // lose, and only fixed-length strings and the length fields to gain.
-        let padding: usize = self.shown.iter().flatten().map(Shown::most_padding).sum();
-        let out = written.emptied(len + padding);
+        // lose, and only fixed-length strings and the length fields to gain. UTF-8 becomes UTF-16.
+        let shown = || self.shown.iter().flatten();
+        let padding: usize = shown().map(Shown::most_padding).sum();
+        let doubled = 1 + usize::from(shown().any(|s| s.transcode));
+        let out = written.emptied(doubled * (len + padding));
         out.extend_from_slice(row.get(..1 + bitmap).unwrap_or_default());
         for (index, value) in self.scanner.values().iter().enumerate() {
             let shown = self.shown.get(index).and_then(Option::as_ref);
@@ -500,7 +505,9 @@ impl Response {
         };
         let len = value.wire_len();
         if self.discarding == Discard::Nothing {
-            let mut out = Zeroizing::new(Vec::new());
+            // A head of at most 600 bytes, and what the value can grow to.
+            let room = 600 + 2 * (len + MAX_LENGTH_FIELDS);
+            let mut out = Zeroizing::new(Vec::with_capacity(room));
             match &value.crypto {
                 None => out.extend_from_slice(self.inbox.as_slice().get(..len).unwrap_or_default()),
                 Some(crypto) => {

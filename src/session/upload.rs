@@ -54,11 +54,6 @@ impl Held {
         payload
     }
 
-    pub(super) fn resets_session(&self) -> bool {
-        let status = self.packets.as_slice().get(1).copied().unwrap_or_default();
-        !self.reset_done && status & RESET_BITS != 0
-    }
-
     /// The reset bits that are still to be sent.
     pub(super) fn take_reset(&mut self) -> u8 {
         let status = self.packets.as_slice().get(1).copied().unwrap_or_default();
@@ -87,6 +82,7 @@ impl Session {
             Way::Passing => self.to_server.extend(packet),
             Way::Held(held) => held.extend(packet),
             Way::Failed { .. } => {}
+            Way::Bulk(load) if header.status.is_ignored() => load.take_back(&mut self.to_server),
             Way::Bulk(load) => {
                 let payload = packet.get(HEADER_LEN..).unwrap_or_default();
                 let room = self.packet_size - HEADER_LEN;
@@ -115,6 +111,9 @@ impl Session {
 
     /// The first packet of a message decides what becomes of it.
     fn begin_upload(&mut self, header: PacketHeader) {
+        if header.status.0 & RESET_BITS != 0 {
+            (self.database, self.collation) = self.at_login.clone();
+        }
         // An announcement holds for the message that follows it, and no other.
         let announced = self.bulk.take();
         let way = match header.packet_type {
@@ -141,7 +140,8 @@ impl Session {
             return;
         };
         match upload.way {
-            Way::Held(_) if header.status.is_ignored() => {}
+            // The server makes nothing of a message that is taken back, and says nothing to it.
+            Way::Held(_) | Way::Passing | Way::Bulk(_) if header.status.is_ignored() => {}
             Way::Held(packets) => {
                 let held = Held { packets, reset_done: false };
                 if upload.packet_type == PacketType::Rpc {
@@ -176,10 +176,22 @@ impl Session {
     pub(super) fn attention(&mut self, header: PacketHeader) {
         let packet = self.app_in.as_slice().get(..header.len).unwrap_or_default();
         match std::mem::replace(&mut self.state, State::Idle) {
+            // Ours is on its way already, and there is one acknowledgement.
+            State::Responding(mut responding) if responding.is_called_off() => {
+                responding.hand_over_attention();
+                self.state = State::Responding(responding);
+            }
             State::Responding(mut responding) => {
                 self.to_server.extend(packet);
                 responding.attention();
                 self.state = State::Responding(responding);
+            }
+            State::Uploading(Upload {
+                way: Way::Failed { error_token, called_off: true }, ..
+            }) => {
+                let mut responding = Responding::called_off(&error_token);
+                responding.hand_over_attention();
+                self.state = State::Responding(Box::new(responding));
             }
             // The answer under way is walked to its end; the request itself is never sent.
             State::Asking(asking) => {
@@ -190,13 +202,12 @@ impl Session {
             }
             // The server knows nothing of the request, so we answer in its place. Likewise for a
             // request that has not arrived in full.
-            State::FetchingKeys(_)
-            | State::Uploading(Upload {
-                way: Way::Held(_) | Way::Failed { called_off: false, .. },
-                ..
-            }) => {
+            State::FetchingKeys(_) | State::Uploading(Upload { way: Way::Held(_), .. }) => {
                 self.key_requests.clear();
                 self.end_request(Vec::new(), done_status::ATTENTION);
+            }
+            State::Uploading(Upload { way: Way::Failed { error_token, .. }, .. }) => {
+                self.end_request(error_token, done_status::ATTENTION);
             }
             State::Idle | State::Uploading(_) => {
                 self.to_server.extend(packet);

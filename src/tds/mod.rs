@@ -27,6 +27,7 @@ mod type_info;
 
 pub use buffer::WipedBuffer;
 pub use cek_value::EncryptedCekValue;
+pub(crate) use col_metadata::MAX_CEK_VALUES;
 pub use col_metadata::{CekEntry, ColMetadata, Column, CryptoMetadata};
 pub use error_token::{ServerError, write_done, write_error};
 pub use insert_bulk::InsertBulk;
@@ -35,7 +36,7 @@ pub use login::{add_column_encryption_feature, prelogin_reply};
 pub use packet::{HEADER_LEN, PacketHeader, PacketType, Status, push_message, push_packet};
 pub use procedure_name::ProcedureName;
 pub use reader::{Malformed, Reader};
-pub(crate) use reader::{push_utf16, utf16_lossy};
+pub(crate) use reader::{push_utf16, utf16_exact, utf16_lossy};
 pub use reply::{ReplyToken, ReplyTokens};
 pub use return_value::ReturnValue;
 pub(crate) use row::value_data;

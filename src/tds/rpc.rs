@@ -10,7 +10,7 @@
 use super::{
     Malformed, Reader, RowScanner, TypeInfo, ValueEncoding, ValueRange,
     col_metadata::{AEAD_AES_256_CBC_HMAC_SHA_256, NORMALIZATION_VERSION},
-    reader::{push_utf16, utf16_exact, utf16_lossy},
+    reader::{push_utf16, utf16_exact},
     row::{value_data, value_data_len},
     type_info::id,
     write_plp, write_value,
@@ -140,7 +140,10 @@ impl<'a> RpcRequest<'a> {
         let all_headers = reader.since(0);
         let procedure = match reader.u16(WHAT)? {
             0xFFFF => Procedure::Id(reader.u16(WHAT)?),
-            units => Procedure::Name(utf16_lossy(reader.take(usize::from(units) * 2, WHAT)?)),
+            units => {
+                let name = reader.take(usize::from(units) * 2, WHAT)?;
+                Procedure::Name(utf16_exact(name).ok_or(Malformed::of("RPC: procedure's name"))?)
+            }
         };
         let option_flags = reader.u16(WHAT)?;
         let mut parameters = Vec::new();
