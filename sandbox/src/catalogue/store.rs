@@ -9,10 +9,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::catalogue::{
     Catalogue, Column, Encryption, EncryptionKey, EncryptionKeyValue, EncryptionType, MasterKey,
-    Table,
+    StoredView, Table,
 };
 use crate::error::{Result, SqlError};
-use crate::exec::stored;
+use crate::exec::{stored, view};
 use crate::sql::procedure::Procedure;
 use crate::types::{Collation, parse};
 
@@ -43,6 +43,9 @@ CREATE TABLE IF NOT EXISTS parameters (
     object_id INTEGER NOT NULL, parameter_id INTEGER NOT NULL, name TEXT NOT NULL, type TEXT NOT NULL,
     is_output INTEGER NOT NULL, has_default INTEGER NOT NULL, encryption_type INTEGER, cek_id INTEGER,
     PRIMARY KEY (object_id, parameter_id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS views (
+    object_id INTEGER PRIMARY KEY, schema_name TEXT NOT NULL COLLATE NOCASE, name TEXT NOT NULL COLLATE NOCASE,
+    text TEXT NOT NULL, created INTEGER NOT NULL, UNIQUE (schema_name, name));
 INSERT OR IGNORE INTO meta VALUES ('generation', 0), ('next_id', 0);
 ";
 
@@ -159,7 +162,16 @@ pub(crate) fn load(connection: &Connection) -> Result<Catalogue> {
         .iter()
         .map(|(object_id, text)| stored::read(*object_id, text).map(Arc::new))
         .collect::<Result<Vec<_>>>()?;
-    Ok(Catalogue { tables, master_keys, encryption_keys, procedures, keys_hidden: false })
+    let texts =
+        collect(connection, "SELECT object_id, text FROM views ORDER BY object_id", None, |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+        })?;
+    let views = texts
+        .iter()
+        .map(|(object_id, text)| view::read(*object_id, text).map(Arc::new))
+        .collect::<Result<Vec<_>>>()?;
+    let keys_hidden = false;
+    Ok(Catalogue { tables, master_keys, encryption_keys, procedures, views, keys_hidden })
 }
 
 /// A column with its type and collation still as text.
@@ -275,6 +287,24 @@ pub(crate) fn delete_procedure(connection: &Connection, object_id: i64) -> Resul
     for table in ["procedures", "parameters"] {
         connection.execute(&format!("DELETE FROM {table} WHERE object_id = ?1"), [object_id])?;
     }
+    changed(connection)
+}
+
+pub(crate) fn insert_view(
+    connection: &Connection,
+    view: &StoredView,
+    text: &str,
+    created: i64,
+) -> Result<()> {
+    connection.execute(
+        "INSERT INTO views VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![view.object_id, view.schema, view.named.name, text, created],
+    )?;
+    changed(connection)
+}
+
+pub(crate) fn delete_view(connection: &Connection, object_id: i64) -> Result<()> {
+    connection.execute("DELETE FROM views WHERE object_id = ?1", [object_id])?;
     changed(connection)
 }
 

@@ -51,6 +51,9 @@ impl Session {
                 }
                 Ok(())
             }
+            SqlStatement::Drop { object_type: ObjectType::View, if_exists, names, .. } => {
+                names.iter().try_for_each(|name| self.drop_view(name, *if_exists))
+            }
             SqlStatement::Drop { object_type, .. } => {
                 Err(SqlError::unsupported(format!("DROP {object_type}")))
             }

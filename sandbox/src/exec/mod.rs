@@ -17,3 +17,4 @@ pub(crate) mod stored;
 pub(crate) mod system;
 pub(crate) mod transaction;
 pub(crate) mod undeclared;
+pub(crate) mod view;

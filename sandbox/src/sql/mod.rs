@@ -4,8 +4,10 @@
 pub(crate) mod batch;
 pub(crate) mod bind;
 pub(crate) mod bulk;
+pub(crate) mod compound;
 pub(crate) mod dialect;
 pub(crate) mod dml;
+pub(crate) mod dml_from;
 pub(crate) mod encryption;
 pub(crate) mod expr;
 pub(crate) mod function;
