@@ -2,6 +2,7 @@
 //! procedures.
 //! `store` keeps it in SQLite; `views` shows it as SQL Server's catalogue views.
 
+pub(crate) mod constraints;
 pub(crate) mod store;
 pub(crate) mod views;
 
@@ -116,6 +117,44 @@ pub(crate) struct StoredView {
     pub(crate) named: NamedQuery,
 }
 
+/// A constraint of a table. Columns are ids.
+#[derive(Debug, Clone)]
+pub(crate) struct Constraint {
+    pub(crate) id: i64,
+    pub(crate) object_id: i64,
+    pub(crate) name: String,
+    pub(crate) kind: ConstraintKind,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum ConstraintKind {
+    /// PRIMARY KEY or UNIQUE, in SQLite the unique index `iN`.
+    Key {
+        primary: bool,
+        columns: Vec<i64>,
+    },
+    Check {
+        text: String,
+    },
+    ForeignKey {
+        columns: Vec<i64>,
+        parent: i64,
+        parent_columns: Vec<i64>,
+        on_delete: OnDelete,
+    },
+    /// A default that ALTER TABLE has added; the column has its value.
+    Default {
+        column: i64,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnDelete {
+    NoAction,
+    Cascade,
+    SetNull,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct MasterKey {
     pub(crate) id: i32,
@@ -149,6 +188,7 @@ pub(crate) struct Catalogue {
     pub(crate) encryption_keys: Vec<EncryptionKey>,
     pub(crate) procedures: Vec<Arc<StoredProcedure>>,
     pub(crate) views: Vec<Arc<StoredView>>,
+    pub(crate) constraints: Vec<Constraint>,
     /// Whoever looks may not see the definitions of keys.
     pub(crate) keys_hidden: bool,
 }

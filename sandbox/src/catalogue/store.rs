@@ -7,6 +7,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::catalogue::constraints;
+pub(crate) use crate::catalogue::constraints::{
+    delete as delete_constraint, insert as insert_constraint,
+};
 use crate::catalogue::{
     Catalogue, Column, Encryption, EncryptionKey, EncryptionKeyValue, EncryptionType, MasterKey,
     StoredView, Table,
@@ -46,6 +50,9 @@ CREATE TABLE IF NOT EXISTS parameters (
 CREATE TABLE IF NOT EXISTS views (
     object_id INTEGER PRIMARY KEY, schema_name TEXT NOT NULL COLLATE NOCASE, name TEXT NOT NULL COLLATE NOCASE,
     text TEXT NOT NULL, created INTEGER NOT NULL, UNIQUE (schema_name, name));
+CREATE TABLE IF NOT EXISTS constraints (
+    id INTEGER PRIMARY KEY, object_id INTEGER NOT NULL, name TEXT NOT NULL UNIQUE COLLATE NOCASE, kind TEXT NOT NULL,
+    columns TEXT NOT NULL, text TEXT NOT NULL, parent INTEGER NOT NULL, parent_columns TEXT NOT NULL);
 INSERT OR IGNORE INTO meta VALUES ('generation', 0), ('next_id', 0);
 ";
 
@@ -84,7 +91,7 @@ pub(crate) fn next_object_id(connection: &Connection) -> Result<i64> {
     Ok(FIRST_OBJECT_ID.saturating_add(next_id(connection)?))
 }
 
-fn collect<T>(
+pub(super) fn collect<T>(
     connection: &Connection,
     sql: &str,
     id: Option<i64>,
@@ -170,8 +177,17 @@ pub(crate) fn load(connection: &Connection) -> Result<Catalogue> {
         .iter()
         .map(|(object_id, text)| view::read(*object_id, text).map(Arc::new))
         .collect::<Result<Vec<_>>>()?;
+    let constraints = constraints::load(connection)?;
     let keys_hidden = false;
-    Ok(Catalogue { tables, master_keys, encryption_keys, procedures, views, keys_hidden })
+    Ok(Catalogue {
+        tables,
+        master_keys,
+        encryption_keys,
+        procedures,
+        views,
+        constraints,
+        keys_hidden,
+    })
 }
 
 /// A column with its type and collation still as text.
@@ -211,28 +227,56 @@ pub(crate) fn insert_table(connection: &Connection, table: &Table, created: i64)
         params![table.object_id, table.schema, table.name, created],
     )?;
     for column in &table.columns {
-        connection.execute(
-            "INSERT INTO columns VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL, ?9, ?10, ?11)",
-            params![
-                table.object_id,
-                column.id,
-                column.name,
-                column.ty.to_string(),
-                column.collation.as_ref().map(|collation| collation.name.as_str()),
-                column.nullable,
-                column.identity.map(|(seed, _)| seed),
-                column.identity.map(|(_, increment)| increment),
-                column.default,
-                column.encryption.map(|encryption| encryption.kind.number()),
-                column.encryption.map(|encryption| encryption.cek_id),
-            ],
-        )?;
+        insert_column(connection, table.object_id, column)?;
     }
     changed(connection)
 }
 
+pub(crate) fn insert_column(
+    connection: &Connection,
+    object_id: i64,
+    column: &Column,
+) -> Result<()> {
+    connection.execute(
+        "INSERT INTO columns VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL, ?9, ?10, ?11)",
+        params![
+            object_id,
+            column.id,
+            column.name,
+            column.ty.to_string(),
+            column.collation.as_ref().map(|collation| collation.name.as_str()),
+            column.nullable,
+            column.identity.map(|(seed, _)| seed),
+            column.identity.map(|(_, increment)| increment),
+            column.default,
+            column.encryption.map(|encryption| encryption.kind.number()),
+            column.encryption.map(|encryption| encryption.cek_id),
+        ],
+    )?;
+    changed(connection)
+}
+
+pub(crate) fn delete_column(connection: &Connection, object_id: i64, id: i64) -> Result<()> {
+    connection
+        .execute("DELETE FROM columns WHERE object_id = ?1 AND column_id = ?2", [object_id, id])?;
+    changed(connection)
+}
+
+pub(crate) fn set_default(
+    connection: &Connection,
+    object_id: i64,
+    id: i64,
+    default: Option<&str>,
+) -> Result<()> {
+    connection.execute(
+        "UPDATE columns SET default_value = ?3 WHERE object_id = ?1 AND column_id = ?2",
+        params![object_id, id, default],
+    )?;
+    changed(connection)
+}
+
 pub(crate) fn delete_table(connection: &Connection, object_id: i64) -> Result<()> {
-    for table in ["tables", "columns", "indexes"] {
+    for table in ["tables", "columns", "indexes", "constraints"] {
         connection.execute(&format!("DELETE FROM {table} WHERE object_id = ?1"), [object_id])?;
     }
     changed(connection)

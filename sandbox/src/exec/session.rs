@@ -289,6 +289,10 @@ impl Session {
                     }
                 }
             }
+            Statement::AlterTable(alter) => {
+                self.write(response, |session| session.alter_table(alter))?;
+                response.done(0, None);
+            }
             Statement::InsertBulk(insert) => self.insert_bulk(insert, response)?,
             Statement::SetVariable(name, value) => self.assign_variable(name, value, parameters)?,
         }

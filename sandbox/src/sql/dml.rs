@@ -23,6 +23,17 @@ pub(crate) struct WritePlan {
     pub(crate) output: Option<Vec<ResultColumn>>,
 }
 
+impl WritePlan {
+    /// As messages name the statement.
+    pub(crate) fn verb(&self) -> &'static str {
+        match self.statements.first().and_then(|(sql, _)| sql.split(' ').next()) {
+            Some("INSERT") => "INSERT",
+            Some("DELETE") => "DELETE",
+            _ => "UPDATE",
+        }
+    }
+}
+
 /// SQL Server's limit on a table value constructor.
 const MAX_ROWS: usize = 1000;
 

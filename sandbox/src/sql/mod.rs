@@ -1,6 +1,7 @@
 //! T-SQL: text to statements (`dialect`, `batch`, `keys`), statements to SQLite's SQL with every name resolved and
 //! every type and encryption scheme checked (`bind` and what lies below it).
 
+pub(crate) mod alter;
 pub(crate) mod batch;
 pub(crate) mod bind;
 pub(crate) mod bulk;
