@@ -2,6 +2,7 @@
 //! procedures.
 //! `store` keeps it in SQLite; `views` shows it as SQL Server's catalogue views.
 
+pub(crate) mod constraints;
 pub(crate) mod store;
 pub(crate) mod views;
 
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use crate::error::{Result, SqlError};
 use crate::exec::stored::StoredProcedure;
+use crate::sql::compound::NamedQuery;
 use crate::sql::names::QualifiedName;
 use crate::tds::token::{CekEntry, CekValue, ColumnCrypto};
 use crate::types::{Collation, SqlType};
@@ -107,6 +109,52 @@ impl Table {
     }
 }
 
+/// A view, bound anew by each statement that uses it.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredView {
+    pub(crate) object_id: i64,
+    pub(crate) schema: String,
+    pub(crate) named: NamedQuery,
+}
+
+/// A constraint of a table. Columns are ids.
+#[derive(Debug, Clone)]
+pub(crate) struct Constraint {
+    pub(crate) id: i64,
+    pub(crate) object_id: i64,
+    pub(crate) name: String,
+    pub(crate) kind: ConstraintKind,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum ConstraintKind {
+    /// PRIMARY KEY or UNIQUE, in SQLite the unique index `iN`.
+    Key {
+        primary: bool,
+        columns: Vec<i64>,
+    },
+    Check {
+        text: String,
+    },
+    ForeignKey {
+        columns: Vec<i64>,
+        parent: i64,
+        parent_columns: Vec<i64>,
+        on_delete: OnDelete,
+    },
+    /// A default that ALTER TABLE has added; the column has its value.
+    Default {
+        column: i64,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnDelete {
+    NoAction,
+    Cascade,
+    SetNull,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct MasterKey {
     pub(crate) id: i32,
@@ -139,6 +187,8 @@ pub(crate) struct Catalogue {
     pub(crate) master_keys: Vec<MasterKey>,
     pub(crate) encryption_keys: Vec<EncryptionKey>,
     pub(crate) procedures: Vec<Arc<StoredProcedure>>,
+    pub(crate) views: Vec<Arc<StoredView>>,
+    pub(crate) constraints: Vec<Constraint>,
     /// Whoever looks may not see the definitions of keys.
     pub(crate) keys_hidden: bool,
 }
@@ -160,7 +210,17 @@ impl Catalogue {
 
     /// Whether anything has that name: tables and procedures share one space of names.
     pub(crate) fn is_object(&self, name: &QualifiedName) -> bool {
-        self.table(&name.schema, &name.name).is_some() || self.procedure(name).is_some()
+        self.table(&name.schema, &name.name).is_some()
+            || self.procedure(name).is_some()
+            || self.view(name).is_some()
+    }
+
+    pub(crate) fn view(&self, name: &QualifiedName) -> Option<Arc<StoredView>> {
+        let same = |view: &&Arc<StoredView>| {
+            view.named.name.eq_ignore_ascii_case(&name.name)
+                && view.schema.eq_ignore_ascii_case(&name.schema)
+        };
+        self.views.iter().find(same).cloned()
     }
 
     pub(crate) fn master_key(&self, name: &str) -> Option<&MasterKey> {

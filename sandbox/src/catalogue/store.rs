@@ -7,12 +7,16 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::catalogue::constraints;
+pub(crate) use crate::catalogue::constraints::{
+    delete as delete_constraint, insert as insert_constraint,
+};
 use crate::catalogue::{
     Catalogue, Column, Encryption, EncryptionKey, EncryptionKeyValue, EncryptionType, MasterKey,
-    Table,
+    StoredView, Table,
 };
 use crate::error::{Result, SqlError};
-use crate::exec::stored;
+use crate::exec::{stored, view};
 use crate::sql::procedure::Procedure;
 use crate::types::{Collation, parse};
 
@@ -43,6 +47,12 @@ CREATE TABLE IF NOT EXISTS parameters (
     object_id INTEGER NOT NULL, parameter_id INTEGER NOT NULL, name TEXT NOT NULL, type TEXT NOT NULL,
     is_output INTEGER NOT NULL, has_default INTEGER NOT NULL, encryption_type INTEGER, cek_id INTEGER,
     PRIMARY KEY (object_id, parameter_id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS views (
+    object_id INTEGER PRIMARY KEY, schema_name TEXT NOT NULL COLLATE NOCASE, name TEXT NOT NULL COLLATE NOCASE,
+    text TEXT NOT NULL, created INTEGER NOT NULL, UNIQUE (schema_name, name));
+CREATE TABLE IF NOT EXISTS constraints (
+    id INTEGER PRIMARY KEY, object_id INTEGER NOT NULL, name TEXT NOT NULL UNIQUE COLLATE NOCASE, kind TEXT NOT NULL,
+    columns TEXT NOT NULL, text TEXT NOT NULL, parent INTEGER NOT NULL, parent_columns TEXT NOT NULL);
 INSERT OR IGNORE INTO meta VALUES ('generation', 0), ('next_id', 0);
 ";
 
@@ -81,7 +91,7 @@ pub(crate) fn next_object_id(connection: &Connection) -> Result<i64> {
     Ok(FIRST_OBJECT_ID.saturating_add(next_id(connection)?))
 }
 
-fn collect<T>(
+pub(super) fn collect<T>(
     connection: &Connection,
     sql: &str,
     id: Option<i64>,
@@ -159,7 +169,25 @@ pub(crate) fn load(connection: &Connection) -> Result<Catalogue> {
         .iter()
         .map(|(object_id, text)| stored::read(*object_id, text).map(Arc::new))
         .collect::<Result<Vec<_>>>()?;
-    Ok(Catalogue { tables, master_keys, encryption_keys, procedures, keys_hidden: false })
+    let texts =
+        collect(connection, "SELECT object_id, text FROM views ORDER BY object_id", None, |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+        })?;
+    let views = texts
+        .iter()
+        .map(|(object_id, text)| view::read(*object_id, text).map(Arc::new))
+        .collect::<Result<Vec<_>>>()?;
+    let constraints = constraints::load(connection)?;
+    let keys_hidden = false;
+    Ok(Catalogue {
+        tables,
+        master_keys,
+        encryption_keys,
+        procedures,
+        views,
+        constraints,
+        keys_hidden,
+    })
 }
 
 /// A column with its type and collation still as text.
@@ -199,28 +227,56 @@ pub(crate) fn insert_table(connection: &Connection, table: &Table, created: i64)
         params![table.object_id, table.schema, table.name, created],
     )?;
     for column in &table.columns {
-        connection.execute(
-            "INSERT INTO columns VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL, ?9, ?10, ?11)",
-            params![
-                table.object_id,
-                column.id,
-                column.name,
-                column.ty.to_string(),
-                column.collation.as_ref().map(|collation| collation.name.as_str()),
-                column.nullable,
-                column.identity.map(|(seed, _)| seed),
-                column.identity.map(|(_, increment)| increment),
-                column.default,
-                column.encryption.map(|encryption| encryption.kind.number()),
-                column.encryption.map(|encryption| encryption.cek_id),
-            ],
-        )?;
+        insert_column(connection, table.object_id, column)?;
     }
     changed(connection)
 }
 
+pub(crate) fn insert_column(
+    connection: &Connection,
+    object_id: i64,
+    column: &Column,
+) -> Result<()> {
+    connection.execute(
+        "INSERT INTO columns VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL, ?9, ?10, ?11)",
+        params![
+            object_id,
+            column.id,
+            column.name,
+            column.ty.to_string(),
+            column.collation.as_ref().map(|collation| collation.name.as_str()),
+            column.nullable,
+            column.identity.map(|(seed, _)| seed),
+            column.identity.map(|(_, increment)| increment),
+            column.default,
+            column.encryption.map(|encryption| encryption.kind.number()),
+            column.encryption.map(|encryption| encryption.cek_id),
+        ],
+    )?;
+    changed(connection)
+}
+
+pub(crate) fn delete_column(connection: &Connection, object_id: i64, id: i64) -> Result<()> {
+    connection
+        .execute("DELETE FROM columns WHERE object_id = ?1 AND column_id = ?2", [object_id, id])?;
+    changed(connection)
+}
+
+pub(crate) fn set_default(
+    connection: &Connection,
+    object_id: i64,
+    id: i64,
+    default: Option<&str>,
+) -> Result<()> {
+    connection.execute(
+        "UPDATE columns SET default_value = ?3 WHERE object_id = ?1 AND column_id = ?2",
+        params![object_id, id, default],
+    )?;
+    changed(connection)
+}
+
 pub(crate) fn delete_table(connection: &Connection, object_id: i64) -> Result<()> {
-    for table in ["tables", "columns", "indexes"] {
+    for table in ["tables", "columns", "indexes", "constraints"] {
         connection.execute(&format!("DELETE FROM {table} WHERE object_id = ?1"), [object_id])?;
     }
     changed(connection)
@@ -275,6 +331,24 @@ pub(crate) fn delete_procedure(connection: &Connection, object_id: i64) -> Resul
     for table in ["procedures", "parameters"] {
         connection.execute(&format!("DELETE FROM {table} WHERE object_id = ?1"), [object_id])?;
     }
+    changed(connection)
+}
+
+pub(crate) fn insert_view(
+    connection: &Connection,
+    view: &StoredView,
+    text: &str,
+    created: i64,
+) -> Result<()> {
+    connection.execute(
+        "INSERT INTO views VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![view.object_id, view.schema, view.named.name, text, created],
+    )?;
+    changed(connection)
+}
+
+pub(crate) fn delete_view(connection: &Connection, object_id: i64) -> Result<()> {
+    connection.execute("DELETE FROM views WHERE object_id = ?1", [object_id])?;
     changed(connection)
 }
 

@@ -33,7 +33,7 @@ const TABLE_COLUMNS: &[ViewColumn] = &[
 ];
 
 const OBJECTS: &str = "(SELECT object_id, name, created, 'U ' AS type, 'USER_TABLE' AS description FROM tables UNION ALL \
-     SELECT object_id, name, created, 'P ', 'SQL_STORED_PROCEDURE' FROM procedures) AS t";
+     SELECT object_id, name, created, 'P ', 'SQL_STORED_PROCEDURE' FROM procedures UNION ALL SELECT object_id, name, created, 'V ', 'VIEW' FROM views) AS t";
 
 const OBJECT_COLUMNS: &[ViewColumn] = &[
     ("name", SYSNAME, "t.name"),
@@ -100,6 +100,12 @@ const DATABASE: &str = "$database";
 static VIEWS: &[View] = &[
     View { name: "tables", object_id: -384, columns: TABLE_COLUMNS, from: "tables AS t" },
     View { name: "objects", object_id: -385, columns: OBJECT_COLUMNS, from: OBJECTS },
+    View {
+        name: "views",
+        object_id: -396,
+        columns: OBJECT_COLUMNS,
+        from: "(SELECT object_id, name, created, 'V ' AS type, 'VIEW' AS description FROM views) AS t",
+    },
     View {
         name: "procedures",
         object_id: -393,

@@ -1,6 +1,8 @@
 //! Runs requests against the database: one session per connection, on a thread of its own.
 
+pub(crate) mod alter;
 pub(crate) mod bulk;
+pub(crate) mod constraints;
 pub(crate) mod database;
 pub(crate) mod ddl;
 pub(crate) mod describe;
@@ -17,3 +19,4 @@ pub(crate) mod stored;
 pub(crate) mod system;
 pub(crate) mod transaction;
 pub(crate) mod undeclared;
+pub(crate) mod view;

@@ -232,6 +232,7 @@ impl Session {
             };
             written.count = written.count.saturating_add(u64::try_from(count).unwrap_or(0));
         }
+        self.enforce(catalogue, table, plan.verb(), 0)?;
         written.identity = self.save_identity(table)?;
         Ok(written)
     }

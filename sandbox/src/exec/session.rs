@@ -152,6 +152,10 @@ impl Session {
                 let Statement::Sql(statement) = statement else {
                     continue;
                 };
+                if matches!(statement.as_ref(), SqlStatement::CreateView(_)) {
+                    let text = "'CREATE VIEW' must be the only statement in the batch.";
+                    return Err(SqlError::new(111, text).class(15));
+                }
                 if let Err(error) = self.bind_only(statement, parameters, false)
                     && COMPILE_ERRORS.contains(&error.number)
                 {
@@ -285,6 +289,10 @@ impl Session {
                     }
                 }
             }
+            Statement::AlterTable(alter) => {
+                self.write(response, |session| session.alter_table(alter))?;
+                response.done(0, None);
+            }
             Statement::InsertBulk(insert) => self.insert_bulk(insert, response)?,
             Statement::SetVariable(name, value) => self.assign_variable(name, value, parameters)?,
         }
@@ -305,6 +313,12 @@ impl Session {
             }
             SqlStatement::Insert(_) | SqlStatement::Update(_) | SqlStatement::Delete(_) => {
                 self.run_write(statement, parameters, response)
+            }
+            SqlStatement::CreateView(create) => {
+                let text = self.text.clone();
+                self.write(response, |session| session.create_view(create, &text))?;
+                response.done(0, None);
+                Ok(())
             }
             SqlStatement::CreateTable(_)
             | SqlStatement::Drop { .. }

@@ -9,6 +9,7 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 
 use crate::error::{Result, SqlError};
+use crate::sql::alter::{self, AlterTable};
 use crate::sql::bulk::{self, InsertBulk};
 use crate::sql::dialect::{TransactSql, is_clustering};
 use crate::sql::keys::{self, KeyStatement};
@@ -50,6 +51,7 @@ pub(crate) enum Statement {
     Declare(Vec<(String, DataType, Option<Expr>)>),
     SetVariable(String, Box<Expr>),
     InsertBulk(Box<InsertBulk>),
+    AlterTable(Box<AlterTable>),
 }
 
 pub(crate) fn parse(sql: &str) -> Result<Vec<Statement>> {
@@ -224,6 +226,11 @@ fn statement(parser: &mut Parser<'_>, depth: usize) -> Result<Statement> {
             format!("'{first} PROCEDURE' must be the first statement in a query batch."),
         )
         .class(15)),
+        ("ALTER", "TABLE") => {
+            parser.next_token();
+            parser.next_token();
+            Ok(Statement::AlterTable(Box::new(alter::parse(parser)?)))
+        }
         ("INSERT", "BULK") => {
             parser.next_token();
             parser.next_token();

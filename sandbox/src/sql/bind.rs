@@ -5,6 +5,7 @@ use sqlparser::ast::Statement;
 
 use crate::catalogue::{Catalogue, Encryption};
 use crate::error::{Result, SqlError};
+use crate::sql::compound::NamedQuery;
 use crate::sql::scope::Scope;
 use crate::types::{Collation, Family, SqlType, Value, storage};
 
@@ -129,6 +130,10 @@ pub(crate) struct Binder<'a> {
     pub(crate) binds: Vec<Bind>,
     /// Innermost last; subqueries see outwards.
     pub(crate) scopes: Vec<Scope>,
+    /// Of WITH, the later ones hiding the earlier.
+    pub(crate) named: Vec<NamedQuery>,
+    /// Those that are being bound.
+    pub(crate) being_named: Vec<String>,
     pub(crate) next_alias: usize,
     depth: usize,
     /// Inside an aggregate, or where there is no grouping to mind.
@@ -160,6 +165,8 @@ impl<'a> Binder<'a> {
             undeclared: None,
             binds: Vec::new(),
             scopes: Vec::new(),
+            named: Vec::new(),
+            being_named: Vec::new(),
             next_alias: 0,
             depth: 0,
             grouping: None,

@@ -184,7 +184,7 @@ impl Binder<'_> {
         SqlError::type_clash(&from, &to)
     }
 
-    fn scheme_mismatch(&self, operands: &[&Operand], expected: &str) -> SqlError {
+    pub(crate) fn scheme_mismatch(&self, operands: &[&Operand], expected: &str) -> SqlError {
         let encrypted = operands.iter().find_map(|operand| operand.encryption);
         let names: Vec<&str> = operands
             .iter()

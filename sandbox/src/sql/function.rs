@@ -204,6 +204,9 @@ impl Binder<'_> {
             return Some(table.object_id);
         }
         let name = QualifiedName { schema, name };
+        if let Some(view) = self.catalogue.view(&name) {
+            return Some(view.object_id);
+        }
         match self.catalogue.procedure(&name) {
             Some(procedure) => Some(procedure.object_id),
             None => views::object_id(&name),

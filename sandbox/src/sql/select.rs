@@ -20,6 +20,8 @@ pub(crate) struct SelectPlan {
     pub(crate) sql: String,
     pub(crate) columns: Vec<ResultColumn>,
     encryptions: Vec<Option<Encryption>>,
+    /// Columns that are nothing but NULL, and would take any type.
+    untyped: Vec<bool>,
     /// The variables that its columns are assigned to, instead of being a result.
     pub(crate) assigned: Vec<usize>,
     /// What they are assigned, if they are also read: to be evaluated for each row of the query.
@@ -46,6 +48,27 @@ impl SelectPlan {
                  EXISTS.",
             )),
         }
+    }
+
+    /// What UNION makes of two.
+    pub(crate) fn combined(
+        sql: String,
+        columns: Vec<ResultColumn>,
+        left: &Self,
+        right: &Self,
+    ) -> Self {
+        let untyped = left.untyped.iter().zip(&right.untyped).map(|(a, b)| *a && *b).collect();
+        let (assigned, per_row) = (Vec::new(), None);
+        Self { sql, columns, encryptions: left.encryptions.clone(), untyped, assigned, per_row }
+    }
+
+    /// The same columns out of another statement.
+    pub(crate) fn wrapped(self, sql: String) -> Self {
+        Self { sql, ..self }
+    }
+
+    pub(crate) fn is_untyped(&self, column: usize) -> bool {
+        self.untyped.get(column).copied().unwrap_or_default()
     }
 
     pub(crate) fn encryption_of(&self, column: usize) -> Option<Encryption> {
@@ -96,12 +119,18 @@ impl SelectPlan {
 }
 
 /// One item of the select list.
-struct Item {
+pub(crate) struct Item {
     name: String,
     operand: Operand,
     stored: bool,
     /// `@x = ...`
     assigned: Option<usize>,
+}
+
+impl Item {
+    pub(crate) fn plain(name: String, operand: Operand) -> Self {
+        Self { name, operand, stored: false, assigned: None }
+    }
 }
 
 impl Binder<'_> {
@@ -119,9 +148,16 @@ impl Binder<'_> {
     }
 
     pub(crate) fn query(&mut self, query: &Query) -> Result<SelectPlan> {
-        if query.with.is_some() {
-            return Err(SqlError::unsupported("common table expressions"));
+        let named = self.named.len();
+        if let Some(with) = &query.with {
+            self.with(with)?;
         }
+        let plan = self.query_body(query);
+        self.named.truncate(named);
+        plan
+    }
+
+    fn query_body(&mut self, query: &Query) -> Result<SelectPlan> {
         let odd = !query.locks.is_empty()
             || query.for_clause.is_some()
             || query.settings.is_some()
@@ -135,17 +171,25 @@ impl Binder<'_> {
             SetExpr::Query(inner) if query.order_by.is_none() && query.limit_clause.is_none() => {
                 return self.deeper(|binder| binder.query(inner));
             }
-            SetExpr::SetOperation { op, .. } => return Err(SqlError::unsupported(op.to_string())),
+            body @ SetExpr::SetOperation { .. } => return self.set_operation(body, query),
             _ => return Err(SqlError::unsupported("this kind of query")),
         };
-        check_select(select)?;
-        self.scopes.push(Scope::default());
-        let plan = self.select(select, query);
-        self.scopes.pop();
-        plan
+        self.in_new_scope(|binder| binder.select(select, Some(query)))
     }
 
-    fn select(&mut self, select: &Select, query: &Query) -> Result<SelectPlan> {
+    pub(crate) fn in_new_scope<T>(
+        &mut self,
+        bind: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        self.scopes.push(Scope::default());
+        let result = bind(self);
+        self.scopes.pop();
+        result
+    }
+
+    /// `query` has its ORDER BY and OFFSET, if it is not an operand of UNION.
+    pub(crate) fn select(&mut self, select: &Select, query: Option<&Query>) -> Result<SelectPlan> {
+        check_select(select)?;
         self.aggregates_allowed = false;
         self.grouping = None;
         let from = if select.from.is_empty() { None } else { Some(self.bind_from(&select.from)?) };
@@ -202,7 +246,7 @@ impl Binder<'_> {
         if let Some(condition) = having {
             sql.push_str(&format!(" HAVING {condition}"));
         }
-        if let Some(order) = &query.order_by {
+        if let Some(order) = query.and_then(|query| query.order_by.as_ref()) {
             sql.push_str(&self.order_by(order, &items)?);
         }
         sql.push_str(&self.limit(select.top.as_ref(), query)?);
@@ -210,6 +254,7 @@ impl Binder<'_> {
             sql,
             assigned,
             per_row: per_row.map(|(per_row, _)| per_row),
+            untyped: items.iter().map(|item| item.operand.ty.is_none()).collect(),
             encryptions: items.iter().map(|item| item.operand.encryption).collect(),
             columns: items.into_iter().map(result_column).collect(),
         })
@@ -429,8 +474,18 @@ impl Binder<'_> {
         Ok(format!(" ORDER BY {}", parts.join(", ")))
     }
 
-    fn limit(&mut self, top: Option<&Top>, query: &Query) -> Result<String> {
-        let offset = match &query.limit_clause {
+    /// ORDER BY and OFFSET of a query that is not a single SELECT.
+    pub(crate) fn tail(&mut self, query: &Query, items: &[Item]) -> Result<String> {
+        let mut sql = match &query.order_by {
+            Some(order) => self.order_by(order, items)?,
+            None => String::new(),
+        };
+        sql.push_str(&self.limit(None, Some(query))?);
+        Ok(sql)
+    }
+
+    fn limit(&mut self, top: Option<&Top>, query: Option<&Query>) -> Result<String> {
+        let offset = match query.and_then(|query| query.limit_clause.as_ref()) {
             None => None,
             Some(LimitClause::LimitOffset { limit: None, offset: Some(offset), limit_by })
                 if limit_by.is_empty() =>
@@ -439,7 +494,7 @@ impl Binder<'_> {
             }
             Some(_) => return Err(SqlError::syntax("LIMIT")),
         };
-        let count = match (top, &query.fetch) {
+        let count = match (top, query.and_then(|query| query.fetch.as_ref())) {
             (None, None) => None,
             (Some(Top { with_ties: false, percent: false, quantity: Some(quantity) }), None) => {
                 Some(match quantity {
@@ -457,7 +512,7 @@ impl Binder<'_> {
             }
             _ => return Err(SqlError::unsupported("TOP or FETCH in this form")),
         };
-        if offset.is_some() && query.order_by.is_none() {
+        if offset.is_some() && query.is_none_or(|query| query.order_by.is_none()) {
             return Err(SqlError::syntax("OFFSET"));
         }
         let offset = offset.map(|expr| self.row_count(expr)).transpose()?;
