@@ -668,7 +668,7 @@ async fn a_bulk_insert_without_its_key_fails_before_a_row_is_sent() {
     messages(&database).await;
     let connector = database.connector_with(KeyStores::builder().build().unwrap());
     let mut client = connector.connect().await.unwrap();
-    let error = client.bulk_insert("Messages").await.err().expect("it was announced");
+    let error = client.bulk_insert("Messages").await.map(drop).expect_err("it was announced");
     let typed = connector.error_behind(&error).unwrap();
     assert!(matches!(*typed, SessionError::Key { .. }), "{typed}");
     let row = client.query("SELECT 7", &[]).await.unwrap().into_row().await.unwrap().unwrap();

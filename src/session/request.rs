@@ -269,8 +269,8 @@ impl Session {
         let payload = held.payload();
         let sent = match read_statement(&payload) {
             Ok(Some((request, statement))) => {
-                encrypt::encrypt_request(&request, &statement, &description, &keys, self.collation)
-                    .map(|message| (message, outputs(&request, &statement, &description, &keys)))
+                encrypt::encrypt_request(&request, &statement, description, keys, self.collation)
+                    .map(|message| (message, outputs(&request, &statement, description, keys)))
             }
             Ok(None) => Err(SessionError::Request(Malformed::of("RPC request"))),
             Err(error) => Err(error),

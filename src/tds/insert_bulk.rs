@@ -2,6 +2,8 @@
 //!
 //! `INSERT BULK table ([column] type, …) [WITH (…)]`
 
+use super::identifier::{quote, quoted_identifier};
+
 /// An INSERT BULK statement taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InsertBulk {
@@ -183,24 +185,9 @@ fn column(text: &str) -> Option<(String, String)> {
         let (name, type_text) = text.split_once(char::is_whitespace)?;
         return Some((name.to_owned(), type_text.trim().to_owned()));
     };
-    let mut name = String::new();
-    let mut chars = text[1..].char_indices().peekable();
-    while let Some((at, c)) = chars.next() {
-        if c != end {
-            name.push(c);
-        } else if chars.peek().is_some_and(|(_, next)| *next == end) {
-            name.push(c);
-            chars.next();
-        } else {
-            let type_text = text[1 + at + c.len_utf8()..].trim();
-            return (!type_text.is_empty()).then(|| (name, type_text.to_owned()));
-        }
-    }
-    None
-}
-
-fn quote(name: &str) -> String {
-    format!("[{}]", name.replace(']', "]]"))
+    let (name, type_text) = quoted_identifier(&text[1..], end)?;
+    let type_text = type_text.trim();
+    (!type_text.is_empty()).then(|| (name, type_text.to_owned()))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod buffer;
 mod cek_value;
 mod col_metadata;
 mod error_token;
+mod identifier;
 mod insert_bulk;
 mod login;
 mod packet;
@@ -37,7 +38,7 @@ pub use packet::{HEADER_LEN, PacketHeader, PacketType, Status, push_message, pus
 pub use procedure_name::ProcedureName;
 pub use reader::{Malformed, Reader};
 pub(crate) use reader::{push_utf16, utf16_exact, utf16_lossy};
-pub use reply::{ReplyToken, ReplyTokens};
+pub use reply::{ReplyToken, ReplyTokens, RowValues};
 pub use return_value::ReturnValue;
 pub(crate) use row::value_data;
 pub use row::{RowScanner, ValueRange};

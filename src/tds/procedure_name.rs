@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::identifier::{quote, quoted_identifier};
+
 /// A name taken apart: `server.database.schema.procedure;number`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcedureName {
@@ -50,7 +52,7 @@ impl fmt::Display for ProcedureName {
                 f.write_str(".")?;
             }
             if !part.is_empty() {
-                write!(f, "[{}]", part.replace(']', "]]"))?;
+                f.write_str(&quote(part))?;
             }
         }
         match self.number {
@@ -66,7 +68,7 @@ fn identifier(text: &str) -> Option<(String, &str)> {
         Some('[') => ']',
         Some('"') => '"',
         _ => {
-            let end = text.find(|c: char| matches!(c, '.' | ';' | '[' | ']' | '"' | '\''));
+            let end = text.find(['.', ';', '[', ']', '"', '\'']);
             let (word, rest) = text.split_at(end.unwrap_or(text.len()));
             let word = word.trim_end();
             if word.contains(char::is_whitespace) || word.contains(['(', ')', ',', '-', '/']) {
@@ -75,18 +77,7 @@ fn identifier(text: &str) -> Option<(String, &str)> {
             return Some((word.to_owned(), rest));
         }
     };
-    let mut name = String::new();
-    let mut chars = text[1..].char_indices().peekable();
-    while let Some((at, c)) = chars.next() {
-        if c != close {
-            name.push(c);
-        } else if chars.next_if(|(_, next)| *next == close).is_some() {
-            name.push(c);
-        } else {
-            return Some((name, &text[1 + at + c.len_utf8()..]));
-        }
-    }
-    None
+    quoted_identifier(&text[1..], close)
 }
 
 #[cfg(test)]
