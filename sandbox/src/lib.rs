@@ -69,10 +69,10 @@
 //!
 //! # What it does not do
 //!
-//! The T-SQL is that of applications, not of administrators: tables, constraints, ALTER TABLE, views, indexes, INSERT,
-//! SELECT with joins, subqueries, grouping, UNION and common table expressions, UPDATE and DELETE with joins, OUTPUT,
-//! INSERT BULK, transactions and savepoints, variables, IF, stored procedures made of these, and the catalogue views of
-//! `sys` that drivers read. No triggers, temporary tables, window functions, MERGE, WHILE, TRY, cursors, MARS,
+//! The T-SQL is that of applications, not of administrators: schemas, tables, constraints, ALTER TABLE, views, indexes,
+//! INSERT, SELECT with joins, subqueries, grouping, UNION and common table expressions, UPDATE and DELETE with joins,
+//! OUTPUT, INSERT BULK, transactions and savepoints, variables, IF, stored procedures made of these, and the catalogue
+//! views of `sys` that drivers read. No triggers, temporary tables, window functions, MERGE, WHILE, TRY, cursors, MARS,
 //! enclaves, or integrated authentication. What is not supported is refused with error 49999, whose text names it; no
 //! answer is made up.
 //!

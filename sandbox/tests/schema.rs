@@ -160,3 +160,32 @@ async fn nothing_is_encrypted_in_place_without_an_enclave() {
     wire.batch("ALTER TABLE T DROP COLUMN B").await.ok();
     assert_eq!(wire.batch("SELECT B FROM T").await.numbers(), [207]);
 }
+
+#[tokio::test]
+async fn schemas_keep_equal_names_apart() {
+    let (_sandbox, mut wire) = prepared("CREATE TABLE T (Id int)").await;
+    check(
+        &mut wire,
+        &[
+            ("CREATE TABLE app.T (Id int)", &[2760]),
+            ("CREATE TABLE sys.T (Id int)", &[2760]),
+            ("CREATE SCHEMA app", &[]),
+            ("CREATE SCHEMA App", &[2714]),
+            ("CREATE TABLE app.T (Id int)", &[]),
+            ("CREATE TABLE app.T (Id int)", &[2714]),
+            ("INSERT INTO app.T VALUES (7)", &[]),
+            ("CREATE VIEW app.V AS SELECT Id FROM app.T", &[]),
+            ("SELECT * FROM V", &[208]),
+            ("DROP SCHEMA app", &[3729]),
+            ("DROP SCHEMA Nope", &[15151]),
+        ],
+    )
+    .await;
+    let sql = "SELECT s.name FROM sys.objects o JOIN sys.schemas s ON s.schema_id = o.schema_id \
+               WHERE o.object_id IN (OBJECT_ID('T'), OBJECT_ID('app.T'), OBJECT_ID('[app].[V]')) ORDER BY s.name";
+    let rows = wire.batch(sql).await.ok().sets.remove(0).rows;
+    assert_eq!(rows, [[Some(utf16("app"))], [Some(utf16("app"))], [Some(utf16("dbo"))]]);
+    assert!(wire.batch("SELECT * FROM dbo.T").await.ok().sets[0].rows.is_empty());
+    assert_eq!(wire.batch("SELECT * FROM App.V").await.ok().sets[0].rows.len(), 1);
+    check(&mut wire, &[("DROP VIEW app.V; DROP TABLE app.T; DROP SCHEMA app", &[])]).await;
+}

@@ -189,6 +189,8 @@ pub(crate) struct Catalogue {
     pub(crate) procedures: Vec<Arc<StoredProcedure>>,
     pub(crate) views: Vec<Arc<StoredView>>,
     pub(crate) constraints: Vec<Constraint>,
+    /// Besides dbo and sys.
+    pub(crate) schemas: Vec<String>,
     /// Whoever looks may not see the definitions of keys.
     pub(crate) keys_hidden: bool,
 }
@@ -213,6 +215,21 @@ impl Catalogue {
         self.table(&name.schema, &name.name).is_some()
             || self.procedure(name).is_some()
             || self.view(name).is_some()
+    }
+
+    pub(crate) fn is_schema(&self, name: &str) -> bool {
+        ["dbo", "sys"]
+            .into_iter()
+            .chain(self.schemas.iter().map(String::as_str))
+            .any(|known| known.eq_ignore_ascii_case(name))
+    }
+
+    /// Whether anything lives in the schema.
+    pub(crate) fn is_used(&self, schema: &str) -> bool {
+        let tables = self.tables.iter().map(|table| &table.schema);
+        let views = self.views.iter().map(|view| &view.schema);
+        let procedures = self.procedures.iter().map(|stored| &stored.procedure.name.schema);
+        tables.chain(views).chain(procedures).any(|used| used.eq_ignore_ascii_case(schema))
     }
 
     pub(crate) fn view(&self, name: &QualifiedName) -> Option<Arc<StoredView>> {

@@ -53,6 +53,7 @@ CREATE TABLE IF NOT EXISTS views (
 CREATE TABLE IF NOT EXISTS constraints (
     id INTEGER PRIMARY KEY, object_id INTEGER NOT NULL, name TEXT NOT NULL UNIQUE COLLATE NOCASE, kind TEXT NOT NULL,
     columns TEXT NOT NULL, text TEXT NOT NULL, parent INTEGER NOT NULL, parent_columns TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS schemas (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE COLLATE NOCASE);
 INSERT OR IGNORE INTO meta VALUES ('generation', 0), ('next_id', 0);
 ";
 
@@ -178,6 +179,7 @@ pub(crate) fn load(connection: &Connection) -> Result<Catalogue> {
         .map(|(object_id, text)| view::read(*object_id, text).map(Arc::new))
         .collect::<Result<Vec<_>>>()?;
     let constraints = constraints::load(connection)?;
+    let schemas = collect(connection, "SELECT name FROM schemas", None, |row| row.get(0))?;
     let keys_hidden = false;
     Ok(Catalogue {
         tables,
@@ -186,6 +188,7 @@ pub(crate) fn load(connection: &Connection) -> Result<Catalogue> {
         procedures,
         views,
         constraints,
+        schemas,
         keys_hidden,
     })
 }
@@ -331,6 +334,22 @@ pub(crate) fn delete_procedure(connection: &Connection, object_id: i64) -> Resul
     for table in ["procedures", "parameters"] {
         connection.execute(&format!("DELETE FROM {table} WHERE object_id = ?1"), [object_id])?;
     }
+    changed(connection)
+}
+
+/// The first id that SQL Server gives to a user's schema.
+const FIRST_SCHEMA_ID: i64 = 5;
+
+pub(crate) fn insert_schema(connection: &Connection, name: &str) -> Result<()> {
+    connection.execute(
+        "INSERT INTO schemas SELECT coalesce(max(id) + 1, ?1), ?2 FROM schemas",
+        params![FIRST_SCHEMA_ID, name],
+    )?;
+    changed(connection)
+}
+
+pub(crate) fn delete_schema(connection: &Connection, name: &str) -> Result<()> {
+    connection.execute("DELETE FROM schemas WHERE name = ?1", [name])?;
     changed(connection)
 }
 

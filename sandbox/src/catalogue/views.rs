@@ -22,7 +22,7 @@ const TABLE_COLUMNS: &[ViewColumn] = &[
     ("name", SYSNAME, "t.name"),
     ("object_id", SqlType::Int, "t.object_id"),
     ("principal_id", SqlType::Int, "NULL"),
-    ("schema_id", SqlType::Int, "1"),
+    ("schema_id", SqlType::Int, SCHEMA_ID),
     ("parent_object_id", SqlType::Int, "0"),
     ("type", SqlType::Char(2), "'U '"),
     ("type_desc", DESC, "'USER_TABLE'"),
@@ -32,14 +32,16 @@ const TABLE_COLUMNS: &[ViewColumn] = &[
     ("temporal_type", SqlType::TinyInt, "0"),
 ];
 
-const OBJECTS: &str = "(SELECT object_id, name, created, 'U ' AS type, 'USER_TABLE' AS description FROM tables UNION ALL \
-     SELECT object_id, name, created, 'P ', 'SQL_STORED_PROCEDURE' FROM procedures UNION ALL SELECT object_id, name, created, 'V ', 'VIEW' FROM views) AS t";
+const SCHEMA_ID: &str = "coalesce((SELECT s.id FROM schemas AS s WHERE s.name = t.schema_name), 1)";
+
+const OBJECTS: &str = "(SELECT object_id, schema_name, name, created, 'U ' AS type, 'USER_TABLE' AS description FROM tables UNION ALL \
+     SELECT object_id, schema_name, name, created, 'P ', 'SQL_STORED_PROCEDURE' FROM procedures UNION ALL SELECT object_id, schema_name, name, created, 'V ', 'VIEW' FROM views) AS t";
 
 const OBJECT_COLUMNS: &[ViewColumn] = &[
     ("name", SYSNAME, "t.name"),
     ("object_id", SqlType::Int, "t.object_id"),
     ("principal_id", SqlType::Int, "NULL"),
-    ("schema_id", SqlType::Int, "1"),
+    ("schema_id", SqlType::Int, SCHEMA_ID),
     ("parent_object_id", SqlType::Int, "0"),
     ("type", SqlType::Char(2), "t.type"),
     ("type_desc", DESC, "t.description"),
@@ -52,7 +54,7 @@ const PROCEDURE_COLUMNS: &[ViewColumn] = &[
     ("name", SYSNAME, "t.name"),
     ("object_id", SqlType::Int, "t.object_id"),
     ("principal_id", SqlType::Int, "NULL"),
-    ("schema_id", SqlType::Int, "1"),
+    ("schema_id", SqlType::Int, SCHEMA_ID),
     ("parent_object_id", SqlType::Int, "0"),
     ("type", SqlType::Char(2), "'P '"),
     ("type_desc", DESC, "'SQL_STORED_PROCEDURE'"),
@@ -104,7 +106,7 @@ static VIEWS: &[View] = &[
         name: "views",
         object_id: -396,
         columns: OBJECT_COLUMNS,
-        from: "(SELECT object_id, name, created, 'V ' AS type, 'VIEW' AS description FROM views) AS t",
+        from: "(SELECT object_id, schema_name, name, created, 'V ' AS type, 'VIEW' AS description FROM views) AS t",
     },
     View {
         name: "procedures",
@@ -151,7 +153,7 @@ static VIEWS: &[View] = &[
             ("schema_id", SqlType::Int, "column2"),
             ("principal_id", SqlType::Int, "column2"),
         ],
-        from: "(VALUES ('dbo', 1), ('sys', 4))",
+        from: "(SELECT 'dbo' AS column1, 1 AS column2 UNION ALL SELECT 'sys', 4 UNION ALL SELECT name, id FROM schemas)",
     },
     View { name: "columns", object_id: -387, columns: COLUMN_COLUMNS, from: "columns AS c" },
     View { name: "all_columns", object_id: -395, columns: COLUMN_COLUMNS, from: "columns AS c" },

@@ -2,8 +2,8 @@
 
 use sqlparser::ast::{
     ColumnDef, ColumnOption, CreateIndex, CreateTable, Expr, IdentityPropertyFormatKind,
-    IdentityPropertyKind, IndexColumn, ObjectType, Statement as SqlStatement, TableConstraint,
-    UnaryOperator,
+    IdentityPropertyKind, IndexColumn, ObjectType, SchemaName, Statement as SqlStatement,
+    TableConstraint, UnaryOperator,
 };
 use sqlparser::tokenizer::Token;
 
@@ -48,6 +48,14 @@ impl Session {
                 }
                 Ok(())
             }
+            SqlStatement::CreateSchema {
+                schema_name: SchemaName::Simple(name) | SchemaName::NamedAuthorization(name, _),
+                if_not_exists: false,
+                ..
+            } => self.create_schema(&names::last(name)?),
+            SqlStatement::Drop { object_type: ObjectType::Schema, if_exists, names, .. } => {
+                names.iter().try_for_each(|name| self.drop_schema(&names::last(name)?, *if_exists))
+            }
             SqlStatement::Drop { object_type: ObjectType::View, if_exists, names, .. } => {
                 names.iter().try_for_each(|name| self.drop_view(name, *if_exists))
             }
@@ -76,9 +84,39 @@ impl Session {
         }
     }
 
+    fn create_schema(&mut self, name: &str) -> Result<()> {
+        if self.catalogue.is_schema(name) {
+            return Err(SqlError::new(
+                2714,
+                format!("There is already an object named '{name}' in the database."),
+            ));
+        }
+        store::insert_schema(&self.connection, name)
+    }
+
+    fn drop_schema(&mut self, name: &str, if_exists: bool) -> Result<()> {
+        if !self.catalogue.schemas.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            return if if_exists {
+                Ok(())
+            } else {
+                let text = format!(
+                    "Cannot drop the schema '{name}', because it does not exist or you do not have permission."
+                );
+                Err(SqlError::new(15151, text))
+            };
+        }
+        if self.catalogue.is_used(name) {
+            return Err(SqlError::new(
+                3729,
+                format!("Cannot drop schema '{name}' because it is being referenced by an object."),
+            ));
+        }
+        store::delete_schema(&self.connection, name)
+    }
+
     /// 2760, unless the schema exists.
     pub(crate) fn require_schema(&self, schema: &str) -> Result<()> {
-        if schema.eq_ignore_ascii_case("dbo") {
+        if self.catalogue.is_schema(schema) && !schema.eq_ignore_ascii_case("sys") {
             return Ok(());
         }
         Err(SqlError::new(
@@ -143,7 +181,7 @@ impl Session {
             ));
         }
         let object_id = store::next_object_id(&self.connection)?;
-        let table = Table { object_id, schema: "dbo".to_owned(), name: name.name, columns };
+        let table = Table { object_id, schema: name.schema, name: name.name, columns };
         self.connection.execute_batch(&create_sql(&table))?;
         store::insert_table(&self.connection, &table, now_utc())?;
         self.refresh()?;

@@ -321,6 +321,7 @@ impl Session {
                 Ok(())
             }
             SqlStatement::CreateTable(_)
+            | SqlStatement::CreateSchema { .. }
             | SqlStatement::Drop { .. }
             | SqlStatement::CreateIndex(_)
             | SqlStatement::Truncate(_) => {
