@@ -94,8 +94,9 @@
 //!
 //! # How far it has been tried
 //!
-//! Against its own stand-in server and programs of other vendors, never against a live SQL Server.
-//! Behaviour that rests on documentation alone says so where it is documented.
+//! Against its own stand-in server, and through it with Microsoft's ODBC and JDBC drivers, mssql-tds
+//! and go-mssqldb, each reading what the others wrote; never against a live SQL Server. The
+//! [`manual`] says where those drivers differ, and what none of them can protect.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -106,6 +107,7 @@ pub mod client;
 pub mod crypto;
 mod error;
 pub mod keystore;
+pub mod manual;
 pub mod metadata;
 pub mod policy;
 pub mod session;

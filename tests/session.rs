@@ -21,6 +21,14 @@ fn content_is_encrypted() -> Vec<u8> {
     )
 }
 
+/// An insert from its describe to its end, after which its description is known.
+fn insert_once(harness: &mut Harness) {
+    harness.app(&insert());
+    harness.server(&message(REPLY, &content_is_encrypted()));
+    harness.drain_to_server();
+    harness.server(&message(REPLY, &done(0)));
+}
+
 /// Takes the encrypted last parameter of a request apart: the cell's plaintext and the trailer.
 fn open_last_parameter(request: &[u8], key: &TestKey) -> (Vec<u8>, Vec<u8>) {
     let (kind, payload) = messages(request).pop().unwrap();
@@ -113,10 +121,7 @@ fn a_long_value_in_many_chunks_and_packets_is_encrypted_whole() {
 #[test]
 fn a_repeated_statement_is_described_once_whatever_the_lengths_of_its_values() {
     let mut harness = Harness::logged_in();
-    harness.app(&insert());
-    harness.server(&message(REPLY, &content_is_encrypted()));
-    harness.drain_to_server();
-    harness.server(&message(REPLY, &done(0)));
+    insert_once(&mut harness);
     let params = [Param::int("@P1", 8), Param::text("@P2", "short")];
     let again = harness.app(&executesql(INSERT, DECLARATIONS, &params));
     assert!(again.is_empty(), "asked again");
@@ -229,15 +234,23 @@ fn a_procedure_is_described_through_its_call_and_its_output_decrypted() {
     let mut out_param = Param::text("@P2", SECRET);
     out_param.1 = 1;
     let describe = harness.app(&call("dbo.AddMessage", &[Param::int("@P1", 1), out_param]));
-    let expected = utf16("EXEC dbo.AddMessage @P1=@P1, @P2=@P2 OUTPUT");
+    let expected = utf16("EXEC [dbo].[AddMessage] @P1=@P1, @P2=@P2 OUTPUT");
     assert!(describe.windows(expected.len()).any(|w| w == expected));
     harness.server(&message(REPLY, &content_is_encrypted()));
     let (plaintext, _) = open_last_parameter(&harness.drain_to_server(), &TestKey::new(1));
     assert_eq!(plaintext, utf16(SECRET));
     harness.assert_never_sent(SECRET);
 
-    let mut value = vec![0xAC, 1, 0, 3];
-    value.extend(utf16("@P2"));
+    let (value, shown) = output("@P2", &TestKey::new(1), "answer");
+    let (value, shown) = ([value, done(0)].concat(), [shown, done(0)].concat());
+    let reply = harness.server(&message(REPLY, &value));
+    assert_eq!(messages(&reply), [(REPLY, shown)]);
+}
+
+/// A RETURNVALUE of an encrypted nvarchar(36), and the same in the clear.
+fn output(name: &str, key: &TestKey, text: &str) -> (Vec<u8>, Vec<u8>) {
+    let mut value = vec![0xAC, 1, 0, name.len() as u8];
+    value.extend(utf16(name));
     value.extend([1, 0, 0, 0, 0]);
     let mut shown = value.clone();
     value.extend([0, 8]);
@@ -245,14 +258,132 @@ fn a_procedure_is_described_through_its_call_and_its_output_decrypted() {
     value.extend([0; 4]);
     value.extend(nvarchar(36));
     value.extend([2, 2, 1]);
-    value.extend(ushort(&cell(&TestKey::new(1), &utf16("answer"))));
-    value.extend(done(0));
+    value.extend(ushort(&cell(key, &utf16(text))));
     shown.extend([0, 0]);
     shown.extend(nvarchar(36));
-    shown.extend(ushort(&utf16("answer")));
-    shown.extend(done(0));
-    let reply = harness.server(&message(REPLY, &value));
-    assert_eq!(messages(&reply), [(REPLY, shown)]);
+    shown.extend(ushort(&utf16(text)));
+    (value, shown)
+}
+
+#[test]
+fn an_output_that_goes_in_as_null_comes_back_decrypted_and_is_not_declared_shorter() {
+    let mut harness = Harness::logged_in();
+    let mut out_param = Param::null("@P2");
+    out_param.1 = 1;
+    let declared = "@P1 int,@P2 nvarchar(36) OUTPUT";
+    let describe = harness.app(&executesql(
+        "EXEC p @P1, @P2 OUTPUT",
+        declared,
+        &[Param::int("@P1", 1), out_param],
+    ));
+    assert!(describe.windows(2 * declared.len()).any(|w| w == utf16(declared)));
+    harness.server(&message(REPLY, &content_is_encrypted()));
+    assert!(!harness.drain_to_server().is_empty());
+    let (value, shown) = output("@P2", &TestKey::new(1), "answer");
+    let reply = harness.server(&message(REPLY, &[value, done(0)].concat()));
+    assert_eq!(messages(&reply), [(REPLY, [shown, done(0)].concat())]);
+}
+
+/// ENVCHANGE 10: the transaction is rolled back.
+const ROLLED_BACK: [u8; 14] = [0xE3, 11, 0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8];
+
+#[test]
+fn a_rollback_during_the_describe_reaches_the_driver_before_the_error() {
+    let mut harness = Harness::logged_in();
+    harness.app(&insert());
+    let deadlock = error(1205, "deadlock victim");
+    let answer = [&ROLLED_BACK[..], &deadlock, &done(2)].concat();
+    let reply = harness.server(&message(REPLY, &answer));
+    assert_eq!(messages(&reply), [(REPLY, answer)]);
+    harness.assert_usable();
+}
+
+#[test]
+fn a_change_of_the_environment_in_a_describe_is_followed_and_handed_on() {
+    let mut harness = Harness::logged_in();
+    harness.app(&insert());
+    let change = database_change("other");
+    let answer = [change.clone(), content_is_encrypted()].concat();
+    assert!(harness.server(&message(REPLY, &answer)).is_empty());
+    harness.drain_to_server();
+    let reply = harness.server(&message(REPLY, &done(0)));
+    assert_eq!(messages(&reply), [(REPLY, [change, done(0)].concat())]);
+    // The same statement is another one in the other database.
+    assert!(!harness.app(&insert()).is_empty());
+}
+
+#[test]
+fn a_request_whose_transaction_was_rolled_back_is_not_sent_again() {
+    let mut harness = Harness::logged_in();
+    insert_once(&mut harness);
+    harness.app(&insert());
+    harness.provide_keys();
+    harness.drain_to_server();
+    let stale = [&error(33514, "stale")[..], &ROLLED_BACK, &done(2)].concat();
+    let reply = harness.server(&message_in(REPLY, &stale, 32));
+    assert_eq!(messages(&reply), [(REPLY, stale)]);
+    assert!(harness.drain_to_server().is_empty());
+    harness.assert_usable();
+}
+
+#[test]
+fn what_the_server_changes_after_an_error_of_ours_comes_before_the_end() {
+    let mut harness = Harness::logged_in();
+    harness.app(&batch("SELECT Content FROM Messages; COMMIT"));
+    let key = TestKey::new(1);
+    let column = [Col::Encrypted("C", VARBINARY.to_vec(), 0, nvarchar(9))];
+    let mut answer = col_metadata(Some(std::slice::from_ref(&key)), &column);
+    answer.extend(row(&[ushort(&[1; 65])]));
+    answer.extend(done(1));
+    answer.extend(ROLLED_BACK);
+    answer.extend(done(0));
+    let reply = messages(&harness.server(&message(REPLY, &answer))).pop().unwrap().1;
+    let end = [&ROLLED_BACK[..], &done(2)].concat();
+    assert!(reply.ends_with(&end), "the driver stops reading at the last DONE");
+    harness.assert_usable();
+}
+
+/// ENVCHANGE 1: the current database.
+fn database_change(name: &str) -> Vec<u8> {
+    let mut body = vec![1, name.len() as u8];
+    body.extend(utf16(name));
+    body.push(2);
+    body.extend(utf16("db"));
+    let mut out = vec![0xE3];
+    out.extend((body.len() as u16).to_le_bytes());
+    out.extend(body);
+    out
+}
+
+#[test]
+fn after_a_reset_a_statement_is_one_of_the_logins_database_again() {
+    for resets_itself in [true, false] {
+        let mut harness = Harness::logged_in();
+        harness.app(&batch("USE other"));
+        harness.server(&message(REPLY, &[database_change("other"), done(0)].concat()));
+        harness.app(&insert());
+        let plain = description(&[], &[Verdict::plain(1, "@P1"), Verdict::plain(2, "@P2")]);
+        harness.server(&message(REPLY, &plain));
+        assert_eq!(harness.drain_to_server(), insert());
+        harness.server(&message(REPLY, &done(0)));
+
+        // The reset brings back the login's database, where the column is encrypted.
+        let sent = harness.sent.len();
+        let mut request = insert();
+        if resets_itself {
+            request[1] |= 0x08;
+        } else {
+            let mut other = batch("SELECT 1");
+            other[1] |= 0x08;
+            harness.app(&other);
+            harness.server(&message(REPLY, &done(0)));
+        }
+        harness.app(&request);
+        harness.server(&message(REPLY, &content_is_encrypted()));
+        harness.drain_to_server();
+        let later = harness.sent.split_off(sent);
+        assert!(!later.windows(SECRET.len() * 2).any(|w| w == utf16(SECRET)));
+    }
 }
 
 #[test]
@@ -412,10 +543,7 @@ fn ciphertext_is_passed_through_only_where_the_statement_says_so() {
 #[test]
 fn stale_metadata_is_asked_for_anew_and_the_request_sent_once_more() {
     let mut harness = Harness::logged_in();
-    harness.app(&insert());
-    harness.server(&message(REPLY, &content_is_encrypted()));
-    harness.drain_to_server();
-    harness.server(&message(REPLY, &done(0)));
+    insert_once(&mut harness);
 
     // From the cache now; the key has been rotated behind our back.
     assert!(harness.app(&insert()).is_empty());
@@ -481,10 +609,28 @@ fn a_result_cancelled_half_way_ends_with_the_acknowledgement() {
     harness.server(&packets[..512]);
     let attention = message(ATTENTION, &[]);
     assert_eq!(harness.app(&attention), attention);
-    let rest = harness.server(&packets[512..]);
+    harness.server(&packets[512..]);
     let reply = harness.server(&message(REPLY, &done(0x20)));
     assert_eq!(messages(&reply), [(REPLY, done(0x20))]);
-    assert!(!rest.is_empty());
+    harness.assert_usable();
+}
+
+#[test]
+fn a_cancelled_result_asks_for_no_key_any_more() {
+    let mut harness = Harness::logged_in();
+    harness.keys.clear();
+    harness.app(&batch("SELECT * FROM Messages"));
+    let attention = message(ATTENTION, &[]);
+    assert_eq!(harness.app(&attention), attention);
+    // The rows were on their way already.
+    let (from_server, _) = result();
+    let mut reply = Vec::new();
+    for bytes in [message(REPLY, &from_server), message(REPLY, &done(0x20))] {
+        harness.session.receive_from_server(&bytes, std::time::Instant::now());
+        assert!(harness.session.take_key_requests().is_empty());
+        reply.extend(harness.drain_to_app());
+    }
+    assert!(messages(&reply).pop().unwrap().1.ends_with(&done(0x20)));
     harness.assert_usable();
 }
 

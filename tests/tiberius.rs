@@ -7,14 +7,14 @@ use std::time::Duration;
 use always_encrypted::{
     Connector, Error, SessionError,
     crypto::{Cek, CmkPrivateKey},
-    keystore::{CekError, InMemoryKeyStore, KeyStoreError, KeyStores},
+    keystore::{BoxFuture, CekError, InMemoryKeyStore, KeyStoreError, KeyStoreProvider, KeyStores},
     policy::TrustedKeyPaths,
 };
 use always_encrypted_sandbox::{Encryption, Sandbox};
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, TimeZone, Utc};
 use database::{Database, PATH, PROVIDER, encrypted, run};
 use futures_util::TryStreamExt;
-use tiberius::{FromSqlOwned, IntoSql, ToSql, Uuid};
+use tiberius::{FromSqlOwned, IntoRow, IntoSql, ToSql, Uuid};
 
 const SECRET: &str = "meet at the northern harbour at dawn";
 
@@ -432,6 +432,79 @@ async fn a_row_under_several_keys_waits_for_each_of_them() {
     assert_eq!(connector.key_stores().statistics().unwraps, 5);
 }
 
+/// A key store that never answers.
+struct Hangs;
+
+impl KeyStoreProvider for Hangs {
+    fn name(&self) -> &str {
+        PROVIDER
+    }
+
+    fn unwrap_cek<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        _: &'a [u8],
+    ) -> BoxFuture<'a, Result<Cek, KeyStoreError>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn wrap_cek<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        _: &'a Cek,
+    ) -> BoxFuture<'a, Result<Vec<u8>, KeyStoreError>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn sign_cmk_metadata<'a>(
+        &'a self,
+        _: &'a str,
+        _: bool,
+    ) -> BoxFuture<'a, Result<Vec<u8>, KeyStoreError>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn verify_cmk_metadata<'a>(
+        &'a self,
+        _: &'a str,
+        _: bool,
+        _: &'a [u8],
+    ) -> BoxFuture<'a, Result<bool, KeyStoreError>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn a_key_store_that_hangs_holds_up_its_request_and_not_the_connection() {
+    let database = Database::start().await;
+    messages(&database).await;
+    database.connect().await.execute(INSERT, &[&1, &"a", &"b"]).await.unwrap();
+    let connector = database.connector_with(KeyStores::builder().provider(Hangs).build().unwrap());
+    let mut client = connector.connect().await.unwrap();
+    let patience = Duration::from_secs(20);
+    for _ in 0..2 {
+        // A parameter that waits for its key, and a result that waits for it, each given up.
+        let short = Duration::from_millis(100);
+        let params: [&dyn ToSql; 3] = [&2, &"a", &SECRET];
+        assert!(tokio::time::timeout(short, client.execute(INSERT, &params)).await.is_err());
+        let cancelled = tokio::time::timeout(patience, client.cancel_query()).await;
+        cancelled.expect("cancelling hangs").unwrap();
+        let read = async {
+            let stream = client.query("SELECT Content FROM Messages", &[]).await?;
+            stream.into_first_result().await
+        };
+        assert!(tokio::time::timeout(short, read).await.is_err());
+        let cancelled = tokio::time::timeout(patience, client.cancel_query()).await;
+        cancelled.expect("cancelling hangs").unwrap();
+        let row = tokio::time::timeout(patience, client.query("SELECT 7", &[])).await;
+        let row = row.expect("the next query hangs").unwrap().into_row().await.unwrap().unwrap();
+        assert_eq!(row.get::<i32, _>(0), Some(7));
+    }
+    database.assert_never_on_the_wire(SECRET);
+}
+
 #[tokio::test]
 async fn a_server_that_goes_away_in_the_middle_is_named_as_the_cause() {
     let database = Database::start().await;
@@ -558,4 +631,75 @@ async fn wrong_credentials_are_the_drivers_error() {
     let error = Connector::from_ado_string(&text, keys).unwrap().connect().await.unwrap_err();
     let Error::Driver(error) = error else { panic!("{error}") };
     assert_eq!(error.code(), Some(18456));
+}
+
+#[tokio::test]
+async fn a_bulk_insert_arrives_encrypted_and_reads_back() {
+    let database = Database::start().await;
+    messages(&database).await;
+    let mut client = database.connect().await;
+    let long = "long ".repeat(5_000);
+    let rows: Vec<(i32, Option<&str>, Option<&str>)> = vec![
+        (1, Some("alice"), Some(SECRET)),
+        (2, Some("bob"), None),
+        (3, None, Some("")),
+        (4, Some("alice"), Some(&long)),
+    ];
+    let mut load = client.bulk_insert("Messages").await.unwrap();
+    for (id, sender, content) in &rows {
+        load.send((*id, *sender, *content).into_row()).await.unwrap();
+    }
+    assert_eq!(load.finalize().await.unwrap().total(), rows.len() as u64);
+    for secret in [SECRET, "alice", &long[..40]] {
+        database.assert_never_on_the_wire(secret);
+    }
+    let sql = "SELECT Id, Sender, Content FROM Messages ORDER BY Id";
+    let read = client.query(sql, &[]).await.unwrap().into_first_result().await.unwrap();
+    let read: Vec<_> = read.iter().map(|r| (r.get(0).unwrap(), r.get(1), r.get(2))).collect();
+    assert_eq!(read, rows);
+    let sql = "SELECT COUNT(*) FROM Messages WHERE Sender = @P1";
+    let row = client.query(sql, &[&"alice"]).await.unwrap().into_row().await.unwrap().unwrap();
+    assert_eq!(row.get::<i32, _>(0), Some(2), "the same cells as parameters make");
+}
+
+#[tokio::test]
+async fn a_bulk_insert_without_its_key_fails_before_a_row_is_sent() {
+    let database = Database::start().await;
+    messages(&database).await;
+    let connector = database.connector_with(KeyStores::builder().build().unwrap());
+    let mut client = connector.connect().await.unwrap();
+    let error = client.bulk_insert("Messages").await.map(drop).expect_err("it was announced");
+    let typed = connector.error_behind(&error).unwrap();
+    assert!(matches!(*typed, SessionError::Key { .. }), "{typed}");
+    let row = client.query("SELECT 7", &[]).await.unwrap().into_row().await.unwrap().unwrap();
+    assert_eq!(row.get::<i32, _>(0), Some(7));
+}
+
+#[tokio::test]
+async fn a_procedure_takes_encrypted_values() {
+    let database = Database::start().await;
+    messages(&database).await;
+    let mut dba = database.dba().await;
+    run(
+        &mut dba,
+        "CREATE PROCEDURE AddMessage @Id int, @Sender nvarchar(36), @Content nvarchar(max) AS \
+         INSERT INTO Messages (Id, Sender, Content) VALUES (@Id, @Sender, @Content)",
+    )
+    .await;
+    let mut client = database.connect().await;
+    let sql = "EXEC AddMessage @Id = @P1, @Sender = @P2, @Content = @P3";
+    client.execute(sql, &[&1, &"alice", &SECRET]).await.unwrap();
+    // The same as a call by name, with a NULL that has no type of its own.
+    for (id, content) in [(2, Some(SECRET)), (3, None)] {
+        let mut command = tiberius::Command::new("AddMessage");
+        command.bind_param("@Id", id);
+        command.bind_param("@Sender", "bob");
+        command.bind_param("@Content", content);
+        command.exec(&mut client).await.unwrap().into_command_result().await.unwrap();
+    }
+    let stream = client.query("SELECT Content FROM Messages ORDER BY Id", &[]).await.unwrap();
+    let rows = stream.into_first_result().await.unwrap();
+    let read: Vec<Option<&str>> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(read, [Some(SECRET), Some(SECRET), None]);
+    database.assert_never_on_the_wire(SECRET);
 }

@@ -113,6 +113,7 @@ pub(crate) struct Shared {
     pub(crate) database: Arc<Database>,
     pub(crate) encryption: Encryption,
     pub(crate) always_encrypted: bool,
+    pub(crate) hide_keys: bool,
     pub(crate) user: String,
     pub(crate) password: String,
     pub(crate) tls: Tls,
@@ -129,6 +130,7 @@ pub struct Builder {
     port: u16,
     encryption: Encryption,
     always_encrypted: bool,
+    hide_keys: bool,
     record: bool,
     user: String,
     password: String,
@@ -145,6 +147,7 @@ impl Default for Builder {
             port: 0,
             encryption: Encryption::default(),
             always_encrypted: true,
+            hide_keys: false,
             record: false,
             user: "sa".to_owned(),
             password: DEFAULT_PASSWORD.to_owned(),
@@ -184,6 +187,14 @@ impl Builder {
         self
     }
 
+    /// Whether the login lacks VIEW ANY COLUMN MASTER KEY DEFINITION and VIEW ANY COLUMN ENCRYPTION KEY DEFINITION:
+    /// statements that touch encrypted columns fail on connections with Always Encrypted, and the catalogue shows no
+    /// keys. False by default, as everybody has both in SQL Server.
+    pub fn hide_keys(mut self, hide: bool) -> Self {
+        self.hide_keys = hide;
+        self
+    }
+
     /// Whether everything that clients send and receive is kept for [`Sandbox::recorded`]. False by default.
     pub fn record(mut self, record: bool) -> Self {
         self.record = record;
@@ -210,6 +221,7 @@ impl Builder {
             database,
             encryption: self.encryption,
             always_encrypted: self.always_encrypted,
+            hide_keys: self.hide_keys,
             user: self.user,
             password: self.password,
             tls: Tls::self_signed()?,

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use crate::error::SqlError;
 use crate::exec::parameters::Parameters;
 use crate::exec::response::{Outcome, Response, Stop};
-use crate::exec::session::Session;
+use crate::exec::session::{Connected, Session};
 use crate::server::Shared;
 use crate::tds::cursor::Malformed;
 use crate::tds::packet::{
@@ -48,7 +48,7 @@ impl Worker {
             Arc::clone(&shared.database),
             spid,
             user,
-            column_encryption,
+            Connected { column_encryption, hide_keys: shared.hide_keys },
             Arc::clone(&shared.counters),
         )
         .map_err(io::Error::other)?;
@@ -92,6 +92,7 @@ fn serve(mut session: Session, jobs: &std_mpsc::Receiver<Job>) {
         match outcome {
             Ok(()) => {}
             Err(Stop::Error(error)) => response.error(&error),
+            Err(Stop::Return(_)) => {}
             Err(Stop::Cancelled) => continue,
         }
         response.finish();
@@ -109,7 +110,7 @@ fn run(session: &mut Session, message: &Message, response: &mut Response) -> Out
         SQL_BATCH => {
             session.counters.batch();
             let sql = request::read_batch(&message.payload).map_err(malformed)?;
-            session.run(&sql, Parameters::default(), response).map(drop)
+            session.run(&sql, &mut Parameters::default(), response).map(drop)
         }
         RPC => {
             let calls = rpc::read_calls(&message.payload).map_err(malformed)?;

@@ -332,3 +332,31 @@ async fn ddl_keeps_to_the_rules() {
         .await
         .ok();
 }
+
+#[tokio::test]
+async fn without_permission_keys_are_hidden_and_encrypted_columns_unreadable() {
+    let sandbox = Sandbox::builder().hide_keys(true).start().await.unwrap();
+    let mut wire = Wire::connect(&sandbox, Some(1)).await;
+    wire.batch(SETUP).await.ok();
+    let reply = wire.describe(INSERT, DECLARE).await;
+    assert_eq!((reply.numbers(), reply.sets.len()), (vec![15151, 8180], 0));
+    assert_eq!(wire.batch("SELECT Sender FROM Messages").await.numbers(), [15151]);
+    wire.batch("SELECT Id, Note FROM Messages").await.ok();
+    for view in ["column_master_keys", "column_encryption_keys", "column_encryption_key_values"] {
+        let set = wire.batch(&format!("SELECT * FROM sys.{view}")).await.ok().sets.remove(0);
+        assert!(set.rows.is_empty(), "{view}");
+    }
+    let mut plain = Wire::connect(&sandbox, None).await;
+    plain.batch("SELECT Sender FROM Messages").await.ok();
+}
+
+#[tokio::test]
+async fn many_nulls_come_with_a_bitmap() {
+    let (_sandbox, mut wire) = prepared().await;
+    wire.batch("INSERT INTO Messages (Id) VALUES (1)").await.ok();
+    let set = wire.batch("SELECT * FROM Messages").await.ok().sets.remove(0);
+    assert_eq!(set.bitmaps, 1);
+    assert_eq!(set.rows, [[Some(vec![1, 0, 0, 0]), None, None, None, None]]);
+    let set = wire.batch("SELECT Id, CAST(NULL AS int) FROM Messages").await.ok().sets.remove(0);
+    assert_eq!((set.bitmaps, set.rows.len()), (0, 1));
+}

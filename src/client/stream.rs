@@ -30,6 +30,7 @@ const READ_LEN: usize = 32 * 1024;
 const HIGH_WATER: usize = 256 * 1024;
 
 type FetchedKey = (u64, Result<Arc<CellKey>, CekError>);
+type Fetch = Pin<Box<dyn Future<Output = FetchedKey> + Send>>;
 
 /// A connection to SQL Server as tiberius sees it: one without encryption of any kind.
 pub struct Stream {
@@ -37,7 +38,7 @@ pub struct Stream {
     transport: Transport,
     key_stores: Arc<KeyStores>,
     errors: Arc<ErrorLog>,
-    fetches: Vec<Pin<Box<dyn Future<Output = FetchedKey> + Send>>>,
+    fetches: Vec<(u64, Fetch)>,
     buffer: Box<[u8]>,
     needs_flush: bool,
 }
@@ -86,10 +87,15 @@ impl Stream {
     fn poll_keys(&mut self, cx: &mut Context<'_>) -> bool {
         for KeyRequest { id, values } in self.session.take_key_requests() {
             let key_stores = self.key_stores.clone();
-            self.fetches.push(Box::pin(async move { (id, key_stores.cell_key(&values).await) }));
+            let fetch: Fetch = Box::pin(async move { (id, key_stores.cell_key(&values).await) });
+            self.fetches.push((id, fetch));
         }
+        // A request that was cancelled or refused waits for nothing; a key store that hangs must not
+        // take the connection with it.
+        let session = &self.session;
+        self.fetches.retain(|(id, _)| session.wants_key(*id));
         let mut fetched = Vec::new();
-        self.fetches.retain_mut(|fetch| match fetch.as_mut().poll(cx) {
+        self.fetches.retain_mut(|(_, fetch)| match fetch.as_mut().poll(cx) {
             Poll::Ready(key) => {
                 fetched.push(key);
                 false

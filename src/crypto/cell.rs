@@ -264,16 +264,10 @@ fn derive(cek: &Cek, purpose: &str) -> Zeroizing<[u8; 32]> {
          AEAD_AES_256_CBC_HMAC_SHA256 and key length:256"
     );
     let salt: Vec<u8> = salt.encode_utf16().flat_map(u16::to_le_bytes).collect();
-    let mut mac = <Hmac<Sha256> as KeyInit>::new(&padded_key(cek));
+    let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(cek.expose())
+        .expect("HMAC takes keys of any length");
     mac.update(&salt);
     Zeroizing::new(mac.finalize().into_bytes().into())
-}
-
-/// `hmac` takes a key of one block without a fallible conversion; zeros are what HMAC appends.
-fn padded_key(cek: &Cek) -> aes::cipher::Array<u8, aes::cipher::consts::U64> {
-    let mut key = aes::cipher::Array::default();
-    key[..Cek::LEN].copy_from_slice(cek.expose());
-    key
 }
 
 /// The bytes are not a cell that this key made.

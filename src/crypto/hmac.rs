@@ -67,6 +67,10 @@ impl HmacSha256Key {
         used += S;
         let hashed = BLOCK + P + body.len() + S;
         finish(&mut state, &mut last, used, hashed);
+        if P == 0 {
+            // Without a prefix it is a plaintext that is hashed, not a ciphertext.
+            last.zeroize();
+        }
 
         let mut outer = [0; BLOCK];
         write_state(&state, &mut outer);

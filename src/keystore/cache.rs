@@ -27,7 +27,8 @@ type Outcome = Result<Arc<CellKey>, KeyStoreError>;
 
 /// Opened keys, for the time and up to the number that were configured.
 pub(super) struct CekCache {
-    state: Mutex<State>,
+    /// Shared with the timers that wipe expired keys.
+    state: Arc<Mutex<State>>,
     ttl: Duration,
     capacity: usize,
     hits: AtomicU64,
@@ -90,7 +91,7 @@ impl CekCache {
     /// A `ttl` or a `capacity` of zero caches nothing; calls are still made one at a time per key.
     pub(super) fn new(ttl: Duration, capacity: usize) -> Self {
         Self {
-            state: Mutex::default(),
+            state: Arc::default(),
             ttl,
             capacity,
             hits: AtomicU64::new(0),
@@ -155,7 +156,19 @@ impl CekCache {
 
     /// Nothing under this lock panics halfway through a change, so a poisoned state is whole.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
+    }
+
+    /// Drops, and so wipes, what has just been cached when its time is up, whether or not anybody
+    /// comes back for it.
+    fn wipe_on_expiry(&self) {
+        let (state, ttl) = (Arc::downgrade(&self.state), self.ttl);
+        tokio::spawn(async move {
+            tokio::time::sleep(ttl).await;
+            if let Some(state) = state.upgrade() {
+                lock(&state).drop_expired(ttl);
+            }
+        });
     }
 
     /// Finds the key or takes part in the flight for it, in one step.
@@ -182,8 +195,16 @@ impl CekCache {
         state.flights.remove(&passenger.key);
         if let Ok(key) = outcome {
             state.insert(&passenger.key, key, self.ttl, self.capacity);
+            drop(state);
+            if !self.ttl.is_zero() && tokio::runtime::Handle::try_current().is_ok() {
+                self.wipe_on_expiry();
+            }
         }
     }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl State {
@@ -273,6 +294,18 @@ mod tests {
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(cache.get(&key(1)).is_none());
         assert_eq!(Arc::strong_count(&opened), 1, "the cache kept an expired key");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_nobody_comes_back_for_is_wiped_when_its_time_is_up() {
+        let cache = CekCache::new(Duration::from_secs(100), 10);
+        let opened = Arc::downgrade(&open(&cache, 1).await);
+        // The timer begins when its task does.
+        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_secs(99)).await;
+        assert!(opened.upgrade().is_some());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(opened.upgrade().is_none(), "nobody looked, and the key is still there");
     }
 
     #[tokio::test(start_paused = true)]

@@ -162,7 +162,7 @@ impl KeyStoresBuilder {
     /// How long an opened key stays in the cache, counted from its opening, however often it is
     /// used. Default [`DEFAULT_CEK_CACHE_TTL`]; zero caches nothing.
     ///
-    /// An expired key is wiped by the next use of the cache, not by a clock of its own.
+    /// When the time is up the key is dropped, and wiped once no statement in progress holds it.
     #[must_use]
     pub fn cek_cache_ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;

@@ -27,13 +27,22 @@
 //!
 //! Source: the documentation of the procedure, and SqlClient's reading of it.
 
+use std::collections::HashMap;
+
 use crate::{
     crypto::EncryptionType,
     tds::{
-        CekEntry, CekIdentity, Done, EncryptedCekValue, Malformed, ReplyToken, ReplyTokens,
-        done_status, token_id,
+        CekEntry, CekIdentity, Done, EncryptedCekValue, MAX_CEK_VALUES, Malformed, ReplyToken,
+        ReplyTokens, done_status, token_id,
     },
 };
+
+/// The longest name in SQL Server, in UTF-16 code units.
+const SYSNAME: usize = 128;
+/// SqlClient takes paths of up to 32,767 characters, SQL Server stores 4,000.
+const MAX_KEY_PATH: usize = 32_767;
+/// The column is varbinary(8000); the length fields inside allow for more.
+const MAX_ENVELOPE: usize = 65_535;
 
 /// How one parameter is to be encrypted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,6 +130,12 @@ pub enum DescribeFault {
         /// The parameter.
         name: String,
     },
+    /// A value is longer than SQL Server's own limit for it.
+    #[error("{what} in it is longer than any there can be")]
+    TooLong {
+        /// Which value.
+        what: &'static str,
+    },
     /// A result set has too few columns, or a NULL where a value must be.
     #[error("its result sets lack {what}")]
     Incomplete {
@@ -146,7 +161,18 @@ impl DescribeAnswer {
                 ReplyToken::Metadata(metadata) if metadata.has_encrypted_columns() => {
                     return Err(Malformed::of("answer: it is encrypted itself").into());
                 }
-                ReplyToken::Metadata(_) => result_set += 1,
+                ReplyToken::Metadata(metadata) => {
+                    result_set += 1;
+                    // Later versions have added columns at the end, and may again.
+                    let known = match result_set {
+                        1 => 9,
+                        2 => 6,
+                        _ => return Err(Malformed::of("answer: a third result set").into()),
+                    };
+                    if !(known..known + 8).contains(&metadata.columns.len()) {
+                        return Err(DescribeFault::Incomplete { what: "their columns" });
+                    }
+                }
                 ReplyToken::Row(values) => match result_set {
                     1 => keys.add(&Row(values))?,
                     2 => parameters.add(&Row(values))?,
@@ -186,8 +212,17 @@ impl Row {
         self.value(index).ok_or(DescribeFault::Incomplete { what })
     }
 
-    fn text(&self, index: usize, what: &'static str) -> Result<String, DescribeFault> {
-        Ok(crate::tds::utf16_lossy(self.bytes(index, what)?))
+    fn text(
+        &self,
+        index: usize,
+        limit: usize,
+        what: &'static str,
+    ) -> Result<String, DescribeFault> {
+        let bytes = self.bytes(index, what)?;
+        if bytes.len() > 2 * limit {
+            return Err(DescribeFault::TooLong { what });
+        }
+        Ok(crate::tds::utf16_lossy(bytes))
     }
 
     /// Any width of integer; NULL is 0, as drivers read it.
@@ -207,7 +242,7 @@ impl Row {
 /// The keys of result set 1. Ordinals are the server's: not necessarily dense.
 #[derive(Default)]
 struct Keys {
-    ordinals: Vec<i64>,
+    ordinals: HashMap<i64, usize>,
     ceks: Vec<CekEntry>,
 }
 
@@ -225,22 +260,29 @@ impl Keys {
                 .try_into()
                 .map_err(|_| DescribeFault::Incomplete { what: "eight bytes of key version" })?,
         };
+        let envelope = row.bytes(5, WHAT)?;
+        if envelope.len() > MAX_ENVELOPE {
+            return Err(DescribeFault::TooLong { what: "an encrypted key" });
+        }
         let value = EncryptedCekValue {
-            envelope: row.bytes(5, WHAT)?.to_vec(),
-            provider_name: row.text(6, WHAT)?,
-            key_path: row.text(7, WHAT)?,
-            algorithm: row.text(8, WHAT)?,
+            envelope: envelope.to_vec(),
+            provider_name: row.text(6, SYSNAME, "a key store's name")?,
+            key_path: row.text(7, MAX_KEY_PATH, "a key path")?,
+            algorithm: row.text(8, SYSNAME, "an algorithm's name")?,
         };
-        match self.ordinals.iter().position(|&o| o == ordinal) {
+        match self.ordinals.get(&ordinal).copied() {
             Some(known) => {
                 let cek = &mut self.ceks[known];
                 if cek.identity != identity {
                     return Err(DescribeFault::KeyContradiction { ordinal });
                 }
+                if cek.values.len() == MAX_CEK_VALUES {
+                    return Err(DescribeFault::TooLong { what: "the list of a key's values" });
+                }
                 cek.values.push(value);
             }
             None => {
-                self.ordinals.push(ordinal);
+                self.ordinals.insert(ordinal, self.ceks.len());
                 self.ceks.push(CekEntry { identity, values: vec![value] });
             }
         }
@@ -270,7 +312,7 @@ impl<'a> Parameters<'a> {
 
     fn add(&mut self, row: &Row) -> Result<(), DescribeFault> {
         const AEAD_AES_256_CBC_HMAC_SHA_256: i64 = 2;
-        let name = row.text(1, "a parameter's name")?;
+        let name = row.text(1, SYSNAME, "a parameter's name")?;
         let Some(index) = self.names.iter().position(|n| bare(n) == bare(&name)) else {
             return Err(DescribeFault::ParameterInvented { name });
         };
@@ -303,21 +345,28 @@ impl<'a> Parameters<'a> {
         Ok(())
     }
 
+    /// Only keys that a parameter uses are kept: a description is cached for hours.
     fn into_description(self, keys: Keys) -> Result<Description, DescribeFault> {
         let mut parameters = Vec::with_capacity(self.names.len());
+        let mut kept: Vec<usize> = Vec::new();
         for (name, verdict) in self.names.iter().zip(self.verdicts) {
             let name = (*name).to_owned();
             parameters.push(match verdict {
                 None => return Err(DescribeFault::ParameterMissing { name }),
                 Some(Verdict::Plain) => None,
                 Some(Verdict::Encrypted { encryption_type, ordinal }) => {
-                    match keys.ordinals.iter().position(|&o| o == ordinal) {
-                        Some(cek) => Some(ParameterEncryption { encryption_type, cek }),
-                        None => return Err(DescribeFault::KeyMissing { name, ordinal }),
-                    }
+                    let Some(&key) = keys.ordinals.get(&ordinal) else {
+                        return Err(DescribeFault::KeyMissing { name, ordinal });
+                    };
+                    let cek = kept.iter().position(|&k| k == key).unwrap_or_else(|| {
+                        kept.push(key);
+                        kept.len() - 1
+                    });
+                    Some(ParameterEncryption { encryption_type, cek })
                 }
             });
         }
-        Ok(Description { ceks: keys.ceks, parameters })
+        let ceks = kept.iter().filter_map(|&key| keys.ceks.get(key).cloned()).collect();
+        Ok(Description { ceks, parameters })
     }
 }

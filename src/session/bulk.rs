@@ -46,6 +46,13 @@ impl BulkAnswer {
     }
 }
 
+/// A load whose announcement the server has been sent.
+pub(super) enum Announced {
+    /// No column of it is encrypted, or what comes is ciphertext already.
+    Plain,
+    Encrypted(BulkTarget),
+}
+
 /// A load that has been announced: the table's columns and the keys of the encrypted ones.
 pub(super) struct BulkTarget {
     pub(super) metadata: ColMetadata,
@@ -53,8 +60,8 @@ pub(super) struct BulkTarget {
 }
 
 impl BulkTarget {
+    /// The server answered with the names that it was asked for, in their order.
     fn encrypted_column(&self, name: &str) -> Option<&Column> {
-        // The server answered with the names that it was asked for.
         self.metadata.columns.iter().find(|c| c.crypto.is_some() && c.name == name)
     }
 
@@ -99,7 +106,11 @@ pub(super) struct BulkLoad {
 }
 
 impl BulkLoad {
-    pub(super) fn new(target: Option<BulkTarget>) -> Self {
+    pub(super) fn new(announced: Announced) -> Self {
+        let target = match announced {
+            Announced::Plain => None,
+            Announced::Encrypted(target) => Some(target),
+        };
         Self { target, ..Self::default() }
     }
 
@@ -116,7 +127,7 @@ impl BulkLoad {
         if !self.begun && !self.begin()? {
             return if end { Err(cut()) } else { Ok(()) };
         }
-        if self.columns.is_empty() {
+        if self.target.is_none() {
             // Nothing of it is encrypted.
             self.outbox.extend(self.inbox.as_slice());
             self.inbox.clear();
@@ -153,10 +164,18 @@ impl BulkLoad {
                     Err(error) if error.incomplete => return Ok(false),
                     Err(error) => return Err(SessionError::Request(error)),
                 };
+                // The server takes the columns by position, so they must be those that it was told.
+                let told = target.metadata.columns.iter().map(|c| &c.name);
+                if !metadata.columns.iter().map(|c| &c.name).eq(told) {
+                    return Err(SessionError::Request(Malformed::of(
+                        "bulk load: its columns are not those of its INSERT BULK",
+                    )));
+                }
                 self.columns = metadata
                     .columns
                     .iter()
-                    .map(|column| load_column(column, target))
+                    .zip(&target.metadata.columns)
+                    .map(|(column, to)| load_column(column, to, target))
                     .collect::<Result<_, _>>()?;
                 self.encodings = self.columns.iter().map(|c| c.encoding).collect();
                 metadata.write_for_bulk(
@@ -279,11 +298,14 @@ impl Encrypted {
     }
 }
 
-fn load_column(column: &Column, target: &BulkTarget) -> Result<LoadColumn, SessionError> {
-    let encrypted = target.encrypted_column(&column.name);
-    let encrypted = match encrypted.and_then(|t| Some((t, t.crypto.as_ref()?))) {
+fn load_column(
+    column: &Column,
+    to: &Column,
+    target: &BulkTarget,
+) -> Result<LoadColumn, SessionError> {
+    let encrypted = match &to.crypto {
         None => None,
-        Some((target_column, crypto)) => {
+        Some(crypto) => {
             let malformed = || SessionError::ServerMalformed(Malformed::of("encrypted column"));
             let sql_type = crypto.base_type.sql_type().ok_or_else(malformed)?;
             let sent = column.type_info.sql_type();
@@ -298,7 +320,7 @@ fn load_column(column: &Column, target: &BulkTarget) -> Result<LoadColumn, Sessi
             Some(Encrypted {
                 sql_type,
                 encryption_type: crypto.encryption_type,
-                encoding: target_column.type_info.encoding(),
+                encoding: to.type_info.encoding(),
                 key: key.ok_or_else(malformed)?,
             })
         }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The keys of a description that are needed for a request, by their index in it. A parameter that
-/// is NULL needs no key.
+/// is NULL needs no key, unless its value comes back.
 pub(super) fn needed_keys(
     request: &RpcRequest<'_>,
     statement: &Statement,
@@ -23,8 +23,10 @@ pub(super) fn needed_keys(
     let mut needed: Vec<(usize, String)> = Vec::new();
     for (declared, encryption) in statement.parameters.iter().zip(&description.parameters) {
         let (Some(encryption), Some(index)) = (encryption, declared.index) else { continue };
-        let is_null = request.parameters.get(index).is_none_or(Parameter::is_null);
-        if !is_null && needed.iter().all(|(cek, _)| *cek != encryption.cek) {
+        let needs_key = |p: &Parameter<'_>| !p.is_null() || p.is_output();
+        if request.parameters.get(index).is_some_and(needs_key)
+            && needed.iter().all(|(cek, _)| *cek != encryption.cek)
+        {
             needed.push((encryption.cek, format!("parameter {}", declared.name)));
         }
     }
@@ -88,7 +90,7 @@ pub(super) fn encrypt_request(
                     name: &parameter.name,
                     status: parameter.status,
                     cell: cell.as_deref(),
-                    base_type: &TypeInfo::of(sql_type, collation),
+                    base_type: &TypeInfo::of(as_drivers_write(sql_type), collation),
                     encryption_type: encryption.encryption_type,
                     cek: cek.identity,
                 }
@@ -98,6 +100,14 @@ pub(super) fn encrypt_request(
         }
     }
     Ok(out)
+}
+
+/// Drivers say NUMERICN for both of the two names of one type (SqlClient and JDBC).
+fn as_drivers_write(sql_type: SqlType) -> SqlType {
+    match sql_type {
+        SqlType::Decimal { precision, scale } => SqlType::Numeric { precision, scale },
+        other => other,
+    }
 }
 
 /// The cell of a value; `None` for NULL.

@@ -48,13 +48,23 @@ pub enum SessionError {
         "the server's description of the parameters cannot be trusted, so nothing was sent: {0}"
     )]
     Describe(#[from] DescribeFault),
-    /// The answer about the parameters is longer than any honest one.
+    /// The answer about the parameters is longer than any honest one. The connection is closed.
     #[error(
         "the server's description of the parameters is over {limit} bytes, so nothing was sent"
     )]
     DescribeTooLong {
         /// The limit in bytes.
         limit: usize,
+    },
+    /// The server has other columns for a bulk load than the load names, so it is not certain which
+    /// of them are encrypted. Nothing was sent. The load may name them in another case.
+    #[error(
+        "the columns of the bulk load into {table} are not those that the server names; write them \
+         as the table has them"
+    )]
+    BulkColumns {
+        /// The table as the load names it.
+        table: String,
     },
     /// The server returned an encrypted output parameter that the request did not have, or under
     /// another encryption than it described.
@@ -140,8 +150,9 @@ pub enum SessionError {
         /// The type of the value, in words.
         sent: String,
     },
-    /// The driver sent something that cannot be followed, so it was not sent on.
-    #[error("the request cannot be read, so it was not sent: {0}")]
+    /// The driver sent something that cannot be followed, so no more of it was sent on. Where the
+    /// driver's stream itself is lost, the connection is closed.
+    #[error("the driver's request cannot be followed, so no more of it was sent: {0}")]
     Request(Malformed),
     /// The request is in order and this version cannot look after its encryption.
     #[error("{what} cannot be used on a connection with Always Encrypted yet; {remedy}")]
@@ -169,6 +180,7 @@ impl SessionError {
             Self::Describe(_) => 16_040_010,
             Self::DescribeTooLong { .. } => 16_040_011,
             Self::UnknownOutput { .. } => 16_040_012,
+            Self::BulkColumns { .. } => 16_040_013,
             Self::Cell { .. } => 16_040_020,
             Self::CellValue { .. } => 16_040_021,
             Self::Key { .. } => 16_040_030,
@@ -203,7 +215,6 @@ pub struct ErrorLog(Mutex<Log>);
 
 #[derive(Debug, Default)]
 struct Log {
-    last: u32,
     errors: VecDeque<(u32, Arc<SessionError>)>,
 }
 
@@ -214,8 +225,14 @@ impl ErrorLog {
     /// Keeps an error and returns the number it can be found under.
     pub fn record(&self, error: SessionError) -> u32 {
         let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        log.last = log.last.wrapping_add(1).max(1);
-        let id = log.last;
+        // Not to be guessed: a server that forges errors in our name must not be able to make one
+        // connection's error out of another's.
+        let id = loop {
+            let id: u32 = rand::random();
+            if id != 0 && log.errors.iter().all(|(taken, _)| *taken != id) {
+                break id;
+            }
+        };
         if log.errors.len() == Self::CAPACITY {
             log.errors.pop_front();
         }

@@ -26,6 +26,10 @@ struct Reply {
     tokens: Vec<u8>,
     logged_in: bool,
     routed: bool,
+    /// ERROR: the server refuses the login.
+    refused: bool,
+    /// SSPI or FEDAUTHINFO: it wants to hear more.
+    goes_on: bool,
     acknowledged: Option<u8>,
 }
 
@@ -46,6 +50,15 @@ impl Session {
 
     /// LOGIN7 gains the feature; other legs of a login pass.
     pub(super) fn login_packet(&mut self, header: PacketHeader) {
+        let belongs = matches!(
+            header.packet_type,
+            PacketType::Login7 | PacketType::Sspi | PacketType::FedAuthToken
+        );
+        if !belongs {
+            // A server that ends the login without accepting it makes drivers believe they are in.
+            self.close(SessionError::Request(Malformed::of("login: a request before its end")));
+            return;
+        }
         let State::Login(login) = &mut self.state else { return };
         let payload = Session::payload(&self.app_in, header);
         if login.from_driver.len() + payload.len() > MAX_LOGIN {
@@ -101,13 +114,21 @@ impl Session {
             Ok(reply) if reply.logged_in && !reply.routed => match reply.acknowledged {
                 Some(tds::COLUMNENCRYPTION_VERSION) => {
                     self.push_to_app(&reply.tokens, true);
+                    self.at_login = (self.database.clone(), self.collation);
                     self.state = State::Idle;
                 }
                 Some(version) => self.close(SessionError::AcknowledgedVersion { version }),
                 None => self.close(SessionError::NotAcknowledged),
             },
-            // The login was refused, goes on, or goes elsewhere: the driver knows what to do.
-            Ok(reply) => self.push_to_app(&reply.tokens, true),
+            // The driver is to try elsewhere, or knows why not. Nothing more is taken from it.
+            Ok(reply) if reply.routed || reply.refused => {
+                self.push_to_app(&reply.tokens, true);
+                self.state = State::Closed;
+            }
+            Ok(reply) if reply.goes_on => self.push_to_app(&reply.tokens, true),
+            Ok(_) => self.close(SessionError::ServerMalformed(Malformed::of(
+                "login reply: neither accepted nor refused",
+            ))),
         }
     }
 
@@ -130,12 +151,11 @@ impl Session {
             let bytes = rest.get(..len).ok_or(Malformed::of("end of the login reply"))?;
             match token {
                 token_id::LOGINACK => reply.logged_in = true,
+                token_id::ERROR => reply.refused = true,
+                token_id::SSPI | token_id::FEDAUTHINFO => reply.goes_on = true,
                 token_id::ENVCHANGE => match EnvChange::read(bytes)? {
                     EnvChange::Routing => reply.routed = true,
-                    EnvChange::Database(name) => self.database = name,
-                    EnvChange::PacketSize(size) => self.packet_size = size,
-                    EnvChange::Collation(collation) => self.collation = collation,
-                    EnvChange::Other => {}
+                    change => self.follow(change),
                 },
                 _ => {}
             }

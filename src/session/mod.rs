@@ -29,6 +29,7 @@
 //! A failure of ours becomes an ERROR and a DONE for the driver, so that the connection goes on;
 //! the typed error is kept in the [`ErrorLog`].
 
+mod announce;
 mod bulk;
 mod encrypt;
 mod error;
@@ -39,21 +40,26 @@ mod respond;
 mod response;
 mod scratch;
 mod statement;
+mod upload;
 
 use std::{sync::Arc, time::Instant};
 
-use bulk::BulkTarget;
+use bulk::Announced;
 pub use error::{ErrorLog, SessionError};
 use login::Login;
-use request::{Asking, FetchingKeys, Upload};
+use request::{Asking, FetchingKeys};
 use respond::Responding;
+use upload::Upload;
 
 use crate::{
     crypto::CellKey,
     keystore::{CekError, EncryptedCekValue},
     metadata::DescribeCache,
     policy::TrustedKeyPaths,
-    tds::{HEADER_LEN, Malformed, PacketHeader, PacketType, Status, WipedBuffer, push_packet},
+    tds::{
+        EnvChange, HEADER_LEN, Malformed, PacketHeader, PacketType, ReplyToken, ReplyTokens,
+        Status, WipedBuffer, done_status, push_packet, token_id, write_done,
+    },
 };
 
 /// What a session is to do, and what it shares with the other sessions of its connector.
@@ -116,9 +122,15 @@ pub struct Session {
     now: Instant,
     database: String,
     collation: [u8; 5],
+    /// What the two were at the end of the login, and are again after a reset. SQL Server does not
+    /// say so by a change of the environment.
+    at_login: (String, [u8; 5]),
     packet_size: usize,
-    /// A bulk load into encrypted columns that has been announced and comes next.
-    bulk: Option<BulkTarget>,
+    /// A bulk load that has been announced and comes next.
+    bulk: Option<Announced>,
+    /// Changes of the environment in answers that the driver did not ask for. They go in front of
+    /// the next that it gets.
+    carried: Vec<u8>,
     /// Counts the packets of the message to the driver.
     app_packet: u8,
     /// The number in the error log of what ended the connection.
@@ -142,9 +154,11 @@ impl Session {
             now,
             database: String::new(),
             collation: [0; 5],
+            at_login: Default::default(),
             // Both sides begin with it (MS-TDS 2.2.6.4).
             packet_size: 4096,
             bulk: None,
+            carried: Vec::new(),
             app_packet: 0,
             closed_by: None,
         }
@@ -172,6 +186,17 @@ impl Session {
             self.closed_by = Some(self.config.errors.record(SessionError::ConnectionCut));
         }
         self.state = State::Closed;
+    }
+
+    /// Whether the session still waits for the key of a request. One that it does not wait for any
+    /// more may be given up.
+    #[must_use]
+    pub fn wants_key(&self, id: u64) -> bool {
+        match &self.state {
+            State::FetchingKeys(fetching) => fetching.waits_for(id),
+            State::Responding(responding) => responding.waits_for(id),
+            _ => self.key_requests.iter().any(|request| request.id == id),
+        }
     }
 
     /// Takes a key, or the reason why there is none.
@@ -312,6 +337,10 @@ impl Session {
             State::Login(_) => self.login_reply(header),
             State::Asking(_) => self.answer_packet(header),
             State::Responding(_) => self.response_packet(header),
+            State::Prelogin => {
+                self.close(SessionError::ServerMalformed(Malformed::of("message before PRELOGIN")));
+                return false;
+            }
             // Nobody asked; a server that shuts down says so unasked.
             _ => {
                 self.state = State::Responding(Box::default());
@@ -348,26 +377,58 @@ impl Session {
     /// Ends a request that has not reached the server with an error of ours.
     fn refuse(&mut self, error: SessionError) {
         let tokens = self.record(error);
-        self.push_to_app(&tokens, true);
+        self.end_request(tokens, done_status::ERROR);
+    }
+
+    /// Ends a request in the server's place.
+    fn end_request(&mut self, tokens: Vec<u8>, status: u16) {
+        let mut message = std::mem::take(&mut self.carried);
+        message.extend_from_slice(&tokens);
+        write_done(status, &mut message);
+        self.push_to_app(&message, true);
         self.state = State::Idle;
     }
 
-    /// Keeps an error and returns the tokens that tell the driver of it.
+    /// Keeps an error and returns the token that tells the driver of it.
     fn record(&self, error: SessionError) -> Vec<u8> {
         self.record_as(error).1
     }
 
     fn record_as(&self, error: SessionError) -> (u32, Vec<u8>) {
         let line = self.config.errors.record(error.clone());
-        (line, response::error_tokens(&error, line))
+        (line, response::error_token(&error, line))
     }
 
     /// Ends the connection. The driver is told why as long as it listens.
     fn close(&mut self, error: SessionError) {
-        let (line, tokens) = self.record_as(error);
+        let (line, mut tokens) = self.record_as(error);
+        write_done(done_status::ERROR, &mut tokens);
         self.push_to_app(&tokens, true);
         self.closed_by = Some(line);
         self.state = State::Closed;
+    }
+
+    /// Follows the changes of the environment in an answer that is ours, and keeps them for the
+    /// driver: its transaction descriptor depends on them.
+    fn follow_answer(&mut self, answer: &[u8]) {
+        let mut tokens = ReplyTokens::new(answer);
+        // Whoever reads the answer for what it says reports what is wrong with it.
+        while let Ok(Some(token)) = tokens.next_token() {
+            let ReplyToken::Other(token_id::ENVCHANGE, bytes) = token else { continue };
+            if let Ok(change) = EnvChange::read(bytes) {
+                self.follow(change);
+                self.carried.extend_from_slice(bytes);
+            }
+        }
+    }
+
+    fn follow(&mut self, change: EnvChange) {
+        match change {
+            EnvChange::Database(name) => self.database = name,
+            EnvChange::PacketSize(size) => self.packet_size = size,
+            EnvChange::Collation(collation) => self.collation = collation,
+            EnvChange::Transaction | EnvChange::Routing | EnvChange::Other => {}
+        }
     }
 
     /// Cuts a piece of a message into packets for the driver; `end` ends the message.

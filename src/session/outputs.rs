@@ -17,8 +17,12 @@ pub(super) struct Output {
 pub(super) struct Outputs(pub(super) Vec<Output>);
 
 impl Outputs {
+    /// The encrypted output of a name. Without a name it can only be told if it is the only one
+    /// without.
     pub(super) fn get(&self, name: &str) -> Option<&Output> {
         let bare = |n: &str| n.strip_prefix('@').unwrap_or(n).to_owned();
-        self.0.iter().find(|o| bare(&o.name) == bare(name))
+        let mut found = self.0.iter().filter(|o| bare(&o.name) == bare(name));
+        let first = found.next();
+        if found.next().is_some() { None } else { first }
     }
 }

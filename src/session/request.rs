@@ -1,79 +1,38 @@
-//! Requests on their way to the server: what passes, what is held back, described and encrypted.
+//! Requests with parameters: held back, described, and sent encrypted.
 
 use std::{collections::HashMap, sync::Arc};
 
-use zeroize::Zeroizing;
-
 use super::{
     Session, SessionError, State,
-    bulk::{BulkAnswer, BulkLoad, BulkTarget},
+    bulk::BulkTarget,
     encrypt,
     outputs::{Output, Outputs},
     respond::Responding,
     statement::Statement,
+    upload::Held,
 };
 use crate::{
     crypto::CellKey,
     keystore::CekError,
-    metadata::{DescribeAnswer, DescribeFault, DescribeKey, Description},
+    metadata::{DescribeAnswer, DescribeKey, Description},
     tds::{
-        ColMetadata, EncryptedCekValue, HEADER_LEN, InsertBulk, Malformed, PacketHeader,
-        PacketType, RpcFault, RpcRequest, WipedBuffer, done_status, push_message, push_utf16,
-        utf16_lossy, write_done,
+        ColMetadata, EncryptedCekValue, InsertBulk, Malformed, PacketHeader, PacketType, RpcFault,
+        RpcRequest, done_status, push_message,
     },
 };
 
 /// An answer to describe is some hundred bytes per parameter and a few kilobytes per key.
 const MAX_DESCRIBE: usize = 16 * 1024 * 1024;
-/// RESETCONNECTION and RESETCONNECTIONSKIPTRAN on a message's first packet.
-const RESET_BITS: u8 = 0x18;
-
-/// A message of the driver's that is arriving.
-pub(super) enum Upload {
-    /// Held back until it is whole.
-    Held(WipedBuffer),
-    /// Sent on packet by packet as it is.
-    Passing,
-    /// A bulk load, rewritten as it comes.
-    Bulk(Box<BulkLoad>),
-    /// The rest of a bulk load that has failed; the error is told at its end.
-    Failed(Vec<u8>),
-}
-
-/// A request held back, in the driver's own packets.
-pub(super) struct Held {
-    packets: WipedBuffer,
-    /// RESETCONNECTION has gone out with the describe.
-    reset_done: bool,
-}
-
-impl Held {
-    fn payload(&self) -> Zeroizing<Vec<u8>> {
-        let mut payload = Zeroizing::new(Vec::with_capacity(self.packets.len()));
-        let mut rest = self.packets.as_slice();
-        while let Ok(Some(header)) = PacketHeader::parse(rest) {
-            payload.extend_from_slice(rest.get(HEADER_LEN..header.len).unwrap_or_default());
-            rest = rest.get(header.len..).unwrap_or_default();
-        }
-        payload
-    }
-
-    /// The reset bits that are still to be sent.
-    fn take_reset(&mut self) -> u8 {
-        let status = self.packets.as_slice().get(1).copied().unwrap_or_default();
-        if std::mem::replace(&mut self.reset_done, true) { 0 } else { status & RESET_BITS }
-    }
-}
 
 /// Waiting for the server's answer about a held request.
 pub(super) struct Asking {
-    held: Held,
-    question: Question,
+    pub(super) held: Held,
+    pub(super) question: Question,
     pub(super) answer: Vec<u8>,
 }
 
 /// What the server has been asked.
-enum Question {
+pub(super) enum Question {
     /// How these parameters are encrypted.
     Parameters { key: DescribeKey, names: Vec<String> },
     /// How the columns of this bulk load are.
@@ -90,7 +49,7 @@ pub(super) struct FetchingKeys {
 }
 
 /// What the keys are for.
-enum Purpose {
+pub(super) enum Purpose {
     Parameters { key: DescribeKey, description: Arc<Description>, from_cache: bool },
     Bulk { statement: InsertBulk, metadata: ColMetadata },
 }
@@ -108,72 +67,8 @@ pub(super) struct Retry {
 }
 
 impl Session {
-    /// One packet of a request.
-    pub(super) fn request_packet(&mut self, header: PacketHeader) {
-        if header.packet_type == PacketType::Attention {
-            self.attention(header);
-            return;
-        }
-        if let State::Idle = self.state {
-            let upload = match header.packet_type {
-                PacketType::Rpc => Upload::Held(WipedBuffer::default()),
-                PacketType::SqlBatch if may_be_insert_bulk(Self::payload(&self.app_in, header)) => {
-                    Upload::Held(WipedBuffer::default())
-                }
-                PacketType::BulkLoad => Upload::Bulk(Box::new(BulkLoad::new(self.bulk.take()))),
-                _ => Upload::Passing,
-            };
-            // An announcement holds for the message that follows it, and no other.
-            self.bulk = None;
-            self.state = State::Uploading(upload);
-        }
-        let State::Uploading(upload) = &mut self.state else { return };
-        let packet = self.app_in.as_slice().get(..header.len).unwrap_or_default();
-        let end = header.status.ends_message();
-        match upload {
-            Upload::Passing => self.to_server.extend(packet),
-            Upload::Held(held) => held.extend(packet),
-            Upload::Failed(_) => {}
-            Upload::Bulk(load) => {
-                let payload = packet.get(HEADER_LEN..).unwrap_or_default();
-                let room = self.packet_size - HEADER_LEN;
-                let passed = load.pass(payload, end, room, &mut self.to_server);
-                if let Err(error) = passed {
-                    // The server waits for rows: the load is taken back and called off.
-                    load.take_back(&mut self.to_server);
-                    push_message(
-                        PacketType::Attention,
-                        0,
-                        &[],
-                        self.packet_size,
-                        &mut self.to_server,
-                    );
-                    let tokens = self.record(error);
-                    self.state = State::Uploading(Upload::Failed(tokens));
-                }
-            }
-        }
-        self.app_in.consume(header.len);
-        if !end {
-            return;
-        }
-        match std::mem::replace(&mut self.state, State::Idle) {
-            State::Uploading(Upload::Held(_)) if header.status.is_ignored() => {}
-            State::Uploading(Upload::Held(packets)) if header.packet_type == PacketType::Rpc => {
-                self.begin_request(Held { packets, reset_done: false });
-            }
-            State::Uploading(Upload::Held(packets)) => {
-                self.begin_batch(Held { packets, reset_done: false });
-            }
-            State::Uploading(Upload::Failed(tokens)) => {
-                self.state = State::Responding(Box::new(Responding::called_off(&tokens)));
-            }
-            _ => self.state = State::Responding(Box::default()),
-        }
-    }
-
     /// A whole RPC request.
-    fn begin_request(&mut self, held: Held) {
+    pub(super) fn begin_request(&mut self, held: Held) {
         let payload = held.payload();
         let statement = match read_statement(&payload) {
             Ok(Some((_, statement))) => statement,
@@ -242,9 +137,10 @@ impl Session {
         }
         let State::Asking(asking) = std::mem::replace(&mut self.state, State::Idle) else { return };
         let Asking { held, question, answer } = asking;
+        self.follow_answer(&answer);
         match question {
             Question::Parameters { key, names } => {
-                self.parameters_known(held, key, &names, &answer)
+                self.parameters_known(held, key, &names, &answer);
             }
             Question::Columns(statement) => self.columns_known(held, statement, &answer),
         }
@@ -299,7 +195,7 @@ impl Session {
     }
 
     /// Asks for the keys of a request; sends it at once if it needs none.
-    fn fetch_keys(
+    pub(super) fn fetch_keys(
         &mut self,
         held: Held,
         purpose: Purpose,
@@ -373,8 +269,8 @@ impl Session {
         let payload = held.payload();
         let sent = match read_statement(&payload) {
             Ok(Some((request, statement))) => {
-                encrypt::encrypt_request(&request, &statement, &description, &keys, self.collation)
-                    .map(|message| (message, outputs(&request, &statement, &description, &keys)))
+                encrypt::encrypt_request(&request, &statement, description, keys, self.collation)
+                    .map(|message| (message, outputs(&request, &statement, description, keys)))
             }
             Ok(None) => Err(SessionError::Request(Malformed::of("RPC request"))),
             Err(error) => Err(error),
@@ -397,18 +293,6 @@ impl Session {
         }
     }
 
-    /// Sends a held request as it came, but for a reset that has been sent before.
-    fn forward(&mut self, mut held: Held, cached_verdict: Option<DescribeKey>) {
-        let reset = held.take_reset();
-        let start = self.to_server.len();
-        self.to_server.extend(held.packets.as_slice());
-        if let Some(status) = self.to_server.as_mut_slice().get_mut(start + 1) {
-            *status = (*status & !RESET_BITS) | reset;
-        }
-        let responding = Responding::new(Outputs::default(), None, cached_verdict);
-        self.state = State::Responding(Box::new(responding));
-    }
-
     /// The description was out of date and nothing was executed: once more, from the beginning.
     pub(super) fn retry(&mut self, retry: Retry) {
         self.config.describe_cache.remove(&retry.key);
@@ -416,118 +300,9 @@ impl Session {
         self.begin_request(retry.held);
     }
 
-    /// A whole batch that may announce a bulk load.
-    fn begin_batch(&mut self, mut held: Held) {
-        let payload = held.payload();
-        let (headers, text) = split_batch(&payload);
-        let text = utf16_lossy(text);
-        if !InsertBulk::begins(&text) {
-            self.forward(held, None);
-            return;
-        }
-        let Some(statement) = InsertBulk::parse(&text) else {
-            self.refuse(SessionError::Request(Malformed::of("INSERT BULK")));
-            return;
-        };
-        if statement.passes_ciphertext() {
-            // Stated in so many words: what comes is ciphertext already.
-            self.forward(held, None);
-            return;
-        }
-        let mut query = headers.to_vec();
-        push_utf16(&statement.columns_query(), &mut query);
-        let reset = held.take_reset();
-        push_message(PacketType::SqlBatch, reset, &query, self.packet_size, &mut self.to_server);
-        let question = Question::Columns(statement);
-        self.state = State::Asking(Asking { held, question, answer: Vec::new() });
-    }
-
-    /// The columns of a bulk load are known; keys may be missing.
-    fn columns_known(&mut self, held: Held, statement: InsertBulk, answer: &[u8]) {
-        let metadata = match BulkAnswer::read(answer) {
-            Ok(BulkAnswer::Columns(metadata)) => metadata,
-            Ok(BulkAnswer::Refused(tokens)) => {
-                self.refused_by_server(tokens);
-                return;
-            }
-            Err(error) => {
-                self.refuse(SessionError::Describe(DescribeFault::Malformed(error)));
-                return;
-            }
-        };
-        // Every column of the load must have its verdict, by its name and in its place.
-        let asked = statement.columns.iter().map(|(name, _)| name);
-        if !asked.eq(metadata.columns.iter().map(|c| &c.name)) {
-            let name = statement.table.clone();
-            self.refuse(SessionError::Describe(DescribeFault::ParameterMissing { name }));
-            return;
-        }
-        if !metadata.has_encrypted_columns() {
-            self.forward(held, None);
-            return;
-        }
-        let mut needed: Vec<(usize, String, Vec<EncryptedCekValue>)> = Vec::new();
-        for column in &metadata.columns {
-            let Some(crypto) = &column.crypto else { continue };
-            let cek = usize::from(crypto.cek_ordinal);
-            if needed.iter().all(|(known, ..)| *known != cek) {
-                let values = metadata.ceks.get(cek).map(|c| c.values.clone()).unwrap_or_default();
-                needed.push((cek, format!("column {}", column.name), values));
-            }
-        }
-        self.fetch_keys(held, Purpose::Bulk { statement, metadata }, needed);
-    }
-
-    /// Announces the load with the types of the ciphertext.
-    fn announce_bulk(&mut self, mut held: Held, statement: &InsertBulk, target: BulkTarget) {
-        let payload = held.payload();
-        let mut message = split_batch(&payload).0.to_vec();
-        push_utf16(&target.announce(statement), &mut message);
-        let reset = held.take_reset();
-        push_message(PacketType::SqlBatch, reset, &message, self.packet_size, &mut self.to_server);
-        self.bulk = Some(target);
-        self.state = State::Responding(Box::default());
-    }
-
     /// The server refuses a request before it has seen it.
-    fn refused_by_server(&mut self, mut tokens: Vec<u8>) {
-        write_done(done_status::ERROR, &mut tokens);
-        self.push_to_app(&tokens, true);
-    }
-
-    /// The application cancels what is under way.
-    pub(super) fn attention(&mut self, header: PacketHeader) {
-        let packet = self.app_in.as_slice().get(..header.len).unwrap_or_default();
-        match std::mem::replace(&mut self.state, State::Idle) {
-            State::Responding(mut responding) => {
-                self.to_server.extend(packet);
-                responding.attention();
-                self.state = State::Responding(responding);
-            }
-            // The answer under way is walked to its end; the request itself is never sent.
-            State::Asking(asking) => {
-                self.to_server.extend(packet);
-                let responding = Responding::cancelled(&asking.answer);
-                self.state = State::Responding(Box::new(responding));
-            }
-            // The server knows nothing of the request, so we answer in its place. Likewise for a
-            // request that has not arrived in full.
-            State::FetchingKeys(_) | State::Uploading(Upload::Held(_)) => {
-                self.key_requests.clear();
-                let mut done = Vec::new();
-                write_done(done_status::ATTENTION, &mut done);
-                self.push_to_app(&done, true);
-            }
-            State::Idle | State::Uploading(_) => {
-                self.to_server.extend(packet);
-                let mut responding = Responding::default();
-                responding.attention();
-                self.state = State::Responding(Box::new(responding));
-            }
-            other => self.state = other,
-        }
-        self.app_in.consume(header.len);
-        self.continue_response();
+    pub(super) fn refused_by_server(&mut self, tokens: Vec<u8>) {
+        self.end_request(tokens, done_status::ERROR);
     }
 }
 
@@ -575,17 +350,4 @@ fn outputs(
         });
     }
     outputs
-}
-
-/// ALL_HEADERS and the text of a batch.
-fn split_batch(payload: &[u8]) -> (&[u8], &[u8]) {
-    let len = payload.first_chunk().map_or(0, |&n| u32::from_le_bytes(n) as usize);
-    payload.split_at_checked(len).unwrap_or((&[], payload))
-}
-
-/// Whether a batch whose first packet this is has to be looked at in full. White space and comments
-/// may fill the packet, so only what is certainly something else passes at once.
-fn may_be_insert_bulk(payload: &[u8]) -> bool {
-    let text = utf16_lossy(split_batch(payload).1);
-    InsertBulk::begins(&text) || InsertBulk::may_begin_later(&text)
 }

@@ -6,21 +6,22 @@ use super::{
     Session, SessionError, State,
     outputs::Outputs,
     request::Retry,
-    response::{Progress, Response},
+    response::{Environment, Progress, Response},
 };
 use crate::{
     crypto::CellKey,
     keystore::CekError,
     metadata::DescribeKey,
-    tds::{Malformed, PacketHeader},
+    tds::{
+        Malformed, PacketHeader, ReplyToken, ReplyTokens, WipedBuffer, done_status, token_id,
+        write_done,
+    },
 };
 
 /// A request is with the server.
 pub(super) struct Responding {
     response: Response,
     retry: Option<Retry>,
-    /// The response turned out to ask for a second try.
-    stale: bool,
     /// The description that the request rests on, to be forgotten if the server disagrees.
     rests_on: Option<DescribeKey>,
     /// An attention is on its way to the server and not acknowledged.
@@ -46,7 +47,6 @@ impl Responding {
         Self {
             response: Response::new(outputs, retry.is_some()),
             retry,
-            stale: false,
             rests_on,
             attention: false,
             waiting: None,
@@ -63,13 +63,23 @@ impl Responding {
         responding
     }
 
-    /// A request that we have called off ourselves: the driver gets `error_tokens` and nothing of
+    /// A request that we have called off ourselves: the driver gets `error_token` and nothing of
     /// what the server says to our attention.
-    pub(super) fn called_off(error_tokens: &[u8]) -> Self {
+    pub(super) fn called_off(error_token: &[u8]) -> Self {
         let mut responding = Self::default();
-        responding.response.call_off(error_tokens);
+        responding.response.call_off(error_token);
         responding.attention = true;
         responding
+    }
+
+    /// Whether an attention of ours is on its way.
+    pub(super) fn is_called_off(&self) -> bool {
+        self.response.is_called_off()
+    }
+
+    /// The application cancels what we have called off: the one acknowledgement serves both.
+    pub(super) fn hand_over_attention(&mut self) {
+        self.response.cancel();
     }
 
     pub(super) fn is_waiting(&self) -> bool {
@@ -85,7 +95,7 @@ impl Responding {
         self.attention = true;
         // It will not be sent again: the application has given it up.
         self.retry = None;
-        if self.waiting.take().is_some() || self.stale {
+        if self.waiting.take().is_some() {
             self.response.cancel();
         }
     }
@@ -125,12 +135,15 @@ impl Session {
             if responding.waiting.is_some() {
                 return;
             }
-            match responding.response.process() {
+            match responding.response.process(responding.at_end) {
                 Ok(Progress::Bytes) => {
                     self.deliver();
                     return;
                 }
-                Ok(Progress::Stale) => responding.stale = true,
+                // The rest is walked over; what becomes of it shows at its end.
+                Ok(Progress::Stale) => {}
+                // Nobody wants the rows any more, so nobody waits for a key to them.
+                Ok(Progress::Key { .. }) if responding.attention => responding.response.cancel(),
                 Ok(Progress::Key { cek, column }) => {
                     let values = responding.response.cek_values(cek).to_vec();
                     let target = format!("column {column}");
@@ -165,7 +178,10 @@ impl Session {
     fn deliver(&mut self) {
         let State::Responding(responding) = &mut self.state else { return };
         if !responding.at_end {
-            self.deliver_outbox(false);
+            // What may be said anew is not said before it is certain.
+            if !responding.response.asks_for_retry() {
+                self.deliver_outbox(false);
+            }
             return;
         }
         if responding.response.has_rest() {
@@ -183,34 +199,72 @@ impl Session {
         responding.at_end = false;
         if responding.attention && !responding.response.attention_acknowledged() {
             // The response ended before the attention reached the server; its acknowledgement
-            // comes in a message of its own.
-            let pending =
-                !responding.response.outbox().is_empty() && !responding.response.is_called_off();
+            // comes in a message of its own. The driver gets one message of both: tiberius looks
+            // for the acknowledgement in the message at hand and no further.
             if !responding.response.is_called_off() {
-                self.deliver_outbox(pending);
+                self.deliver_outbox(false);
             }
             return;
         }
-        if responding.stale
+        if responding.response.asks_for_retry()
             && let Some(retry) = responding.retry.take()
         {
+            let swallowed = std::mem::take(responding.response.outbox());
+            let environment = responding.response.take_environment();
+            self.follow_environment(environment);
+            self.carry_environment(swallowed.as_slice());
             self.retry(retry);
             return;
         }
+        self.end_outbox();
         self.deliver_outbox(true);
         self.state = State::Idle;
+    }
+
+    /// An error of ours gets its DONE once everything else has been passed on.
+    fn end_outbox(&mut self) {
+        let State::Responding(responding) = &mut self.state else { return };
+        if responding.response.lacks_its_end() {
+            let mut done = Vec::new();
+            write_done(done_status::ERROR, &mut done);
+            responding.response.outbox().extend(&done);
+        }
     }
 
     fn deliver_outbox(&mut self, end: bool) {
         let State::Responding(responding) = &mut self.state else { return };
         let environment = responding.response.take_environment();
         let outbox = std::mem::take(responding.response.outbox());
-        self.push_to_app(outbox.as_slice(), end);
+        let carried = std::mem::take(&mut self.carried);
+        if carried.is_empty() {
+            self.push_to_app(outbox.as_slice(), end);
+        } else if outbox.is_empty() && !end {
+            self.carried = carried;
+        } else {
+            let mut message = WipedBuffer::default();
+            message.extend(&carried);
+            message.extend(outbox.as_slice());
+            self.push_to_app(message.as_slice(), end);
+        }
         // The new packet size holds from the next message on.
+        self.follow_environment(environment);
+    }
+
+    fn follow_environment(&mut self, environment: Environment) {
         self.packet_size = environment.packet_size.unwrap_or(self.packet_size);
         self.collation = environment.collation.unwrap_or(self.collation);
         if let Some(database) = environment.database {
             self.database = database;
+        }
+    }
+
+    /// Keeps the changes of the environment of a response that the driver does not get.
+    fn carry_environment(&mut self, swallowed: &[u8]) {
+        let mut tokens = ReplyTokens::new(swallowed);
+        while let Ok(Some(token)) = tokens.next_token() {
+            if let ReplyToken::Other(token_id::ENVCHANGE, bytes) = token {
+                self.carried.extend_from_slice(bytes);
+            }
         }
     }
 }

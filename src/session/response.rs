@@ -15,14 +15,17 @@ use crate::{
     tds::{
         ColMetadata, CryptoMetadata, Done, EnvChange, Malformed, Reader, ReturnValue, RowScanner,
         ServerError, TokenLen, TypeInfo, ValueEncoding, ValueRange, WipedBuffer, collation_is_utf8,
-        done_status, token_id, token_len, value_data, write_done, write_null, write_value,
+        token_id, token_len, value_data, write_null, write_value,
     },
-    value::{Length, SqlType, denormalize},
+    value::{Length, SqlType, ValueError, denormalize},
 };
 
 /// No token but a row is longer than this in an honest response. A CEK table with 65,535 keys would
 /// be, and nobody has one.
 const MAX_TOKEN: usize = 16 * 1024 * 1024;
+
+/// The longest padded value of a fixed-length type, and the length fields of a long one.
+const MAX_LENGTH_FIELDS: usize = 8000 + 16;
 
 /// What the response needs before it can go on.
 #[derive(Debug, PartialEq, Eq)]
@@ -108,7 +111,11 @@ impl Shown {
             .map_err(|source| SessionError::CellValue { column: column.to_owned(), source })?;
         let encoding = self.type_info.encoding();
         let written = if self.transcode {
-            write_value(encoding, Some(&utf8_to_utf16(data)), out)
+            let text = utf8_to_utf16(data).ok_or_else(|| SessionError::CellValue {
+                column: column.to_owned(),
+                source: ValueError::InvalidUtf8 { sql_type: self.sql_type },
+            })?;
+            write_value(encoding, Some(&text), out)
         } else {
             write_value(encoding, Some(data), out)
         };
@@ -116,13 +123,13 @@ impl Shown {
     }
 }
 
-/// SQL Server would not have stored bytes that are no UTF-8; a client may have. They become U+FFFD,
-/// as in every conversion of the server's own.
-fn utf8_to_utf16(text: &[u8]) -> Zeroizing<Vec<u8>> {
-    let text = Zeroizing::new(String::from_utf8_lossy(text).into_owned());
+/// SQL Server would not have stored bytes that are no UTF-8; a client may have. They are refused and
+/// not replaced.
+fn utf8_to_utf16(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let text = std::str::from_utf8(text).ok()?;
     let mut out = Zeroizing::new(Vec::with_capacity(2 * text.len()));
     out.extend(text.encode_utf16().flat_map(u16::to_le_bytes));
-    out
+    Some(out)
 }
 
 /// A response on its way through.
@@ -142,6 +149,10 @@ pub(super) struct Response {
     environment: Environment,
     /// Whether anything has been passed on, after which a request is not tried again.
     started: bool,
+    /// A transaction began or ended in it.
+    transaction_changed: bool,
+    /// How long the inbox must be before half a token is looked at again.
+    look_again_at: usize,
     /// Whether error 33514 may lead to a second try.
     may_retry: bool,
     /// Whether the rest is only walked to its end: after a failure, or for a cancelled request.
@@ -180,6 +191,8 @@ impl Response {
             outputs,
             environment: Environment::default(),
             started: false,
+            transaction_changed: false,
+            look_again_at: 0,
             may_retry,
             discarding: Discard::Nothing,
             attention_acknowledged: false,
@@ -227,15 +240,28 @@ impl Response {
         }
     }
 
-    /// Walks to the end without passing anything on: the application has cancelled.
+    /// Walks to the end without passing on what the application has cancelled. What has been worked
+    /// off is delivered: there may be changes of the environment in it.
     pub(super) fn cancel(&mut self) {
         self.discarding = Discard::Cancelled;
-        self.outbox.clear();
+    }
+
+    /// Whether the rest is walked over because the request is to be sent again, and may be: nothing
+    /// but errors has come of it.
+    pub(super) fn asks_for_retry(&self) -> bool {
+        self.discarding == Discard::Retry && !self.transaction_changed
+    }
+
+    /// Whether an error of ours stands where the end of the response belongs.
+    pub(super) fn lacks_its_end(&self) -> bool {
+        matches!(self.discarding, Discard::AfterError | Discard::CalledOff)
+            && !self.attention_acknowledged
+            || self.discarding == Discard::CalledOff
     }
 
     /// Walks to the end without passing anything on but an error of ours: we have cancelled.
-    pub(super) fn call_off(&mut self, error_tokens: &[u8]) {
-        self.fail(error_tokens);
+    pub(super) fn call_off(&mut self, error_token: &[u8]) {
+        self.fail(error_token);
         self.discarding = Discard::CalledOff;
     }
 
@@ -243,16 +269,20 @@ impl Response {
         self.discarding == Discard::CalledOff
     }
 
-    /// Puts an error of ours in place of the rest.
-    pub(super) fn fail(&mut self, error_tokens: &[u8]) {
-        self.outbox.extend(error_tokens);
+    /// Puts an error of ours in place of the rest. Its DONE comes at the end of the message.
+    pub(super) fn fail(&mut self, error_token: &[u8]) {
+        self.outbox.extend(error_token);
         self.started = true;
         self.discarding = Discard::AfterError;
     }
 
-    /// Works off what has arrived, as far as possible.
-    pub(super) fn process(&mut self) -> Result<Progress, SessionError> {
+    /// Works off what has arrived, as far as possible. `at_end` says that no more will come.
+    pub(super) fn process(&mut self, at_end: bool) -> Result<Progress, SessionError> {
         while let Some(&token) = self.inbox.as_slice().first() {
+            // Half a structure is read from its beginning each time, so not at every packet.
+            if self.inbox.len() < self.look_again_at && !at_end {
+                break;
+            }
             let found = token_len(self.inbox.as_slice()).map_err(SessionError::ServerMalformed)?;
             match found {
                 TokenLen::Incomplete => break,
@@ -277,8 +307,12 @@ impl Response {
                         _ => return Err(malformed("FEATUREEXTACK outside of a login")),
                     };
                     if !progress {
+                        if !matches!(token, token_id::ROW | token_id::NBCROW) {
+                            self.look_again_at = 2 * self.inbox.len();
+                        }
                         break;
                     }
+                    self.look_again_at = 0;
                 }
             }
         }
@@ -294,6 +328,7 @@ impl Response {
                     EnvChange::Database(name) => self.environment.database = Some(name),
                     EnvChange::PacketSize(size) => self.environment.packet_size = Some(size),
                     EnvChange::Collation(c) => self.environment.collation = Some(c),
+                    EnvChange::Transaction => self.transaction_changed = true,
                     EnvChange::Routing | EnvChange::Other => {}
                 }
             }
@@ -304,6 +339,7 @@ impl Response {
                 let untouched = self.discarding == Discard::Nothing && !self.started;
                 if error.number == STALE_METADATA && self.may_retry && untouched {
                     self.discarding = Discard::Retry;
+                    // It stays where it is and is walked over next.
                     return Ok(true);
                 }
                 self.metadata_doubted |=
@@ -319,14 +355,16 @@ impl Response {
             Discard::Nothing => true,
             // The application waits for this one whatever else happened.
             Discard::AfterError | Discard::Cancelled => self.attention_acknowledged,
-            Discard::Retry | Discard::CalledOff => false,
+            // Kept until the end: if the request cannot be sent again, they are what happened.
+            Discard::Retry => true,
+            Discard::CalledOff => false,
         };
         // Changes of the environment must reach the driver even then: its transaction descriptor
         // and packet size depend on them.
-        let passes = passes || (token == token_id::ENVCHANGE && self.discarding != Discard::Retry);
+        let passes = passes || token == token_id::ENVCHANGE;
         if passes {
             self.outbox.extend(self.inbox.as_slice().get(..len).unwrap_or_default());
-            self.started = true;
+            self.started |= self.discarding != Discard::Retry;
         }
         self.inbox.consume(len);
         Ok(false)
@@ -370,6 +408,9 @@ impl Response {
     }
 
     fn row(&mut self) -> Result<RowProgress, SessionError> {
+        if self.metadata.columns.is_empty() {
+            return Err(malformed("row without columns"));
+        }
         let row = self.inbox.as_slice();
         let scanned = self.scanner.advance(&self.encodings, row);
         let Some(len) = scanned.map_err(SessionError::ServerMalformed)? else {
@@ -414,9 +455,11 @@ impl Response {
         };
         let [cell, clear, written] = &mut self.scratch;
         // A decrypted row is shorter than the encrypted one: every cell has 49 bytes and more to
-        // lose, and only fixed-length strings and the length fields to gain.
-        let padding: usize = self.shown.iter().flatten().map(Shown::most_padding).sum();
-        let out = written.emptied(len + padding);
+        // lose, and only fixed-length strings and the length fields to gain. UTF-8 becomes UTF-16.
+        let shown = || self.shown.iter().flatten();
+        let padding: usize = shown().map(Shown::most_padding).sum();
+        let doubled = 1 + usize::from(shown().any(|s| s.transcode));
+        let out = written.emptied(doubled * (len + padding));
         out.extend_from_slice(row.get(..1 + bitmap).unwrap_or_default());
         for (index, value) in self.scanner.values().iter().enumerate() {
             let shown = self.shown.get(index).and_then(Option::as_ref);
@@ -462,7 +505,9 @@ impl Response {
         };
         let len = value.wire_len();
         if self.discarding == Discard::Nothing {
-            let mut out = Zeroizing::new(Vec::new());
+            // A head of at most 600 bytes, and what the value can grow to.
+            let room = 600 + 2 * (len + MAX_LENGTH_FIELDS);
+            let mut out = Zeroizing::new(Vec::with_capacity(room));
             match &value.crypto {
                 None => out.extend_from_slice(self.inbox.as_slice().get(..len).unwrap_or_default()),
                 Some(crypto) => {
@@ -512,8 +557,8 @@ fn too_long() -> SessionError {
     malformed("token: longer than any honest one")
 }
 
-/// The tokens that end a request with an error of ours.
-pub(super) fn error_tokens(error: &SessionError, line: u32) -> Vec<u8> {
+/// The token that tells the driver of an error of ours. A DONE must follow it.
+pub(super) fn error_token(error: &SessionError, line: u32) -> Vec<u8> {
     let mut out = Vec::new();
     crate::tds::write_error(
         error.number(),
@@ -522,6 +567,5 @@ pub(super) fn error_tokens(error: &SessionError, line: u32) -> Vec<u8> {
         line,
         &mut out,
     );
-    write_done(done_status::ERROR, &mut out);
     out
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::SessionError;
 use crate::{
-    tds::{Malformed, Parameter, Procedure, RpcRequest, SP_EXECUTESQL},
+    tds::{Malformed, Parameter, Procedure, ProcedureName, RpcRequest, SP_EXECUTESQL},
     value::{DeclarationError, SqlType},
 };
 
@@ -33,12 +33,6 @@ const PREPARED: SessionError = SessionError::Unsupported {
 fn carries_a_statement(procedure: &str) -> bool {
     procedure.starts_with("sp_cursor")
         || matches!(procedure, "sp_execute" | "sp_prepare" | "sp_prepexec" | "sp_prepexecrpc")
-}
-
-/// A procedure's name without its schema, quotes and case.
-fn last_part(name: &str) -> String {
-    let last = name.rsplit('.').next().unwrap_or(name);
-    last.trim_matches(['[', ']', '"']).to_ascii_lowercase()
 }
 
 /// A declared parameter.
@@ -76,11 +70,18 @@ impl Statement {
     pub(super) fn of(request: &RpcRequest<'_>) -> Result<Option<Self>, SessionError> {
         match &request.procedure {
             Procedure::Id(SP_EXECUTESQL) => Self::of_executesql(request),
-            Procedure::Name(name) if last_part(name) == "sp_executesql" => {
-                Self::of_executesql(request)
+            Procedure::Name(_) if request.parameters.is_empty() => Ok(None),
+            Procedure::Name(name) => {
+                // A name that we read otherwise than the server could hide a statement.
+                let name = ProcedureName::parse(name).ok_or(SessionError::Request(
+                    Malformed::of("RPC: the procedure's name is no multi-part identifier"),
+                ))?;
+                match name.last_part().as_str() {
+                    "sp_executesql" => Self::of_executesql(request),
+                    last if carries_a_statement(last) => Err(PREPARED),
+                    _ => Self::of_call(&name, request).map(Some),
+                }
             }
-            Procedure::Name(name) if carries_a_statement(&last_part(name)) => Err(PREPARED),
-            Procedure::Name(name) => Self::of_call(name, request).map(Some),
             Procedure::Id(_) if request.parameters.is_empty() => Ok(None),
             Procedure::Id(_) => Err(PREPARED),
         }
@@ -119,7 +120,7 @@ impl Statement {
 
     /// A procedure's parameters are declared by what the driver sent, and described through a call
     /// of it.
-    fn of_call(name: &str, request: &RpcRequest<'_>) -> Result<Self, SessionError> {
+    fn of_call(name: &ProcedureName, request: &RpcRequest<'_>) -> Result<Self, SessionError> {
         let mut text = format!("EXEC {name}");
         let mut parameters = Vec::new();
         for (index, value) in request.parameters.iter().enumerate() {
@@ -213,6 +214,10 @@ impl Statement {
 /// SQL Server takes an encrypted parameter that is declared shorter than its column, and none that
 /// is longer; drivers declare every string at its longest.
 fn shrink(declared: &mut Declared, value: &Parameter<'_>) {
+    // What comes back may be longer than what went.
+    if value.is_output() {
+        return;
+    }
     if let Ok(sql_type) = &mut declared.sql_type {
         *sql_type = sql_type.shrunk_to(value.data_len());
     }

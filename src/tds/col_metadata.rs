@@ -18,6 +18,11 @@ use crate::crypto::EncryptionType;
 
 const COLMETADATA: u8 = 0x81;
 const NO_METADATA: u16 = 0xFFFF;
+/// SQL Server's own limit for the columns of a SELECT.
+const MAX_COLUMNS: u16 = 4096;
+/// A CEK has one value, or two while its master key is being rotated. More would only make us try
+/// them all.
+pub(crate) const MAX_CEK_VALUES: usize = 4;
 /// Bit fEncrypted of a column's flags.
 pub(crate) const F_ENCRYPTED: u16 = 0x0800;
 /// AEAD_AES_256_CBC_HMAC_SHA_256, the only algorithm there is.
@@ -85,6 +90,9 @@ impl ColMetadata {
         let count = reader.u16(WHAT)?;
         if count == NO_METADATA {
             return Ok(Self { no_metadata: true, ..Self::default() });
+        }
+        if count > MAX_COLUMNS {
+            return Err(Malformed::of("COLMETADATA: more columns than there can be"));
         }
         let ceks = read_cek_table(reader)?;
         let mut columns = Vec::new();
@@ -189,6 +197,10 @@ impl Column {
         let user_type = reader.u32(WHAT)?;
         let flags = reader.u16(WHAT)?;
         let type_info = TypeInfo::read(reader)?;
+        if type_info.is_untyped() {
+            // Its values have no bytes, so a row could cost work and nothing else.
+            return Err(Malformed::of("column without a type"));
+        }
         let start = reader.position();
         if type_info.has_table_name() {
             let parts = reader.u8(WHAT)?;
@@ -265,6 +277,9 @@ fn read_cek_table(reader: &mut Reader<'_>) -> Result<Vec<CekEntry>, Malformed> {
             cek_md_version: reader.bytes(WHAT)?,
         };
         let value_count = reader.u8(WHAT)?;
+        if usize::from(value_count) > MAX_CEK_VALUES {
+            return Err(Malformed::of("CEK table: more values of a key than there can be"));
+        }
         let mut values = Vec::new();
         for _ in 0..value_count {
             values.push(EncryptedCekValue {

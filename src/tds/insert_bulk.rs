@@ -2,6 +2,8 @@
 //!
 //! `INSERT BULK table ([column] type, …) [WITH (…)]`
 
+use super::identifier::{quote, quoted_identifier};
+
 /// An INSERT BULK statement taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InsertBulk {
@@ -56,7 +58,17 @@ impl InsertBulk {
     /// Whether the load brings ciphertext as it is.
     #[must_use]
     pub fn passes_ciphertext(&self) -> bool {
-        self.options.to_ascii_uppercase().contains("ALLOW_ENCRYPTED_VALUE_MODIFICATIONS")
+        const OPTION: &str = "ALLOW_ENCRYPTED_VALUE_MODIFICATIONS";
+        let Some(list) = keyword(&self.options, "with").map(str::trim) else { return false };
+        let Some(list) = list.strip_prefix('(').and_then(|l| l.strip_suffix(')')) else {
+            return false;
+        };
+        let mut start = 0;
+        top_level(list, ',').into_iter().chain([list.len()]).any(|end| {
+            let option = list[start..end].trim();
+            start = end + 1;
+            option.eq_ignore_ascii_case(OPTION)
+        })
     }
 
     /// A query without rows whose columns are those of the load.
@@ -82,7 +94,7 @@ impl InsertBulk {
     }
 }
 
-/// What follows INSERT BULK, with white space and comments before and between.
+/// What follows INSERT BULK, with white space, semicolons and comments before and between.
 fn keywords(text: &str) -> Option<&str> {
     let rest = keyword(skip_blanks(text), "insert")?;
     keyword(skip_blanks(rest), "bulk")
@@ -101,7 +113,7 @@ fn is_prefix_of(text: &str, word: &str) -> bool {
 
 fn skip_blanks(mut text: &str) -> &str {
     loop {
-        text = text.trim_start();
+        text = text.trim_start_matches(|c: char| c.is_whitespace() || c == ';');
         text = if let Some(comment) = text.strip_prefix("--") {
             comment.split_once('\n').map_or("", |(_, rest)| rest)
         } else if let Some(comment) = text.strip_prefix("/*") {
@@ -173,24 +185,9 @@ fn column(text: &str) -> Option<(String, String)> {
         let (name, type_text) = text.split_once(char::is_whitespace)?;
         return Some((name.to_owned(), type_text.trim().to_owned()));
     };
-    let mut name = String::new();
-    let mut chars = text[1..].char_indices().peekable();
-    while let Some((at, c)) = chars.next() {
-        if c != end {
-            name.push(c);
-        } else if chars.peek().is_some_and(|(_, next)| *next == end) {
-            name.push(c);
-            chars.next();
-        } else {
-            let type_text = text[1 + at + c.len_utf8()..].trim();
-            return (!type_text.is_empty()).then(|| (name, type_text.to_owned()));
-        }
-    }
-    None
-}
-
-fn quote(name: &str) -> String {
-    format!("[{}]", name.replace(']', "]]"))
+    let (name, type_text) = quoted_identifier(&text[1..], end)?;
+    let type_text = type_text.trim();
+    (!type_text.is_empty()).then(|| (name, type_text.to_owned()))
 }
 
 #[cfg(test)]
@@ -216,12 +213,21 @@ mod tests {
              [q] decimal(18, 4)) WITH (KEEP_NULLS, TABLOCK)"
         );
         assert!(!parsed.passes_ciphertext());
+        for (options, passes) in [
+            ("WITH (TABLOCK, Allow_Encrypted_Value_Modifications)", true),
+            ("WITH (ORDER ([ALLOW_ENCRYPTED_VALUE_MODIFICATIONS] ASC))", false),
+            ("", false),
+        ] {
+            let parsed = InsertBulk::parse(&format!("INSERT BULK t (a int) {options}")).unwrap();
+            assert_eq!(parsed.passes_ciphertext(), passes, "{options}");
+        }
     }
 
     #[test]
     fn comments_and_case_do_not_hide_it() {
         for text in [
             "insert bulk t (a int)",
+            ";INSERT BULK t (a int)",
             "  /* a /* nested */ comment */ INSERT--x\n BULK t(a int)",
             "\u{a0}Insert\tBulk t (a int)",
         ] {

@@ -148,6 +148,12 @@ pub(crate) fn utf16_lossy(bytes: &[u8]) -> String {
         .collect()
 }
 
+/// Text that must be what it is: `None` for half a code unit or half a pair.
+pub(crate) fn utf16_exact(bytes: &[u8]) -> Option<String> {
+    let (units, []) = bytes.as_chunks::<2>() else { return None };
+    char::decode_utf16(units.iter().map(|&u| u16::from_le_bytes(u))).collect::<Result<_, _>>().ok()
+}
+
 /// Appends `text` in UTF-16LE.
 pub(crate) fn push_utf16(text: &str, out: &mut Vec<u8>) {
     out.extend(text.encode_utf16().flat_map(u16::to_le_bytes));

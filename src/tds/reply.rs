@@ -5,13 +5,16 @@ use super::{
     row::value_data_of, token_id, token_len,
 };
 
+/// The values of a row without their length fields; `None` is NULL.
+pub type RowValues = Vec<Option<Vec<u8>>>;
+
 /// One token of a reply.
 #[derive(Debug)]
 pub enum ReplyToken<'a> {
     /// The columns of the result set that follows.
     Metadata(ColMetadata),
-    /// A row, its values without their length fields; `None` is NULL.
-    Row(Vec<Option<Vec<u8>>>),
+    /// A row.
+    Row(RowValues),
     /// Any other token: its token byte and all of its bytes.
     Other(u8, &'a [u8]),
 }
@@ -64,7 +67,7 @@ impl<'a> ReplyTokens<'a> {
         Ok(Some(found))
     }
 
-    fn row(&mut self) -> Result<(Vec<Option<Vec<u8>>>, usize), Malformed> {
+    fn row(&mut self) -> Result<(RowValues, usize), Malformed> {
         self.scanner.reset();
         let len = self.scanner.advance(&self.encodings, self.rest)?.ok_or(CUT)?;
         let mut values = Vec::new();

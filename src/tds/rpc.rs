@@ -10,7 +10,7 @@
 use super::{
     Malformed, Reader, RowScanner, TypeInfo, ValueEncoding, ValueRange,
     col_metadata::{AEAD_AES_256_CBC_HMAC_SHA_256, NORMALIZATION_VERSION},
-    reader::{push_utf16, utf16_lossy},
+    reader::{push_utf16, utf16_exact},
     row::{value_data, value_data_len},
     type_info::id,
     write_plp, write_value,
@@ -85,12 +85,20 @@ impl Parameter<'_> {
     /// The length of the value's data in bytes; 0 for NULL.
     #[must_use]
     pub fn data_len(&self) -> usize {
-        value_data_len(self.type_info.encoding(), self.value)
+        match self.type_info.encoding() {
+            ValueEncoding::TextPointer => self.value.len(),
+            encoding => value_data_len(encoding, self.value),
+        }
     }
 
     /// The value's data without length fields, appended to `out`; nothing for NULL.
     pub fn data(&self, out: &mut Vec<u8>) -> Result<(), Malformed> {
         if self.is_null {
+            return Ok(());
+        }
+        if self.type_info.encoding() == ValueEncoding::TextPointer {
+            // A request has no pointers; the length has been taken off.
+            out.extend_from_slice(self.value);
             return Ok(());
         }
         value_data(self.type_info.encoding(), self.value, out)
@@ -103,7 +111,8 @@ impl Parameter<'_> {
         }
         let mut data = Vec::new();
         self.data(&mut data)?;
-        Ok(utf16_lossy(&data))
+        // A replacement character would make another statement of it.
+        utf16_exact(&data).ok_or(Malformed::of("RPC: a statement that is no UTF-16"))
     }
 }
 
@@ -131,7 +140,10 @@ impl<'a> RpcRequest<'a> {
         let all_headers = reader.since(0);
         let procedure = match reader.u16(WHAT)? {
             0xFFFF => Procedure::Id(reader.u16(WHAT)?),
-            units => Procedure::Name(utf16_lossy(reader.take(usize::from(units) * 2, WHAT)?)),
+            units => {
+                let name = reader.take(usize::from(units) * 2, WHAT)?;
+                Procedure::Name(utf16_exact(name).ok_or(Malformed::of("RPC: procedure's name"))?)
+            }
         };
         let option_flags = reader.u16(WHAT)?;
         let mut parameters = Vec::new();

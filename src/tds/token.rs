@@ -108,6 +108,8 @@ pub enum EnvChange {
     PacketSize(usize),
     /// Type 7: the collation of the database.
     Collation([u8; 5]),
+    /// Types 8 to 10 and 17: a transaction began or ended.
+    Transaction,
     /// Type 20: the login is to be repeated elsewhere.
     Routing,
     /// Anything else.
@@ -131,6 +133,7 @@ impl EnvChange {
                 5 => Self::Collation(reader.bytes(WHAT)?),
                 _ => Self::Other,
             },
+            0x08..=0x0A | 0x11 => Self::Transaction,
             0x14 => Self::Routing,
             _ => Self::Other,
         })

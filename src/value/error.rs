@@ -50,6 +50,12 @@ pub enum ValueError {
         /// The type that the value should have.
         sql_type: SqlType,
     },
+    /// Text of a UTF-8 collation that is no UTF-8.
+    #[error("the value is not UTF-8, the code page of its {sql_type} column")]
+    InvalidUtf8 {
+        /// The type that the value should have.
+        sql_type: SqlType,
+    },
     /// NaN or an infinity, which SQL Server does not have.
     #[error("a value of type {sql_type} must be finite")]
     NotFinite {

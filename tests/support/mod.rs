@@ -50,7 +50,7 @@ pub fn message_in(kind: u8, payload: &[u8], size: usize) -> Vec<u8> {
         let len = (chunk.len() + 8) as u16;
         out.extend([kind, u8::from(i + 1 == chunks.len())]);
         out.extend(len.to_be_bytes());
-        out.extend([0, 0, i as u8 + 1, 0]);
+        out.extend([0, 0, (i as u8).wrapping_add(1), 0]);
         out.extend(*chunk);
     }
     out

@@ -1,10 +1,17 @@
-//! What the database holds besides rows: tables, columns, column master keys and column encryption keys.
+//! What the database holds besides rows: tables, columns, column master keys, column encryption keys and
+//! procedures.
 //! `store` keeps it in SQLite; `views` shows it as SQL Server's catalogue views.
 
+pub(crate) mod constraints;
 pub(crate) mod store;
 pub(crate) mod views;
 
+use std::sync::Arc;
+
 use crate::error::{Result, SqlError};
+use crate::exec::stored::StoredProcedure;
+use crate::sql::compound::NamedQuery;
+use crate::sql::names::QualifiedName;
 use crate::tds::token::{CekEntry, CekValue, ColumnCrypto};
 use crate::types::{Collation, SqlType};
 
@@ -102,6 +109,52 @@ impl Table {
     }
 }
 
+/// A view, bound anew by each statement that uses it.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredView {
+    pub(crate) object_id: i64,
+    pub(crate) schema: String,
+    pub(crate) named: NamedQuery,
+}
+
+/// A constraint of a table. Columns are ids.
+#[derive(Debug, Clone)]
+pub(crate) struct Constraint {
+    pub(crate) id: i64,
+    pub(crate) object_id: i64,
+    pub(crate) name: String,
+    pub(crate) kind: ConstraintKind,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum ConstraintKind {
+    /// PRIMARY KEY or UNIQUE, in SQLite the unique index `iN`.
+    Key {
+        primary: bool,
+        columns: Vec<i64>,
+    },
+    Check {
+        text: String,
+    },
+    ForeignKey {
+        columns: Vec<i64>,
+        parent: i64,
+        parent_columns: Vec<i64>,
+        on_delete: OnDelete,
+    },
+    /// A default that ALTER TABLE has added; the column has its value.
+    Default {
+        column: i64,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnDelete {
+    NoAction,
+    Cascade,
+    SetNull,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct MasterKey {
     pub(crate) id: i32,
@@ -133,6 +186,13 @@ pub(crate) struct Catalogue {
     pub(crate) tables: Vec<Table>,
     pub(crate) master_keys: Vec<MasterKey>,
     pub(crate) encryption_keys: Vec<EncryptionKey>,
+    pub(crate) procedures: Vec<Arc<StoredProcedure>>,
+    pub(crate) views: Vec<Arc<StoredView>>,
+    pub(crate) constraints: Vec<Constraint>,
+    /// Besides dbo and sys.
+    pub(crate) schemas: Vec<String>,
+    /// Whoever looks may not see the definitions of keys.
+    pub(crate) keys_hidden: bool,
 }
 
 impl Catalogue {
@@ -140,6 +200,44 @@ impl Catalogue {
         self.tables
             .iter()
             .find(|t| t.name.eq_ignore_ascii_case(name) && t.schema.eq_ignore_ascii_case(schema))
+    }
+
+    pub(crate) fn procedure(&self, name: &QualifiedName) -> Option<&Arc<StoredProcedure>> {
+        self.procedures.iter().find(|stored| {
+            let known = &stored.procedure.name;
+            known.name.eq_ignore_ascii_case(&name.name)
+                && known.schema.eq_ignore_ascii_case(&name.schema)
+        })
+    }
+
+    /// Whether anything has that name: tables and procedures share one space of names.
+    pub(crate) fn is_object(&self, name: &QualifiedName) -> bool {
+        self.table(&name.schema, &name.name).is_some()
+            || self.procedure(name).is_some()
+            || self.view(name).is_some()
+    }
+
+    pub(crate) fn is_schema(&self, name: &str) -> bool {
+        ["dbo", "sys"]
+            .into_iter()
+            .chain(self.schemas.iter().map(String::as_str))
+            .any(|known| known.eq_ignore_ascii_case(name))
+    }
+
+    /// Whether anything lives in the schema.
+    pub(crate) fn is_used(&self, schema: &str) -> bool {
+        let tables = self.tables.iter().map(|table| &table.schema);
+        let views = self.views.iter().map(|view| &view.schema);
+        let procedures = self.procedures.iter().map(|stored| &stored.procedure.name.schema);
+        tables.chain(views).chain(procedures).any(|used| used.eq_ignore_ascii_case(schema))
+    }
+
+    pub(crate) fn view(&self, name: &QualifiedName) -> Option<Arc<StoredView>> {
+        let same = |view: &&Arc<StoredView>| {
+            view.named.name.eq_ignore_ascii_case(&name.name)
+                && view.schema.eq_ignore_ascii_case(&name.schema)
+        };
+        self.views.iter().find(same).cloned()
     }
 
     pub(crate) fn master_key(&self, name: &str) -> Option<&MasterKey> {
@@ -158,6 +256,16 @@ impl Catalogue {
     pub(crate) fn cek_entry(&self, cek_id: i32) -> Result<CekEntry> {
         let lost = || SqlError::new(596, format!("The column encryption key {cek_id} is missing."));
         let key = self.encryption_key_by_id(cek_id).ok_or_else(lost)?;
+        if self.keys_hidden {
+            return Err(SqlError::new(
+                15151,
+                format!(
+                    "Cannot find the column encryption key '{}', because it does not exist or you do not have \
+                     permission.",
+                    key.name
+                ),
+            ));
+        }
         let values = key.values.iter().map(|value| {
             let master = self
                 .master_keys

@@ -2,15 +2,22 @@
 //!
 //! A user's table `n` is the SQLite table `tN`, with a column `cM` for each of its columns; names live here only.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::catalogue::constraints;
+pub(crate) use crate::catalogue::constraints::{
+    delete as delete_constraint, insert as insert_constraint,
+};
 use crate::catalogue::{
     Catalogue, Column, Encryption, EncryptionKey, EncryptionKeyValue, EncryptionType, MasterKey,
-    Table,
+    StoredView, Table,
 };
 use crate::error::{Result, SqlError};
+use crate::exec::{stored, view};
+use crate::sql::procedure::Procedure;
 use crate::types::{Collation, parse};
 
 const SCHEMA: &str = "
@@ -33,6 +40,20 @@ CREATE TABLE IF NOT EXISTS encryption_keys (
 CREATE TABLE IF NOT EXISTS encryption_key_values (
     cek_id INTEGER NOT NULL, cmk_id INTEGER NOT NULL, algorithm TEXT NOT NULL, encrypted BLOB NOT NULL,
     ordinal INTEGER NOT NULL, PRIMARY KEY (cek_id, cmk_id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS procedures (
+    object_id INTEGER PRIMARY KEY, schema_name TEXT NOT NULL COLLATE NOCASE, name TEXT NOT NULL COLLATE NOCASE,
+    text TEXT NOT NULL, created INTEGER NOT NULL, UNIQUE (schema_name, name));
+CREATE TABLE IF NOT EXISTS parameters (
+    object_id INTEGER NOT NULL, parameter_id INTEGER NOT NULL, name TEXT NOT NULL, type TEXT NOT NULL,
+    is_output INTEGER NOT NULL, has_default INTEGER NOT NULL, encryption_type INTEGER, cek_id INTEGER,
+    PRIMARY KEY (object_id, parameter_id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS views (
+    object_id INTEGER PRIMARY KEY, schema_name TEXT NOT NULL COLLATE NOCASE, name TEXT NOT NULL COLLATE NOCASE,
+    text TEXT NOT NULL, created INTEGER NOT NULL, UNIQUE (schema_name, name));
+CREATE TABLE IF NOT EXISTS constraints (
+    id INTEGER PRIMARY KEY, object_id INTEGER NOT NULL, name TEXT NOT NULL UNIQUE COLLATE NOCASE, kind TEXT NOT NULL,
+    columns TEXT NOT NULL, text TEXT NOT NULL, parent INTEGER NOT NULL, parent_columns TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS schemas (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE COLLATE NOCASE);
 INSERT OR IGNORE INTO meta VALUES ('generation', 0), ('next_id', 0);
 ";
 
@@ -71,7 +92,7 @@ pub(crate) fn next_object_id(connection: &Connection) -> Result<i64> {
     Ok(FIRST_OBJECT_ID.saturating_add(next_id(connection)?))
 }
 
-fn collect<T>(
+pub(super) fn collect<T>(
     connection: &Connection,
     sql: &str,
     id: Option<i64>,
@@ -139,7 +160,37 @@ pub(crate) fn load(connection: &Connection) -> Result<Catalogue> {
             })
         })?;
     }
-    Ok(Catalogue { tables, master_keys, encryption_keys })
+    let texts = collect(
+        connection,
+        "SELECT object_id, text FROM procedures ORDER BY object_id",
+        None,
+        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)),
+    )?;
+    let procedures = texts
+        .iter()
+        .map(|(object_id, text)| stored::read(*object_id, text).map(Arc::new))
+        .collect::<Result<Vec<_>>>()?;
+    let texts =
+        collect(connection, "SELECT object_id, text FROM views ORDER BY object_id", None, |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+        })?;
+    let views = texts
+        .iter()
+        .map(|(object_id, text)| view::read(*object_id, text).map(Arc::new))
+        .collect::<Result<Vec<_>>>()?;
+    let constraints = constraints::load(connection)?;
+    let schemas = collect(connection, "SELECT name FROM schemas", None, |row| row.get(0))?;
+    let keys_hidden = false;
+    Ok(Catalogue {
+        tables,
+        master_keys,
+        encryption_keys,
+        procedures,
+        views,
+        constraints,
+        schemas,
+        keys_hidden,
+    })
 }
 
 /// A column with its type and collation still as text.
@@ -179,28 +230,56 @@ pub(crate) fn insert_table(connection: &Connection, table: &Table, created: i64)
         params![table.object_id, table.schema, table.name, created],
     )?;
     for column in &table.columns {
-        connection.execute(
-            "INSERT INTO columns VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL, ?9, ?10, ?11)",
-            params![
-                table.object_id,
-                column.id,
-                column.name,
-                column.ty.to_string(),
-                column.collation.as_ref().map(|collation| collation.name.as_str()),
-                column.nullable,
-                column.identity.map(|(seed, _)| seed),
-                column.identity.map(|(_, increment)| increment),
-                column.default,
-                column.encryption.map(|encryption| encryption.kind.number()),
-                column.encryption.map(|encryption| encryption.cek_id),
-            ],
-        )?;
+        insert_column(connection, table.object_id, column)?;
     }
     changed(connection)
 }
 
+pub(crate) fn insert_column(
+    connection: &Connection,
+    object_id: i64,
+    column: &Column,
+) -> Result<()> {
+    connection.execute(
+        "INSERT INTO columns VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL, ?9, ?10, ?11)",
+        params![
+            object_id,
+            column.id,
+            column.name,
+            column.ty.to_string(),
+            column.collation.as_ref().map(|collation| collation.name.as_str()),
+            column.nullable,
+            column.identity.map(|(seed, _)| seed),
+            column.identity.map(|(_, increment)| increment),
+            column.default,
+            column.encryption.map(|encryption| encryption.kind.number()),
+            column.encryption.map(|encryption| encryption.cek_id),
+        ],
+    )?;
+    changed(connection)
+}
+
+pub(crate) fn delete_column(connection: &Connection, object_id: i64, id: i64) -> Result<()> {
+    connection
+        .execute("DELETE FROM columns WHERE object_id = ?1 AND column_id = ?2", [object_id, id])?;
+    changed(connection)
+}
+
+pub(crate) fn set_default(
+    connection: &Connection,
+    object_id: i64,
+    id: i64,
+    default: Option<&str>,
+) -> Result<()> {
+    connection.execute(
+        "UPDATE columns SET default_value = ?3 WHERE object_id = ?1 AND column_id = ?2",
+        params![object_id, id, default],
+    )?;
+    changed(connection)
+}
+
 pub(crate) fn delete_table(connection: &Connection, object_id: i64) -> Result<()> {
-    for table in ["tables", "columns", "indexes"] {
+    for table in ["tables", "columns", "indexes", "constraints"] {
         connection.execute(&format!("DELETE FROM {table} WHERE object_id = ?1"), [object_id])?;
     }
     changed(connection)
@@ -218,6 +297,78 @@ pub(crate) fn set_identity_last(connection: &Connection, object_id: i64, last: i
         [object_id, last],
     )?;
     Ok(())
+}
+
+/// With the encryption of its parameters, as far as its body tells.
+pub(crate) fn insert_procedure(
+    connection: &Connection,
+    object_id: i64,
+    procedure: &Procedure,
+    schemes: &[Option<Encryption>],
+    text: &str,
+    created: i64,
+) -> Result<()> {
+    connection.execute(
+        "INSERT INTO procedures VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![object_id, procedure.name.schema, procedure.name.name, text, created],
+    )?;
+    for (id, (parameter, scheme)) in (1i64..).zip(procedure.parameters.iter().zip(schemes)) {
+        connection.execute(
+            "INSERT INTO parameters VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            params![
+                object_id,
+                id,
+                parameter.name,
+                parameter.ty.to_string(),
+                parameter.output,
+                parameter.default.is_some(),
+                scheme.map(|scheme| scheme.kind.number()),
+                scheme.map(|scheme| scheme.cek_id),
+            ],
+        )?;
+    }
+    changed(connection)
+}
+
+pub(crate) fn delete_procedure(connection: &Connection, object_id: i64) -> Result<()> {
+    for table in ["procedures", "parameters"] {
+        connection.execute(&format!("DELETE FROM {table} WHERE object_id = ?1"), [object_id])?;
+    }
+    changed(connection)
+}
+
+/// The first id that SQL Server gives to a user's schema.
+const FIRST_SCHEMA_ID: i64 = 5;
+
+pub(crate) fn insert_schema(connection: &Connection, name: &str) -> Result<()> {
+    connection.execute(
+        "INSERT INTO schemas SELECT coalesce(max(id) + 1, ?1), ?2 FROM schemas",
+        params![FIRST_SCHEMA_ID, name],
+    )?;
+    changed(connection)
+}
+
+pub(crate) fn delete_schema(connection: &Connection, name: &str) -> Result<()> {
+    connection.execute("DELETE FROM schemas WHERE name = ?1", [name])?;
+    changed(connection)
+}
+
+pub(crate) fn insert_view(
+    connection: &Connection,
+    view: &StoredView,
+    text: &str,
+    created: i64,
+) -> Result<()> {
+    connection.execute(
+        "INSERT INTO views VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![view.object_id, view.schema, view.named.name, text, created],
+    )?;
+    changed(connection)
+}
+
+pub(crate) fn delete_view(connection: &Connection, object_id: i64) -> Result<()> {
+    connection.execute("DELETE FROM views WHERE object_id = ?1", [object_id])?;
+    changed(connection)
 }
 
 /// Inserts the index's name; false if the table has one of that name.

@@ -22,7 +22,7 @@ const TABLE_COLUMNS: &[ViewColumn] = &[
     ("name", SYSNAME, "t.name"),
     ("object_id", SqlType::Int, "t.object_id"),
     ("principal_id", SqlType::Int, "NULL"),
-    ("schema_id", SqlType::Int, "1"),
+    ("schema_id", SqlType::Int, SCHEMA_ID),
     ("parent_object_id", SqlType::Int, "0"),
     ("type", SqlType::Char(2), "'U '"),
     ("type_desc", DESC, "'USER_TABLE'"),
@@ -32,13 +32,119 @@ const TABLE_COLUMNS: &[ViewColumn] = &[
     ("temporal_type", SqlType::TinyInt, "0"),
 ];
 
+const SCHEMA_ID: &str = "coalesce((SELECT s.id FROM schemas AS s WHERE s.name = t.schema_name), 1)";
+
+const OBJECTS: &str = "(SELECT object_id, schema_name, name, created, 'U ' AS type, 'USER_TABLE' AS description FROM tables UNION ALL \
+     SELECT object_id, schema_name, name, created, 'P ', 'SQL_STORED_PROCEDURE' FROM procedures UNION ALL SELECT object_id, schema_name, name, created, 'V ', 'VIEW' FROM views) AS t";
+
+const OBJECT_COLUMNS: &[ViewColumn] = &[
+    ("name", SYSNAME, "t.name"),
+    ("object_id", SqlType::Int, "t.object_id"),
+    ("principal_id", SqlType::Int, "NULL"),
+    ("schema_id", SqlType::Int, SCHEMA_ID),
+    ("parent_object_id", SqlType::Int, "0"),
+    ("type", SqlType::Char(2), "t.type"),
+    ("type_desc", DESC, "t.description"),
+    ("create_date", SqlType::DateTime, "t.created"),
+    ("modify_date", SqlType::DateTime, "t.created"),
+    ("is_ms_shipped", SqlType::Bit, "0"),
+];
+
+const PROCEDURE_COLUMNS: &[ViewColumn] = &[
+    ("name", SYSNAME, "t.name"),
+    ("object_id", SqlType::Int, "t.object_id"),
+    ("principal_id", SqlType::Int, "NULL"),
+    ("schema_id", SqlType::Int, SCHEMA_ID),
+    ("parent_object_id", SqlType::Int, "0"),
+    ("type", SqlType::Char(2), "'P '"),
+    ("type_desc", DESC, "'SQL_STORED_PROCEDURE'"),
+    ("create_date", SqlType::DateTime, "t.created"),
+    ("modify_date", SqlType::DateTime, "t.created"),
+    ("is_ms_shipped", SqlType::Bit, "0"),
+    ("is_auto_executed", SqlType::Bit, "0"),
+];
+
+const COLUMN_COLUMNS: &[ViewColumn] = &[
+    ("object_id", SqlType::Int, "c.object_id"),
+    ("name", SYSNAME, "c.name"),
+    ("column_id", SqlType::Int, "c.column_id"),
+    ("system_type_id", SqlType::TinyInt, "tds_type('system_type_id', c.type)"),
+    ("user_type_id", SqlType::Int, "tds_type('system_type_id', c.type)"),
+    ("max_length", SqlType::SmallInt, "tds_type('max_length', c.type)"),
+    ("precision", SqlType::TinyInt, "tds_type('precision', c.type)"),
+    ("scale", SqlType::TinyInt, "tds_type('scale', c.type)"),
+    ("collation_name", SYSNAME, "c.collation"),
+    ("is_nullable", SqlType::Bit, "c.nullable"),
+    ("is_ansi_padded", SqlType::Bit, "1"),
+    ("is_rowguidcol", SqlType::Bit, "0"),
+    ("is_identity", SqlType::Bit, "c.identity_seed IS NOT NULL"),
+    ("is_computed", SqlType::Bit, "0"),
+    ("is_hidden", SqlType::Bit, "0"),
+    ("encryption_type", SqlType::Int, "c.encryption_type"),
+    (
+        "encryption_type_desc",
+        SqlType::NVarChar(Length::N(64)),
+        "CASE c.encryption_type WHEN 1 THEN 'DETERMINISTIC' WHEN 2 THEN 'RANDOMIZED' END",
+    ),
+    (
+        "encryption_algorithm_name",
+        SYSNAME,
+        "CASE WHEN c.encryption_type IS NOT NULL THEN '$algorithm' END",
+    ),
+    ("column_encryption_key_id", SqlType::Int, "c.cek_id"),
+    ("column_encryption_key_database_name", SYSNAME, "NULL"),
+];
+
 /// Set against the names of `ENCRYPTION` placeholders below by [`View::sql`].
 const ALGORITHM: &str = "$algorithm";
 const DATABASE: &str = "$database";
 
 static VIEWS: &[View] = &[
     View { name: "tables", object_id: -384, columns: TABLE_COLUMNS, from: "tables AS t" },
-    View { name: "objects", object_id: -385, columns: TABLE_COLUMNS, from: "tables AS t" },
+    View { name: "objects", object_id: -385, columns: OBJECT_COLUMNS, from: OBJECTS },
+    View {
+        name: "views",
+        object_id: -396,
+        columns: OBJECT_COLUMNS,
+        from: "(SELECT object_id, schema_name, name, created, 'V ' AS type, 'VIEW' AS description FROM views) AS t",
+    },
+    View {
+        name: "procedures",
+        object_id: -393,
+        columns: PROCEDURE_COLUMNS,
+        from: "procedures AS t",
+    },
+    View {
+        name: "parameters",
+        object_id: -394,
+        columns: &[
+            ("object_id", SqlType::Int, "p.object_id"),
+            ("name", SYSNAME, "p.name"),
+            ("parameter_id", SqlType::Int, "p.parameter_id"),
+            ("system_type_id", SqlType::TinyInt, "tds_type('system_type_id', p.type)"),
+            ("user_type_id", SqlType::Int, "tds_type('system_type_id', p.type)"),
+            ("max_length", SqlType::SmallInt, "tds_type('max_length', p.type)"),
+            ("precision", SqlType::TinyInt, "tds_type('precision', p.type)"),
+            ("scale", SqlType::TinyInt, "tds_type('scale', p.type)"),
+            ("is_output", SqlType::Bit, "p.is_output"),
+            ("has_default_value", SqlType::Bit, "p.has_default"),
+            ("is_nullable", SqlType::Bit, "1"),
+            ("encryption_type", SqlType::Int, "p.encryption_type"),
+            (
+                "encryption_type_desc",
+                SqlType::NVarChar(Length::N(64)),
+                "CASE p.encryption_type WHEN 1 THEN 'DETERMINISTIC' WHEN 2 THEN 'RANDOMIZED' END",
+            ),
+            (
+                "encryption_algorithm_name",
+                SYSNAME,
+                "CASE WHEN p.encryption_type IS NOT NULL THEN '$algorithm' END",
+            ),
+            ("column_encryption_key_id", SqlType::Int, "p.cek_id"),
+            ("column_encryption_key_database_name", SYSNAME, "NULL"),
+        ],
+        from: "parameters AS p",
+    },
     View {
         name: "schemas",
         object_id: -386,
@@ -47,43 +153,10 @@ static VIEWS: &[View] = &[
             ("schema_id", SqlType::Int, "column2"),
             ("principal_id", SqlType::Int, "column2"),
         ],
-        from: "(VALUES ('dbo', 1), ('sys', 4))",
+        from: "(SELECT 'dbo' AS column1, 1 AS column2 UNION ALL SELECT 'sys', 4 UNION ALL SELECT name, id FROM schemas)",
     },
-    View {
-        name: "columns",
-        object_id: -387,
-        columns: &[
-            ("object_id", SqlType::Int, "c.object_id"),
-            ("name", SYSNAME, "c.name"),
-            ("column_id", SqlType::Int, "c.column_id"),
-            ("system_type_id", SqlType::TinyInt, "tds_type('system_type_id', c.type)"),
-            ("user_type_id", SqlType::Int, "tds_type('system_type_id', c.type)"),
-            ("max_length", SqlType::SmallInt, "tds_type('max_length', c.type)"),
-            ("precision", SqlType::TinyInt, "tds_type('precision', c.type)"),
-            ("scale", SqlType::TinyInt, "tds_type('scale', c.type)"),
-            ("collation_name", SYSNAME, "c.collation"),
-            ("is_nullable", SqlType::Bit, "c.nullable"),
-            ("is_ansi_padded", SqlType::Bit, "1"),
-            ("is_rowguidcol", SqlType::Bit, "0"),
-            ("is_identity", SqlType::Bit, "c.identity_seed IS NOT NULL"),
-            ("is_computed", SqlType::Bit, "0"),
-            ("is_hidden", SqlType::Bit, "0"),
-            ("encryption_type", SqlType::Int, "c.encryption_type"),
-            (
-                "encryption_type_desc",
-                SqlType::NVarChar(Length::N(64)),
-                "CASE c.encryption_type WHEN 1 THEN 'DETERMINISTIC' WHEN 2 THEN 'RANDOMIZED' END",
-            ),
-            (
-                "encryption_algorithm_name",
-                SYSNAME,
-                "CASE WHEN c.encryption_type IS NOT NULL THEN '$algorithm' END",
-            ),
-            ("column_encryption_key_id", SqlType::Int, "c.cek_id"),
-            ("column_encryption_key_database_name", SYSNAME, "NULL"),
-        ],
-        from: "columns AS c",
-    },
+    View { name: "columns", object_id: -387, columns: COLUMN_COLUMNS, from: "columns AS c" },
+    View { name: "all_columns", object_id: -395, columns: COLUMN_COLUMNS, from: "columns AS c" },
     View {
         name: "types",
         object_id: -388,
@@ -178,10 +251,12 @@ impl View {
     }
 
     /// A SELECT over the catalogue's tables. Its constants are this program's own.
-    pub(crate) fn sql(&self) -> String {
+    pub(crate) fn sql(&self, keys_hidden: bool) -> String {
+        let hidden = keys_hidden && self.name.starts_with("column_");
+        let condition = if hidden { " WHERE false" } else { "" };
         let columns: Vec<String> =
             self.columns.iter().map(|(name, _, expr)| format!("{expr} AS {name}")).collect();
-        format!("SELECT {} FROM {}", columns.join(", "), self.from)
+        format!("SELECT {} FROM {}{condition}", columns.join(", "), self.from)
             .replace("$database_id", &DATABASE_ID.to_string())
             .replace(DATABASE, DATABASE_NAME)
             .replace(ALGORITHM, ALGORITHM_NAME)

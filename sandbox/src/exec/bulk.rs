@@ -140,6 +140,7 @@ impl Session {
             self.load_row(table, &sql, &binds, &stored)?;
             count = count.saturating_add(1);
         }
+        self.enforce(&catalogue, table, "INSERT", 0)?;
         self.save_identity(table)?;
         if let Some(n) = last_identity {
             let step = table.columns.iter().find_map(|c| c.identity).map_or(1, |(_, step)| step);

@@ -2,13 +2,16 @@
 
 use sqlparser::ast::{
     ColumnDef, ColumnOption, CreateIndex, CreateTable, Expr, IdentityPropertyFormatKind,
-    IdentityPropertyKind, IndexColumn, ObjectType, Statement as SqlStatement, TableConstraint,
-    UnaryOperator,
+    IdentityPropertyKind, IndexColumn, ObjectType, SchemaName, Statement as SqlStatement,
+    TableConstraint, UnaryOperator,
 };
 use sqlparser::tokenizer::Token;
 
-use crate::catalogue::{ALGORITHM_NAME, Column, Encryption, EncryptionType, Table, store};
+use crate::catalogue::{
+    ALGORITHM_NAME, Column, Constraint, ConstraintKind, Encryption, EncryptionType, Table, store,
+};
 use crate::error::{Result, SqlError};
+use crate::exec::constraints::{NewConstraint, NewKind};
 use crate::exec::key_ddl::no_encryption_key;
 use crate::exec::session::Session;
 use crate::sql::dialect::is_clustering;
@@ -16,12 +19,6 @@ use crate::sql::keys;
 use crate::sql::names;
 use crate::types::temporal::now_utc;
 use crate::types::{Collation, Family, SqlType, storage};
-
-/// A primary or unique key: ids of its columns.
-struct Key {
-    primary: bool,
-    columns: Vec<i64>,
-}
 
 impl Session {
     pub(crate) fn run_ddl(&mut self, statement: &SqlStatement) -> Result<()> {
@@ -51,6 +48,17 @@ impl Session {
                 }
                 Ok(())
             }
+            SqlStatement::CreateSchema {
+                schema_name: SchemaName::Simple(name) | SchemaName::NamedAuthorization(name, _),
+                if_not_exists: false,
+                ..
+            } => self.create_schema(&names::last(name)?),
+            SqlStatement::Drop { object_type: ObjectType::Schema, if_exists, names, .. } => {
+                names.iter().try_for_each(|name| self.drop_schema(&names::last(name)?, *if_exists))
+            }
+            SqlStatement::Drop { object_type: ObjectType::View, if_exists, names, .. } => {
+                names.iter().try_for_each(|name| self.drop_view(name, *if_exists))
+            }
             SqlStatement::Drop { object_type, .. } => {
                 Err(SqlError::unsupported(format!("DROP {object_type}")))
             }
@@ -61,6 +69,9 @@ impl Session {
                         .catalogue
                         .table(&name.schema, &name.name)
                         .ok_or_else(|| SqlError::invalid_object(&name.name))?;
+                    self.require_unreferenced(table, || {
+                        SqlError::new(4712, format!("Cannot truncate table '{}' because it is being referenced by a FOREIGN KEY constraint.", table.name))
+                    })?;
                     self.connection.execute(&format!("DELETE FROM {}", table.sqlite_name()), [])?;
                     self.connection.execute(
                         "UPDATE columns SET identity_last = NULL WHERE object_id = ?1",
@@ -73,7 +84,62 @@ impl Session {
         }
     }
 
+    fn create_schema(&mut self, name: &str) -> Result<()> {
+        if self.catalogue.is_schema(name) {
+            return Err(SqlError::new(
+                2714,
+                format!("There is already an object named '{name}' in the database."),
+            ));
+        }
+        store::insert_schema(&self.connection, name)
+    }
+
+    fn drop_schema(&mut self, name: &str, if_exists: bool) -> Result<()> {
+        if !self.catalogue.schemas.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            return if if_exists {
+                Ok(())
+            } else {
+                let text = format!(
+                    "Cannot drop the schema '{name}', because it does not exist or you do not have permission."
+                );
+                Err(SqlError::new(15151, text))
+            };
+        }
+        if self.catalogue.is_used(name) {
+            return Err(SqlError::new(
+                3729,
+                format!("Cannot drop schema '{name}' because it is being referenced by an object."),
+            ));
+        }
+        store::delete_schema(&self.connection, name)
+    }
+
+    /// 2760, unless the schema exists.
+    pub(crate) fn require_schema(&self, schema: &str) -> Result<()> {
+        if self.catalogue.is_schema(schema) && !schema.eq_ignore_ascii_case("sys") {
+            return Ok(());
+        }
+        Err(SqlError::new(
+            2760,
+            format!(
+                "The specified schema name \"{schema}\" either does not exist or you do not have permission to use it."
+            ),
+        ))
+    }
+
+    /// Another table's foreign key to this one is in the way.
+    fn require_unreferenced(&self, table: &Table, error: impl FnOnce() -> SqlError) -> Result<()> {
+        let refers = |known: &Constraint| {
+            known.object_id != table.object_id
+                && matches!(known.kind, ConstraintKind::ForeignKey { parent, .. } if parent == table.object_id)
+        };
+        if self.catalogue.constraints.iter().any(refers) { Err(error()) } else { Ok(()) }
+    }
+
     fn drop_table(&mut self, table: &Table) -> Result<()> {
+        self.require_unreferenced(table, || {
+            SqlError::new(3726, format!("Could not drop object '{}' because it is referenced by a FOREIGN KEY constraint.", table.name))
+        })?;
         self.connection.execute(&format!("DROP TABLE {}", table.sqlite_name()), [])?;
         store::delete_table(&self.connection, table.object_id)
     }
@@ -81,25 +147,17 @@ impl Session {
     fn create_table(&mut self, create: &CreateTable) -> Result<()> {
         check_create(create)?;
         let name = names::qualified(&create.name)?;
-        if !name.schema.eq_ignore_ascii_case("dbo") {
-            return Err(SqlError::new(
-                2760,
-                format!(
-                    "The specified schema name \"{}\" either does not exist or you do not have permission to use it.",
-                    name.schema
-                ),
-            ));
-        }
-        if self.catalogue.table(&name.schema, &name.name).is_some() {
+        self.require_schema(&name.schema)?;
+        if self.catalogue.is_object(&name) {
             return Err(SqlError::new(
                 2714,
                 format!("There is already an object named '{}' in the database.", name.name),
             ));
         }
         let mut columns: Vec<Column> = Vec::new();
-        let mut keys: Vec<Key> = Vec::new();
+        let mut constraints: Vec<NewConstraint> = Vec::new();
         for (id, definition) in (1i64..).zip(&create.columns) {
-            let column = self.column(id, definition, &mut keys)?;
+            let column = self.column(id, definition, &mut constraints)?;
             if columns.iter().any(|known| known.name.eq_ignore_ascii_case(&column.name)) {
                 return Err(SqlError::new(
                     2705,
@@ -113,9 +171,9 @@ impl Session {
             columns.push(column);
         }
         for constraint in &create.constraints {
-            keys.push(table_key(constraint, &columns)?);
+            constraints.push(new_constraint(constraint, &columns)?);
         }
-        finish_keys(&keys, &mut columns)?;
+        finish_keys(&constraints, &mut columns)?;
         if columns.iter().filter(|column| column.identity.is_some()).count() > 1 {
             return Err(SqlError::new(
                 2744,
@@ -123,12 +181,19 @@ impl Session {
             ));
         }
         let object_id = store::next_object_id(&self.connection)?;
-        let table = Table { object_id, schema: "dbo".to_owned(), name: name.name, columns };
-        self.connection.execute_batch(&create_sql(&table, &keys))?;
-        store::insert_table(&self.connection, &table, now_utc())
+        let table = Table { object_id, schema: name.schema, name: name.name, columns };
+        self.connection.execute_batch(&create_sql(&table))?;
+        store::insert_table(&self.connection, &table, now_utc())?;
+        self.refresh()?;
+        constraints.iter().try_for_each(|constraint| self.add_constraint(&table, constraint))
     }
 
-    fn column(&self, id: i64, definition: &ColumnDef, keys: &mut Vec<Key>) -> Result<Column> {
+    pub(crate) fn column(
+        &self,
+        id: i64,
+        definition: &ColumnDef,
+        constraints: &mut Vec<NewConstraint>,
+    ) -> Result<Column> {
         let mut column = Column {
             id,
             name: definition.name.value.clone(),
@@ -141,6 +206,8 @@ impl Session {
         };
         let mut checked = false;
         for option in &definition.options {
+            let name = option.name.as_ref().map(|name| name.value.clone());
+            let key = |primary| NewKind::Key { primary, columns: vec![id] };
             match &option.option {
                 ColumnOption::Null => column.nullable = true,
                 ColumnOption::NotNull => column.nullable = false,
@@ -154,22 +221,36 @@ impl Session {
                     column.collation = Some(Collation::parse(&names::last(name)?)?);
                 }
                 ColumnOption::Default(expr) => column.default = Some(constant(expr)?),
-                ColumnOption::PrimaryKey(_) => keys.push(Key { primary: true, columns: vec![id] }),
-                ColumnOption::Unique(_) => keys.push(Key { primary: false, columns: vec![id] }),
+                ColumnOption::PrimaryKey(_) => {
+                    constraints.push(NewConstraint { name, kind: key(true) })
+                }
+                ColumnOption::Unique(_) => {
+                    constraints.push(NewConstraint { name, kind: key(false) })
+                }
                 ColumnOption::Identity(kind) => column.identity = Some(identity(kind)?),
                 ColumnOption::DialectSpecific(tokens) if matches!(tokens.as_slice(), [Token::Word(word)] if is_clustering(&word.value)) =>
                     {}
                 ColumnOption::DialectSpecific(tokens) => {
                     column.encryption = Some(self.encryption(tokens)?)
                 }
-                ColumnOption::Check(_) => checked = true,
+                ColumnOption::Check(check) => {
+                    checked = true;
+                    let name = name.or_else(|| check.name.as_ref().map(|name| name.value.clone()));
+                    let kind = NewKind::Check(check.expr.clone());
+                    constraints.push(NewConstraint { name, kind });
+                }
+                ColumnOption::ForeignKey(key) => {
+                    let mut key = key.clone();
+                    key.columns = vec![definition.name.clone()];
+                    let name = name.or_else(|| key.name.as_ref().map(|name| name.value.clone()));
+                    constraints
+                        .push(NewConstraint { name, kind: NewKind::ForeignKey(Box::new(key)) });
+                }
                 other => return Err(SqlError::unsupported(format!("the column option {other}"))),
             }
         }
         if column.encryption.is_some() {
             check_encrypted(&column, checked)?;
-        } else if checked {
-            return Err(SqlError::unsupported("CHECK constraints"));
         }
         let code_page = matches!(column.ty, SqlType::Char(_) | SqlType::VarChar(_));
         let utf8 = column.collation.as_ref().is_some_and(|collation| collation.utf8);
@@ -326,7 +407,7 @@ fn integer(expr: &Expr) -> Result<i64> {
 }
 
 /// The text of a DEFAULT, which must be a constant or a function of the clock.
-fn constant(expr: &Expr) -> Result<String> {
+pub(crate) fn constant(expr: &Expr) -> Result<String> {
     match expr {
         Expr::Value(_) | Expr::Function(_) => Ok(expr.to_string()),
         Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr: inner } => {
@@ -361,21 +442,27 @@ fn key_columns(list: &[IndexColumn], columns: &[Column]) -> Result<Vec<i64>> {
     Ok(ids)
 }
 
-fn table_key(constraint: &TableConstraint, columns: &[Column]) -> Result<Key> {
-    match constraint {
+pub(crate) fn new_constraint(
+    constraint: &TableConstraint,
+    columns: &[Column],
+) -> Result<NewConstraint> {
+    let (name, kind) = match constraint {
         TableConstraint::PrimaryKey(key) => {
-            Ok(Key { primary: true, columns: key_columns(&key.columns, columns)? })
+            let columns = key_columns(&key.columns, columns)?;
+            (&key.name, NewKind::Key { primary: true, columns })
         }
         TableConstraint::Unique(key) => {
-            Ok(Key { primary: false, columns: key_columns(&key.columns, columns)? })
+            let columns = key_columns(&key.columns, columns)?;
+            (&key.name, NewKind::Key { primary: false, columns })
         }
-        TableConstraint::ForeignKey(_) => Err(SqlError::unsupported("foreign keys")),
-        TableConstraint::Check(_) => Err(SqlError::unsupported("CHECK constraints")),
-        other => Err(SqlError::unsupported(format!("the constraint {other}"))),
-    }
+        TableConstraint::ForeignKey(key) => (&key.name, NewKind::ForeignKey(Box::new(key.clone()))),
+        TableConstraint::Check(check) => (&check.name, NewKind::Check(check.expr.clone())),
+        other => return Err(SqlError::unsupported(format!("the constraint {other}"))),
+    };
+    Ok(NewConstraint { name: name.as_ref().map(|name| name.value.clone()), kind })
 }
 
-fn check_indexable(ids: &[i64], columns: &[Column]) -> Result<()> {
+pub(crate) fn check_indexable(ids: &[i64], columns: &[Column]) -> Result<()> {
     for column in columns.iter().filter(|column| ids.contains(&column.id)) {
         if column.encryption.is_some_and(|e| e.kind == EncryptionType::Randomized) {
             return Err(SqlError::new(
@@ -399,43 +486,45 @@ fn check_indexable(ids: &[i64], columns: &[Column]) -> Result<()> {
     Ok(())
 }
 
-fn finish_keys(keys: &[Key], columns: &mut [Column]) -> Result<()> {
-    if keys.iter().filter(|key| key.primary).count() > 1 {
-        return Err(SqlError::new(8110, "Cannot add multiple PRIMARY KEY constraints to table."));
-    }
-    for key in keys {
-        check_indexable(&key.columns, columns)?;
-        if key.primary {
-            for column in columns.iter_mut().filter(|column| key.columns.contains(&column.id)) {
+/// The columns of a primary key take no NULL.
+fn finish_keys(constraints: &[NewConstraint], columns: &mut [Column]) -> Result<()> {
+    let mut primary = 0usize;
+    for constraint in constraints {
+        let NewKind::Key { primary: is_primary, columns: ids } = &constraint.kind else { continue };
+        check_indexable(ids, columns)?;
+        if *is_primary {
+            primary = primary.saturating_add(1);
+            for column in columns.iter_mut().filter(|column| ids.contains(&column.id)) {
                 column.nullable = false;
             }
         }
     }
+    if primary > 1 {
+        return Err(SqlError::new(8110, "Cannot add multiple PRIMARY KEY constraints to table."));
+    }
     Ok(())
 }
 
-/// The table as SQLite keeps it. Keys are unique indexes: they take the columns' collations.
-fn create_sql(table: &Table, keys: &[Key]) -> String {
-    let mut parts: Vec<String> = Vec::new();
-    for column in &table.columns {
-        let mut sql = column.sqlite_name();
-        if column.encryption.is_none() {
-            let collation = match column.ty.family() {
-                Family::Text => Some(column.collation().sqlite_name()),
-                family => storage::collation(family),
-            };
-            if let Some(collation) = collation {
-                sql.push_str(&format!(" COLLATE {collation}"));
-            }
+/// A column as SQLite keeps it.
+pub(crate) fn column_sql(column: &Column) -> String {
+    let mut sql = column.sqlite_name();
+    if column.encryption.is_none() {
+        let collation = match column.ty.family() {
+            Family::Text => Some(column.collation().sqlite_name()),
+            family => storage::collation(family),
+        };
+        if let Some(collation) = collation {
+            sql.push_str(&format!(" COLLATE {collation}"));
         }
-        if !column.nullable {
-            sql.push_str(" NOT NULL");
-        }
-        parts.push(sql);
     }
-    for key in keys {
-        let columns: Vec<String> = key.columns.iter().map(|id| format!("c{id}")).collect();
-        parts.push(format!("UNIQUE ({})", columns.join(", ")));
+    if !column.nullable {
+        sql.push_str(" NOT NULL");
     }
-    format!("CREATE TABLE {} ({})", table.sqlite_name(), parts.join(", "))
+    sql
+}
+
+/// The table as SQLite keeps it. Keys are unique indexes of their own: they take the columns' collations.
+fn create_sql(table: &Table) -> String {
+    let columns: Vec<String> = table.columns.iter().map(column_sql).collect();
+    format!("CREATE TABLE {} ({})", table.sqlite_name(), columns.join(", "))
 }

@@ -1,12 +1,18 @@
 //! sp_describe_parameter_encryption.
 
+use sqlparser::ast::{Expr, Ident};
+
 use crate::catalogue::{Catalogue, Encryption};
 use crate::error::{Result, SqlError};
 use crate::exec::parameters::Parameters;
+use crate::exec::procedures::is_system_procedure;
 use crate::exec::response::{Outcome, Response};
 use crate::exec::session::Session;
-use crate::sql::batch::{self, Exec, Statement};
-use crate::sql::bind::Verdict;
+use crate::exec::stored::{MAX_NESTING, position_of, too_deep};
+use crate::sql::batch::{self, Statement};
+use crate::sql::bind::{Binder, Verdict};
+use crate::sql::encryption::Target;
+use crate::sql::procedure::Exec;
 use crate::tds::token::{
     self, AEAD_AES_256_CBC_HMAC_SHA256, CMD_SELECT, NORMALIZATION_RULE_VERSION, ResultColumn,
     TOKEN_ROW,
@@ -28,7 +34,11 @@ impl Session {
         self.counters.describe();
         let described = parse::declarations(declarations)
             .and_then(|declarations| Ok((self.verdicts(sql, &declarations)?, declarations)));
-        let (verdicts, declarations) = match described {
+        let described = described.and_then(|(verdicts, declarations)| {
+            let keys = self.keys_of(&verdicts)?;
+            Ok((verdicts, declarations, keys))
+        });
+        let (verdicts, declarations, keys) = match described {
             Ok(described) => described,
             Err(error) => {
                 self.values.error = i64::from(error.number);
@@ -37,15 +47,21 @@ impl Session {
                 return Ok(false);
             }
         };
-        let mut keys: Vec<i32> = Vec::new();
-        for encryption in verdicts.iter().flatten() {
-            if !keys.contains(&encryption.cek_id) {
-                keys.push(encryption.cek_id);
-            }
-        }
         self.key_rows(&keys, response)?;
         self.parameter_rows(&declarations, &verdicts, &keys, response)?;
         Ok(true)
+    }
+
+    /// The CEKs that are needed, each of which must be there to see.
+    fn keys_of(&self, verdicts: &[Option<Encryption>]) -> Result<Vec<i32>> {
+        let mut keys: Vec<i32> = Vec::new();
+        for encryption in verdicts.iter().flatten() {
+            if !keys.contains(&encryption.cek_id) {
+                self.catalogue.cek_entry(encryption.cek_id)?;
+                keys.push(encryption.cek_id);
+            }
+        }
+        Ok(keys)
     }
 
     /// The encryption of each parameter.
@@ -55,44 +71,125 @@ impl Session {
         declarations: &[Declaration],
     ) -> Result<Vec<Option<Encryption>>> {
         self.refresh()?;
-        let parameters = Parameters::declared(declarations);
-        let mut verdicts = vec![None; declarations.len()];
-        let statements = batch::parse(sql)?;
-        self.describe_statements(&statements, &parameters, &mut verdicts)?;
-        let encryption = |verdict| match verdict {
-            Some(Verdict::Encrypted(encryption)) => Some(encryption),
+        let mut schemes = self.describe_body(&batch::parse(sql)?, declarations, 0)?;
+        schemes.truncate(declarations.len());
+        Ok(schemes)
+    }
+
+    /// The same for the statements of a batch or of a procedure, whose variables come behind its parameters.
+    pub(crate) fn describe_body(
+        &self,
+        statements: &[Statement],
+        declarations: &[Declaration],
+        depth: usize,
+    ) -> Result<Vec<Option<Encryption>>> {
+        if depth > MAX_NESTING {
+            return Err(too_deep());
+        }
+        let mut described = Described {
+            parameters: Parameters::declared(declarations),
+            verdicts: vec![None; declarations.len()],
+            depth,
+        };
+        self.describe_statements(statements, &mut described)?;
+        let encryption = |verdict: &Option<Verdict>| match verdict {
+            Some(Verdict::Encrypted(encryption)) => Some(*encryption),
             _ => None,
         };
-        Ok(verdicts.into_iter().map(encryption).collect())
+        let schemes: Vec<_> = described.verdicts.iter().map(encryption).collect();
+        let mut variables = schemes.iter().enumerate().skip(declarations.len());
+        if let Some((i, scheme)) = variables.find(|(_, scheme)| scheme.is_some()) {
+            let types = described.parameters.types();
+            let name = types.get(i).map_or("?", |variable| variable.name.as_str());
+            let shown = |scheme| self.catalogue.describe_encryption(scheme);
+            return Err(crate::sql::encryption::mismatch(name, &shown(None), &shown(*scheme)));
+        }
+        Ok(schemes)
     }
 
     fn describe_statements(
         &self,
         statements: &[Statement],
-        parameters: &Parameters,
-        verdicts: &mut Vec<Option<Verdict>>,
+        described: &mut Described,
     ) -> Result<()> {
         for statement in statements {
             match statement {
                 Statement::Sql(statement) => {
-                    let found = self.bind_only(statement, parameters, true)?;
-                    merge(&self.catalogue, verdicts, &found, parameters)?;
+                    let found = self.bind_only(statement, &described.parameters, true)?;
+                    described.merge(&self.catalogue, &found)?;
                 }
-                Statement::If { then, otherwise, .. } => {
-                    self.describe_statements(then, parameters, verdicts)?;
-                    self.describe_statements(otherwise, parameters, verdicts)?;
+                Statement::If { condition, then, otherwise } => {
+                    self.describe_with(described, |binder| binder.condition(condition).map(drop))?;
+                    self.describe_statements(then, described)?;
+                    self.describe_statements(otherwise, described)?;
                 }
-                Statement::Block(statements) => {
-                    self.describe_statements(statements, parameters, verdicts)?
+                Statement::Block(statements) => self.describe_statements(statements, described)?,
+                Statement::Exec(exec) => self.describe_exec(exec, described)?,
+                Statement::Declare(variables) => {
+                    for (name, data_type, value) in variables {
+                        described.parameters.declare(name, SqlType::from_ast(data_type)?)?;
+                        described.verdicts.push(None);
+                        if let Some(value) = value {
+                            self.describe_set(name, value, described)?;
+                        }
+                    }
                 }
-                Statement::Exec(exec) => known_procedure(exec)?,
-                Statement::Declare(_) | Statement::SetVariable(..) => {
-                    return Err(SqlError::unsupported(
-                        "variables in a statement that is described",
-                    ));
+                Statement::SetVariable(name, value) => self.describe_set(name, value, described)?,
+                Statement::Return(Some(value)) | Statement::ExecText(value) => {
+                    self.describe_with(described, |binder| plain(binder, value))?;
                 }
                 _ => {}
             }
+        }
+        Ok(())
+    }
+
+    fn describe_set(&self, name: &str, value: &Expr, described: &mut Described) -> Result<()> {
+        let variable = Expr::Identifier(Ident::new(name));
+        self.describe_with(described, |binder| {
+            plain(binder, value)?;
+            plain(binder, &variable)
+        })
+    }
+
+    fn describe_with(
+        &self,
+        described: &mut Described,
+        bind: impl FnOnce(&mut Binder<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let types = described.parameters.types();
+        let mut binder = Binder::new(&self.catalogue, &types, &self.values, true);
+        bind(&mut binder)?;
+        let found = binder.verdicts;
+        described.merge(&self.catalogue, &found)
+    }
+
+    /// What a procedure needs of its parameters, those that are passed on need too.
+    fn describe_exec(&self, exec: &Exec, described: &mut Described) -> Result<()> {
+        let Some(stored) = self.find_procedure(&exec.procedure) else {
+            return known_procedure(exec);
+        };
+        let procedure = &stored.procedure;
+        let schemes = self.schemes_of(procedure, described.depth.saturating_add(1))?;
+        for (position, argument) in exec.arguments.iter().enumerate() {
+            let at = position_of(procedure, argument, position)?;
+            let (Some(declaration), Some(scheme)) = (procedure.parameters.get(at), schemes.get(at))
+            else {
+                continue;
+            };
+            if argument.is_default() {
+                continue;
+            }
+            self.describe_with(described, |binder| {
+                let operand = binder.scalar(&argument.value)?;
+                // What comes out fits if it is no longer than where it goes.
+                let ty = match operand.ty {
+                    Some(ty) if argument.output && declaration.ty.may_encrypt_for(ty) => ty,
+                    _ => declaration.ty,
+                };
+                let target = Target { ty, encryption: *scheme, collation: None };
+                binder.check_assignment(&target, &operand)
+            })?;
         }
         Ok(())
     }
@@ -171,7 +268,8 @@ impl Session {
         self.rows(&columns, &rows, response)
     }
 
-    fn rows(
+    /// A result of this program's own making.
+    pub(crate) fn rows(
         &self,
         columns: &[ResultColumn],
         rows: &[Vec<Value>],
@@ -191,37 +289,50 @@ impl Session {
     }
 }
 
-/// There are no procedures but the system's, whose parameters are never encrypted.
+/// What has been found out so far.
+struct Described {
+    parameters: Parameters,
+    verdicts: Vec<Option<Verdict>>,
+    depth: usize,
+}
+
+impl Described {
+    /// A parameter that two statements use differently cannot be encrypted for both.
+    fn merge(&mut self, catalogue: &Catalogue, found: &[Option<Verdict>]) -> Result<()> {
+        for (i, (known, found)) in self.verdicts.iter_mut().zip(found).enumerate() {
+            match (&known, found) {
+                (Some(before), Some(now)) if *before != *now => {
+                    let types = self.parameters.types();
+                    let name = types.get(i).map_or("?", |parameter| parameter.name.as_str());
+                    let scheme = |verdict: &Verdict| match verdict {
+                        Verdict::Plain => catalogue.describe_encryption(None),
+                        Verdict::Encrypted(encryption) => {
+                            catalogue.describe_encryption(Some(*encryption))
+                        }
+                    };
+                    return Err(crate::sql::encryption::mismatch(
+                        name,
+                        &scheme(before),
+                        &scheme(now),
+                    ));
+                }
+                (None, Some(now)) => *known = Some(*now),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn plain(binder: &mut Binder<'_>, expr: &Expr) -> Result<()> {
+    let operand = binder.scalar(expr)?;
+    binder.require_plain(&[&operand])
+}
+
+/// The system's procedures, whose parameters are never encrypted.
 fn known_procedure(exec: &Exec) -> Result<()> {
-    if exec.procedure.to_ascii_lowercase().ends_with("sp_describe_parameter_encryption") {
+    if is_system_procedure(&exec.procedure) {
         return Ok(());
     }
     Err(SqlError::new(2812, format!("Could not find stored procedure '{}'.", exec.procedure)))
-}
-
-/// A parameter that two statements use differently cannot be encrypted for both.
-fn merge(
-    catalogue: &Catalogue,
-    verdicts: &mut [Option<Verdict>],
-    found: &[Option<Verdict>],
-    parameters: &Parameters,
-) -> Result<()> {
-    for (i, (known, found)) in verdicts.iter_mut().zip(found).enumerate() {
-        match (&known, found) {
-            (Some(before), Some(now)) if *before != *now => {
-                let types = parameters.types();
-                let name = types.get(i).map_or("?", |parameter| parameter.name.as_str());
-                let scheme = |verdict: &Verdict| match verdict {
-                    Verdict::Plain => catalogue.describe_encryption(None),
-                    Verdict::Encrypted(encryption) => {
-                        catalogue.describe_encryption(Some(*encryption))
-                    }
-                };
-                return Err(crate::sql::encryption::mismatch(name, &scheme(before), &scheme(now)));
-            }
-            (None, Some(now)) => *known = Some(*now),
-            _ => {}
-        }
-    }
-    Ok(())
 }

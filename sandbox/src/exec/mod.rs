@@ -1,6 +1,8 @@
 //! Runs requests against the database: one session per connection, on a thread of its own.
 
+pub(crate) mod alter;
 pub(crate) mod bulk;
+pub(crate) mod constraints;
 pub(crate) mod database;
 pub(crate) mod ddl;
 pub(crate) mod describe;
@@ -13,4 +15,8 @@ pub(crate) mod procedures;
 pub(crate) mod query;
 pub(crate) mod response;
 pub(crate) mod session;
+pub(crate) mod stored;
+pub(crate) mod system;
 pub(crate) mod transaction;
+pub(crate) mod undeclared;
+pub(crate) mod view;

@@ -27,6 +27,17 @@ pub(crate) enum Argument {
     },
 }
 
+impl Argument {
+    /// What an encrypted column holds.
+    pub(crate) fn cell(value: Value, encryption: Encryption) -> Self {
+        let cell = match value {
+            Value::Bytes(bytes) => Some(bytes),
+            _ => None,
+        };
+        Argument::Encrypted { cell, encryption }
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Parameter {
     name: String,
@@ -51,29 +62,30 @@ impl Parameters {
         Self { list: list.collect() }
     }
 
-    /// What a client sent, for a text with these declarations.
-    pub(crate) fn from_wire(
-        declarations: &[Declaration],
+    /// What a client sent. `self` has the values of what it did not send, `given` says which of them may stay.
+    pub(crate) fn receive(
+        &mut self,
         sent: &[WireParameter],
+        given: &mut [bool],
+        procedure: &str,
         catalogue: &Catalogue,
         column_encryption: bool,
-    ) -> Result<Self> {
-        let mut parameters = Self::declared(declarations);
-        let mut given = vec![false; declarations.len()];
+    ) -> Result<()> {
+        let mut seen = vec![false; given.len()];
         for (position, wire) in sent.iter().enumerate() {
-            let at = find(declarations, wire, position)?;
-            let (Some(slot), Some(given)) = (parameters.list.get_mut(at), given.get_mut(at)) else {
-                return Err(too_many());
-            };
-            if wire.status & F_DEFAULT_VALUE != 0 {
-                continue;
-            }
-            if std::mem::replace(given, true) {
+            let at = self.find(wire, position, given.len(), procedure)?;
+            let too_many = || too_many(procedure);
+            let slot = self.list.get_mut(at).ok_or_else(too_many)?;
+            if std::mem::replace(seen.get_mut(at).ok_or_else(too_many)?, true) {
                 return Err(SqlError::new(
                     8143,
                     format!("Parameter '{}' was supplied multiple times.", slot.name),
                 ));
             }
+            if wire.status & F_DEFAULT_VALUE != 0 {
+                continue;
+            }
+            *given.get_mut(at).ok_or_else(too_many)? = true;
             slot.argument = match &wire.cipher {
                 None => Argument::Plain(plain(slot, wire)?),
                 Some(cipher) if column_encryption => encrypted(slot, wire, cipher, catalogue)?,
@@ -85,16 +97,95 @@ impl Parameters {
                 }
             };
         }
-        if let Some(missing) = declarations.iter().zip(&given).find(|(_, given)| !**given) {
-            let name = &missing.0.name;
-            return Err(SqlError::new(
-                8178,
-                format!(
-                    "The parameterized query expects the parameter '{name}', which was not supplied."
+        Ok(())
+    }
+
+    /// By name where there is one, with or without '@', else by position.
+    pub(crate) fn find(
+        &self,
+        wire: &WireParameter,
+        position: usize,
+        count: usize,
+        procedure: &str,
+    ) -> Result<usize> {
+        let name = wire.name.trim_start_matches('@');
+        if name.is_empty() {
+            return if position < count { Ok(position) } else { Err(too_many(procedure)) };
+        }
+        let declared = self.list.get(..count).unwrap_or_default();
+        let same =
+            |known: &Parameter| known.name.trim_start_matches('@').eq_ignore_ascii_case(name);
+        declared.iter().position(same).ok_or_else(|| {
+            SqlError::new(8145, format!("@{name} is not a parameter for procedure {procedure}."))
+        })
+    }
+
+    /// 206 for every parameter that is not encrypted as the body of its procedure needs it.
+    pub(crate) fn require(
+        &mut self,
+        schemes: &[Option<Encryption>],
+        catalogue: &Catalogue,
+    ) -> Result<()> {
+        for (parameter, wanted) in self.list.iter_mut().zip(schemes) {
+            let given = match &parameter.argument {
+                Argument::Encrypted { encryption, .. } => Some(*encryption),
+                Argument::Plain(_) => None,
+            };
+            if given == *wanted {
+                continue;
+            }
+            let shown = |scheme: Option<Encryption>| match scheme {
+                None => parameter.ty.name().to_owned(),
+                some => format!(
+                    "{} encrypted with {}",
+                    parameter.ty,
+                    catalogue.describe_encryption(some)
                 ),
+            };
+            return Err(SqlError::type_clash(&shown(given), &shown(*wanted)));
+        }
+        Ok(())
+    }
+
+    /// An argument of EXEC. A cell says nothing of its type, so that of the variable must fit.
+    pub(crate) fn pass(
+        &mut self,
+        to: &Declaration,
+        output: bool,
+        argument: Argument,
+        from: SqlType,
+        catalogue: &Catalogue,
+    ) -> Result<()> {
+        let fits = from.may_encrypt_for(to.ty) || (output && to.ty.may_encrypt_for(from));
+        if let Argument::Encrypted { encryption, .. } = &argument
+            && !fits
+        {
+            let scheme = catalogue.describe_encryption(Some(*encryption));
+            return Err(SqlError::type_clash(
+                &format!("{from} encrypted with {scheme}"),
+                &format!("{} encrypted with {scheme}", to.ty),
             ));
         }
-        Ok(parameters)
+        self.assign(&to.name, argument, from)
+    }
+
+    /// A value and its type.
+    pub(crate) fn get(&self, name: &str) -> Result<(Argument, SqlType)> {
+        let found = self.list.iter().find(|known| known.name.eq_ignore_ascii_case(name));
+        let found = found.ok_or_else(|| SqlError::undeclared(name))?;
+        Ok((found.argument.clone(), found.ty))
+    }
+
+    /// A value and its type, by position.
+    pub(crate) fn at(&self, index: usize) -> Option<(&str, &Argument, SqlType)> {
+        self.list.get(index).map(|found| (found.name.as_str(), &found.argument, found.ty))
+    }
+
+    /// A value that has the type of its parameter.
+    pub(crate) fn set(&mut self, index: usize, argument: Argument) {
+        if let Some(parameter) = self.list.get_mut(index) {
+            parameter.argument = argument;
+        }
     }
 
     pub(crate) fn types(&self) -> Vec<ParameterType> {
@@ -155,21 +246,11 @@ impl Parameters {
     }
 }
 
-fn too_many() -> SqlError {
-    SqlError::new(8144, "Procedure or function sp_executesql has too many arguments specified.")
-}
-
-/// By name where there is one, with or without '@', else by position.
-fn find(declarations: &[Declaration], wire: &WireParameter, position: usize) -> Result<usize> {
-    let name = wire.name.trim_start_matches('@');
-    if name.is_empty() {
-        return if position < declarations.len() { Ok(position) } else { Err(too_many()) };
-    }
-    let found =
-        declarations.iter().position(|d| d.name.trim_start_matches('@').eq_ignore_ascii_case(name));
-    found.ok_or_else(|| {
-        SqlError::new(8145, format!("@{name} is not a parameter for procedure sp_executesql."))
-    })
+fn too_many(procedure: &str) -> SqlError {
+    SqlError::new(
+        8144,
+        format!("Procedure or function {procedure} has too many arguments specified."),
+    )
 }
 
 fn plain(parameter: &Parameter, wire: &WireParameter) -> Result<Value> {

@@ -4,13 +4,17 @@ use crate::error::{Result, SqlError};
 use crate::exec::parameters::{Argument, Parameters, wire_value};
 use crate::exec::response::{Outcome, Response, Stop};
 use crate::exec::session::Session;
-use crate::sql::batch::{self, Exec};
+use crate::exec::stored::{MAX_NESTING, StoredProcedure, not_an_output, require_all, too_deep};
+use crate::sql::batch;
+use crate::sql::procedure::Exec;
 use crate::tds::rpc::{
     Call, F_BY_REF_VALUE, Parameter as WireParameter, Procedure, SP_EXECUTE, SP_EXECUTESQL,
     SP_PREPARE, SP_PREPEXEC, SP_UNPREPARE,
 };
-use crate::tds::token;
-use crate::types::{SqlType, Value, parse};
+use crate::tds::token::{self, ResultColumn};
+use crate::tds::type_info::write_value;
+use crate::types::parse::{self, Declaration};
+use crate::types::{SqlType, Value};
 
 /// Statements that a connection may keep prepared.
 const MAX_PREPARED: usize = 10_000;
@@ -19,7 +23,44 @@ const MAX_PREPARED: usize = 10_000;
 #[derive(Default)]
 struct Returned {
     failed: bool,
-    handle: Option<(String, i32)>,
+    status: i32,
+    /// RETURNVALUE tokens.
+    values: Vec<u8>,
+}
+
+/// The procedures that this program has of SQL Server's, called by name or by EXEC.
+const SYSTEM_PROCEDURES: &[&str] = &[
+    "sp_executesql",
+    "sp_describe_parameter_encryption",
+    "sp_prepare",
+    "sp_prepexec",
+    "sp_execute",
+    "sp_unprepare",
+    "sp_describe_undeclared_parameters",
+    "sp_reset_connection",
+    "sp_tablecollations_100",
+];
+
+/// ProcIDs and names of server cursors (MS-TDS 2.2.6.6), and of RPCs that are prepared.
+const REFUSED: &[(u16, &str)] = &[
+    (1, "sp_cursor"),
+    (2, "sp_cursoropen"),
+    (3, "sp_cursorprepare"),
+    (4, "sp_cursorexecute"),
+    (5, "sp_cursorprepexec"),
+    (6, "sp_cursorunprepare"),
+    (7, "sp_cursorfetch"),
+    (8, "sp_cursoroption"),
+    (9, "sp_cursorclose"),
+    (14, "sp_prepexecrpc"),
+];
+
+fn refused(name: &str) -> Stop {
+    Stop::Error(SqlError::unsupported(format!("{name}: there are no server cursors here")))
+}
+
+pub(crate) fn is_system_procedure(name: &str) -> bool {
+    SYSTEM_PROCEDURES.contains(&base_name(name).as_str())
 }
 
 impl Session {
@@ -33,21 +74,13 @@ impl Session {
             Err(Stop::Error(error)) => {
                 self.values.error = i64::from(error.number);
                 response.token(|out| token::error(out, &error));
-                Returned { failed: true, handle: None }
+                Returned { failed: true, ..Returned::default() }
             }
-            Err(Stop::Cancelled) => return Err(Stop::Cancelled),
+            Err(stop) => return Err(stop),
         };
-        let status = (!returned.failed).then_some(0);
-        let handle = returned.handle;
-        response.procedure_end(
-            status,
-            |out| {
-                if let Some((name, handle)) = handle {
-                    token::return_int(out, &name, handle);
-                }
-            },
-            returned.failed,
-        );
+        let status = (!returned.failed).then_some(returned.status);
+        let values = returned.values;
+        response.procedure_end(status, |out| out.extend_from_slice(&values), returned.failed);
         Ok(())
     }
 
@@ -59,6 +92,9 @@ impl Session {
             Procedure::Id(SP_PREPEXEC) => "sp_prepexec".to_owned(),
             Procedure::Id(SP_UNPREPARE) => "sp_unprepare".to_owned(),
             Procedure::Id(other) => {
+                if let Some((_, name)) = REFUSED.iter().find(|(id, _)| id == other) {
+                    return Err(refused(name));
+                }
                 return Err(SqlError::unsupported(format!("the system procedure {other}")).into());
             }
             Procedure::Name(name) => name.clone(),
@@ -72,13 +108,29 @@ impl Session {
                     [] => return Err(missing("@statement")),
                 };
                 let sql = parameters.first().map(text).transpose()?.flatten().unwrap_or_default();
-                self.execute_text(&declarations, &sql, rest, response)
+                self.execute_text(&declarations, &sql, rest, 2, response)
             }
             "sp_describe_parameter_encryption" => {
                 let sql = argument(parameters, "tsql", 0)?.ok_or_else(|| missing("@tsql"))?;
                 let declarations = argument(parameters, "params", 1)?.unwrap_or_default();
                 let ok = self.describe(&sql, &declarations, response)?;
-                Ok(Returned { failed: !ok, handle: None })
+                Ok(Returned { failed: !ok, ..Returned::default() })
+            }
+            "sp_describe_undeclared_parameters" => {
+                let sql = argument(parameters, "tsql", 0)?.ok_or_else(|| missing("@tsql"))?;
+                let declarations = argument(parameters, "params", 1)?.unwrap_or_default();
+                self.describe_undeclared(&sql, &declarations, response)?;
+                Ok(Returned::default())
+            }
+            "sp_tablecollations_100" => {
+                let table = argument(parameters, "object", 0)?.ok_or_else(|| missing("@object"))?;
+                self.refresh()?;
+                self.table_collations(&table, response)?;
+                Ok(Returned::default())
+            }
+            "sp_reset_connection" => {
+                self.reset(false, response)?;
+                Ok(Returned::default())
             }
             "sp_prepare" => {
                 let (declarations, sql) = prepared_text(parameters, 1)?;
@@ -89,8 +141,9 @@ impl Session {
             "sp_prepexec" => {
                 let (declarations, sql) = prepared_text(parameters, 1)?;
                 let rest = parameters.get(3..).unwrap_or_default();
-                let mut returned = self.execute_text(&declarations, &sql, rest, response)?;
-                returned.handle = self.keep(parameters, declarations, sql)?.handle;
+                let mut returned = self.execute_text(&declarations, &sql, rest, 3, response)?;
+                let handle = self.keep(parameters, declarations, sql)?.values;
+                returned.values.splice(..0, handle);
                 Ok(returned)
             }
             "sp_execute" => {
@@ -101,6 +154,7 @@ impl Session {
                     &declarations,
                     &sql,
                     parameters.get(1..).unwrap_or_default(),
+                    1,
                     response,
                 )
             }
@@ -110,10 +164,61 @@ impl Session {
                 Ok(Returned::default())
             }
             _ => {
-                Err(SqlError::new(2812, format!("Could not find stored procedure '{name}'."))
-                    .into())
+                self.refresh()?;
+                let cursor = REFUSED.iter().find(|(_, known)| *known == base_name(&name));
+                match self.find_procedure(&name) {
+                    None if cursor.is_some() => Err(refused(&name)),
+                    Some(stored) => self.call_stored(&stored, parameters, response),
+                    None => Err(not_found(&name)),
+                }
             }
         }
+    }
+
+    /// A procedure of the database.
+    fn call_stored(
+        &mut self,
+        stored: &StoredProcedure,
+        sent: &[WireParameter],
+        response: &mut Response,
+    ) -> Outcome<Returned> {
+        let procedure = &stored.procedure;
+        let shown = &procedure.name.name;
+        let (mut parameters, mut given) = self.with_defaults(procedure)?;
+        let catalogue = std::sync::Arc::clone(&self.catalogue);
+        parameters.receive(sent, &mut given, shown, &catalogue, self.column_encryption)?;
+        require_all(procedure, &given)?;
+        let outputs = outputs(&procedure.parameters, sent, &parameters, shown)?;
+        let (clean, status) = self.run_procedure(stored, &mut parameters, response)?;
+        let values = self.return_values(&outputs, &parameters, 0)?;
+        Ok(Returned { failed: !clean, status, values })
+    }
+
+    /// RETURNVALUEs. `first` is the position of the first of the parameters in the call.
+    fn return_values(
+        &self,
+        outputs: &[Output],
+        parameters: &Parameters,
+        first: usize,
+    ) -> Result<Vec<u8>> {
+        let mut out = Vec::new();
+        for output in outputs {
+            let Some((name, argument, ty)) = parameters.at(output.parameter) else { continue };
+            let mut column = ResultColumn::plain(name, ty);
+            let value = match argument {
+                Argument::Plain(value) => value.clone(),
+                Argument::Encrypted { cell, encryption } => {
+                    column.crypto = Some(encryption.on_wire());
+                    cell.clone().map_or(Value::Null, Value::Bytes)
+                }
+            };
+            let name = if output.name.is_empty() { name } else { output.name.as_str() };
+            let ordinal = first.saturating_add(output.position);
+            let ordinal = u16::try_from(ordinal).unwrap_or(u16::MAX);
+            token::return_head(&mut out, ordinal, name, &column, self.column_encryption);
+            write_value(&mut out, &value, column.wire_type(), &column.collation)?;
+        }
+        Ok(out)
     }
 
     fn not_prepared(&mut self, error: &SqlError, response: &mut Response) -> SqlError {
@@ -127,19 +232,30 @@ impl Session {
         declarations: &str,
         sql: &str,
         sent: &[WireParameter],
+        first: usize,
         response: &mut Response,
     ) -> Outcome<Returned> {
+        const NAME: &str = "sp_executesql";
         let declarations = parse::declarations(declarations)?;
-        if declarations.iter().any(|declaration| declaration.output)
-            || sent.iter().any(|parameter| parameter.status & F_BY_REF_VALUE != 0)
-        {
-            return Err(SqlError::unsupported("output parameters").into());
-        }
         self.refresh()?;
-        let parameters =
-            Parameters::from_wire(&declarations, sent, &self.catalogue, self.column_encryption)?;
-        let clean = self.run(sql, parameters, response)?;
-        Ok(Returned { failed: !clean, handle: None })
+        let mut parameters = Parameters::declared(&declarations);
+        let mut given = vec![false; declarations.len()];
+        let catalogue = std::sync::Arc::clone(&self.catalogue);
+        parameters.receive(sent, &mut given, NAME, &catalogue, self.column_encryption)?;
+        if let Some((missing, _)) = declarations.iter().zip(&given).find(|(_, given)| !**given) {
+            return Err(SqlError::new(
+                8178,
+                format!(
+                    "The parameterized query expects the parameter '{}', which was not supplied.",
+                    missing.name
+                ),
+            )
+            .into());
+        }
+        let outputs = outputs(&declarations, sent, &parameters, NAME)?;
+        let clean = self.run(sql, &mut parameters, response)?;
+        let values = self.return_values(&outputs, &parameters, first)?;
+        Ok(Returned { failed: !clean, values, ..Returned::default() })
     }
 
     fn keep(
@@ -158,14 +274,16 @@ impl Session {
         self.next_handle = self.next_handle.wrapping_add(1).max(1);
         self.prepared.insert(handle, (declarations, sql));
         let name = parameters.first().map(|parameter| parameter.name.clone()).unwrap_or_default();
-        Ok(Returned { failed: false, handle: Some((name, handle)) })
+        let mut returned = Returned::default();
+        token::return_int(&mut returned.values, &name, handle);
+        Ok(returned)
     }
 
     /// EXEC in a batch.
     pub(crate) fn exec_statement(
         &mut self,
         exec: &Exec,
-        parameters: &Parameters,
+        parameters: &mut Parameters,
         response: &mut Response,
     ) -> Outcome<bool> {
         match base_name(&exec.procedure).as_str() {
@@ -177,29 +295,84 @@ impl Session {
                     self.text_argument(exec, "@params", 1, parameters)?.unwrap_or_default();
                 self.describe(&sql, &declarations, response)
             }
-            "sp_executesql" => {
+            "sp_executesql" => self.exec_sql(exec, parameters, response),
+            "sp_describe_undeclared_parameters" => {
                 let sql = self
-                    .text_argument(exec, "@stmt", 0, parameters)?
-                    .ok_or_else(|| missing("@stmt"))?;
+                    .text_argument(exec, "@tsql", 0, parameters)?
+                    .ok_or_else(|| missing("@tsql"))?;
                 let declarations =
                     self.text_argument(exec, "@params", 1, parameters)?.unwrap_or_default();
-                let declarations = parse::declarations(&declarations)?;
-                let mut inner = Parameters::declared(&declarations);
-                for (at, (name, expr)) in exec.arguments.iter().skip(2).enumerate() {
-                    let (value, from) = self.evaluate(expr, parameters)?;
-                    let by_position =
-                        declarations.get(at).map(|declaration| declaration.name.clone());
-                    let name = name.clone().or(by_position).ok_or_else(|| missing("@params"))?;
-                    inner.assign(&name, Argument::Plain(value), from)?;
-                }
-                self.run(&sql, inner, response)
+                self.describe_undeclared(&sql, &declarations, response)?;
+                Ok(true)
             }
-            _ => Err(SqlError::new(
-                2812,
-                format!("Could not find stored procedure '{}'.", exec.procedure),
-            )
-            .into()),
+            "sp_tablecollations_100" => {
+                let table = self
+                    .text_argument(exec, "@object", 0, parameters)?
+                    .ok_or_else(|| missing("@object"))?;
+                self.table_collations(&table, response)?;
+                Ok(true)
+            }
+            "sp_reset_connection" => self.reset(false, response).map(|()| true),
+            _ => match self.find_procedure(&exec.procedure) {
+                Some(stored) => self.exec_stored(&stored, exec, parameters, response),
+                None => Err(not_found(&exec.procedure)),
+            },
         }
+    }
+
+    /// EXEC sp_executesql.
+    fn exec_sql(
+        &mut self,
+        exec: &Exec,
+        parameters: &mut Parameters,
+        response: &mut Response,
+    ) -> Outcome<bool> {
+        let sql =
+            self.text_argument(exec, "@stmt", 0, parameters)?.ok_or_else(|| missing("@stmt"))?;
+        let declarations = self.text_argument(exec, "@params", 1, parameters)?.unwrap_or_default();
+        let declarations = parse::declarations(&declarations)?;
+        let mut inner = Parameters::declared(&declarations);
+        let mut outputs = Vec::new();
+        for (at, argument) in exec.arguments.iter().skip(2).enumerate() {
+            let named = |known: &Declaration| {
+                argument.name.as_ref().is_some_and(|name| known.name.eq_ignore_ascii_case(name))
+            };
+            let declaration = match &argument.name {
+                Some(_) => declarations.iter().find(|known| named(known)),
+                None => declarations.get(at),
+            };
+            let declaration = declaration.ok_or_else(|| missing("@params"))?;
+            let (value, from) = self.argument_value(argument, parameters)?;
+            if argument.output {
+                if !declaration.output {
+                    return Err(not_an_output(&declaration.name).into());
+                }
+                let variable = argument.variable().ok_or_else(|| SqlError::syntax("OUTPUT"))?;
+                outputs.push((declaration.name.clone(), variable.to_owned()));
+            }
+            inner.pass(declaration, argument.output, value, from, &self.catalogue)?;
+        }
+        let clean = self.run(&sql, &mut inner, response)?;
+        for (name, variable) in outputs {
+            let (value, from) = inner.get(&name)?;
+            parameters.assign(&variable, value, from)?;
+        }
+        Ok(clean)
+    }
+
+    /// EXEC of a string: a batch of its own, which sees no variables.
+    pub(crate) fn exec_text(&mut self, text: Value, response: &mut Response) -> Outcome<bool> {
+        if self.nesting >= MAX_NESTING {
+            return Err(too_deep().into());
+        }
+        let text = match text {
+            Value::Text(text) => text,
+            _ => return Ok(true),
+        };
+        self.nesting = self.nesting.saturating_add(1);
+        let outcome = self.run(&text, &mut Parameters::default(), response);
+        self.nesting = self.nesting.saturating_sub(1);
+        outcome
     }
 
     fn text_argument(
@@ -209,19 +382,56 @@ impl Session {
         position: usize,
         parameters: &Parameters,
     ) -> Result<Option<String>> {
-        let named = exec.arguments.iter().find(|(known, _)| {
-            known.as_deref().is_some_and(|known| known.eq_ignore_ascii_case(name))
+        let named = exec.arguments.iter().find(|argument| {
+            argument.name.as_deref().is_some_and(|known| known.eq_ignore_ascii_case(name))
         });
-        let by_position = exec.arguments.get(position).filter(|(name, _)| name.is_none());
-        let Some((_, expr)) = named.or(by_position) else {
+        let by_position = exec.arguments.get(position).filter(|argument| argument.name.is_none());
+        let Some(argument) = named.or(by_position) else {
             return Ok(None);
         };
+        let expr = &argument.value;
         match self.evaluate(expr, parameters)? {
             (Value::Text(text), _) => Ok(Some(text)),
             (Value::Null, _) => Ok(None),
             (_, ty) => Err(expects_text(ty)),
         }
     }
+}
+
+/// A parameter of a call whose value goes back.
+struct Output {
+    /// As the client calls it, perhaps not at all.
+    name: String,
+    /// In the call, among the parameters of the procedure.
+    position: usize,
+    /// In the procedure.
+    parameter: usize,
+}
+
+fn outputs(
+    declarations: &[Declaration],
+    sent: &[WireParameter],
+    parameters: &Parameters,
+    procedure: &str,
+) -> Result<Vec<Output>> {
+    let mut list = Vec::new();
+    for (position, wire) in sent.iter().enumerate() {
+        if wire.status & F_BY_REF_VALUE == 0 {
+            continue;
+        }
+        let parameter = parameters.find(wire, position, declarations.len(), procedure)?;
+        match declarations.get(parameter) {
+            Some(declaration) if !declaration.output => {
+                return Err(not_an_output(&declaration.name));
+            }
+            _ => list.push(Output { name: wire.name.clone(), position, parameter }),
+        }
+    }
+    Ok(list)
+}
+
+fn not_found(procedure: &str) -> Stop {
+    Stop::Error(SqlError::new(2812, format!("Could not find stored procedure '{procedure}'.")))
 }
 
 fn base_name(name: &str) -> String {

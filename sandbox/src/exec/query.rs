@@ -2,19 +2,22 @@
 
 use std::sync::PoisonError;
 
+use rusqlite::types::{Value as Stored, ValueRef};
 use rusqlite::{Row, Statement};
 use sqlparser::ast::{Query, Statement as SqlStatement};
 
 use crate::catalogue::{Catalogue, Table, store};
 use crate::error::{Result, SqlError};
 use crate::exec::functions::Identity;
-use crate::exec::parameters::Parameters;
+use crate::exec::parameters::{Argument, Parameters};
 use crate::exec::response::{Outcome, Response};
 use crate::exec::session::Session;
 use crate::sql::bind::{Bind, Binder};
 use crate::sql::dml::WritePlan;
+use crate::sql::select::{FIRST_ROW_VALUE, PerRow, SelectPlan};
 use crate::tds::token::{
-    self, CMD_DELETE, CMD_INSERT, CMD_SELECT, CMD_UPDATE, CekEntry, ResultColumn, TOKEN_ROW,
+    self, CMD_DELETE, CMD_INSERT, CMD_SELECT, CMD_UPDATE, CekEntry, ResultColumn, TOKEN_NBCROW,
+    TOKEN_ROW,
 };
 use crate::tds::type_info::write_value;
 use crate::types::{SqlType, Value, storage};
@@ -32,7 +35,7 @@ impl Session {
     pub(crate) fn run_query(
         &mut self,
         query: &Query,
-        parameters: &Parameters,
+        parameters: &mut Parameters,
         response: &mut Response,
     ) -> Outcome<()> {
         if !self.format_only {
@@ -42,6 +45,9 @@ impl Session {
         let mut binder = Binder::new(&self.catalogue, &types, &self.values, false);
         let plan = binder.query(query)?;
         let binds = std::mem::take(&mut binder.binds);
+        if !plan.assigned.is_empty() {
+            return self.assign_selected(&plan, &binds, parameters, response);
+        }
         let table = self.cek_table(&plan.columns)?;
         let mut statement = self.connection.prepare(&plan.sql)?;
         bind(&mut statement, &binds, parameters)?;
@@ -61,6 +67,89 @@ impl Session {
         self.values.row_count = i64::try_from(count).unwrap_or(i64::MAX);
         response.done(CMD_SELECT, Some(count));
         Ok(())
+    }
+
+    /// `SELECT @x = ...`: the last row stays, and without a row everything stays as it was.
+    fn assign_selected(
+        &mut self,
+        plan: &SelectPlan,
+        binds: &[Bind],
+        parameters: &mut Parameters,
+        response: &mut Response,
+    ) -> Outcome<()> {
+        if self.format_only {
+            return Ok(());
+        }
+        if let Some(per_row) = &plan.per_row {
+            let count = self.assign_each(plan, per_row, binds, parameters)?;
+            self.assigned(count, response);
+            return Ok(());
+        }
+        let mut statement = self.connection.prepare(&plan.sql)?;
+        bind(&mut statement, binds, parameters)?;
+        let mut rows = statement.raw_query();
+        let mut count = 0u64;
+        let mut last = None;
+        while let Some(row) = rows.next()? {
+            let mut values = Vec::new();
+            for (i, column) in plan.columns.iter().enumerate() {
+                let value = storage::load(row.get_ref(i)?, column.wire_type())?;
+                values.push(match plan.encryption_of(i) {
+                    None => Argument::Plain(value),
+                    Some(encryption) => Argument::cell(value, encryption),
+                });
+            }
+            last = Some(values);
+            count = count.saturating_add(1);
+        }
+        drop(rows);
+        drop(statement);
+        for (target, value) in plan.assigned.iter().zip(last.into_iter().flatten()) {
+            parameters.set(*target, value);
+        }
+        self.assigned(count, response);
+        Ok(())
+    }
+
+    /// `SELECT @x = @x + ...`: row by row.
+    fn assign_each(
+        &self,
+        plan: &SelectPlan,
+        per_row: &PerRow,
+        binds: &[Bind],
+        parameters: &mut Parameters,
+    ) -> Result<u64> {
+        let mut source = self.connection.prepare(&plan.sql)?;
+        bind(&mut source, binds, parameters)?;
+        let mut values = self.connection.prepare(&per_row.sql)?;
+        let mut rows = source.raw_query();
+        let mut count = 0u64;
+        while let Some(row) = rows.next()? {
+            bind(&mut values, binds, parameters)?;
+            for i in 0..per_row.columns {
+                let value: Stored = row.get(i)?;
+                values.raw_bind_parameter(FIRST_ROW_VALUE.saturating_add(i), value)?;
+            }
+            let mut row_values = Vec::new();
+            let mut one = values.raw_query();
+            if let Some(row) = one.next()? {
+                for (i, column) in plan.columns.iter().enumerate() {
+                    row_values.push(storage::load(row.get_ref(i)?, column.ty)?);
+                }
+            }
+            for (target, value) in plan.assigned.iter().zip(row_values) {
+                parameters.set(*target, Argument::Plain(value));
+            }
+            count = count.saturating_add(1);
+        }
+        Ok(count)
+    }
+
+    fn assigned(&mut self, count: u64, response: &mut Response) {
+        self.values.row_count = i64::try_from(count).unwrap_or(i64::MAX);
+        if !self.no_count {
+            response.done(CMD_SELECT, Some(count));
+        }
     }
 
     /// The CEKs of a result, or None on connections without Always Encrypted.
@@ -143,6 +232,7 @@ impl Session {
             };
             written.count = written.count.saturating_add(u64::try_from(count).unwrap_or(0));
         }
+        self.enforce(catalogue, table, plan.verb(), 0)?;
         written.identity = self.save_identity(table)?;
         Ok(written)
     }
@@ -209,12 +299,32 @@ fn bind(statement: &mut Statement<'_>, binds: &[Bind], parameters: &Parameters) 
     Ok(())
 }
 
+/// ROW, or NBCROW where its bitmap takes less room than the NULLs would.
 fn write_row(out: &mut Vec<u8>, row: &Row<'_>, columns: &[ResultColumn]) -> Result<()> {
-    out.push(TOKEN_ROW);
+    let mut bitmap = vec![0u8; columns.len().div_ceil(8)];
+    let mut nulls = Vec::new();
+    for ((i, column), at) in columns.iter().enumerate().zip(0u32..) {
+        if row.get_ref(i)? == ValueRef::Null {
+            write_value(&mut nulls, &Value::Null, column.wire_type(), &column.collation)?;
+            if let Some(byte) = bitmap.get_mut(i / 8) {
+                *byte |= 1 << (at % 8);
+            }
+        }
+    }
+    let with_bitmap = nulls.len() > bitmap.len();
+    if with_bitmap {
+        out.push(TOKEN_NBCROW);
+        out.extend_from_slice(&bitmap);
+    } else {
+        out.push(TOKEN_ROW);
+    }
     for (i, column) in columns.iter().enumerate() {
         let ty = column.wire_type();
-        let value = storage::load(row.get_ref(i)?, ty)?;
-        write_value(out, &value, ty, &column.collation)?;
+        let stored = row.get_ref(i)?;
+        if with_bitmap && stored == ValueRef::Null {
+            continue;
+        }
+        write_value(out, &storage::load(stored, ty)?, ty, &column.collation)?;
     }
     Ok(())
 }

@@ -22,6 +22,8 @@ pub(crate) struct Cancelled;
 pub(crate) enum Stop {
     Error(SqlError),
     Cancelled,
+    /// RETURN, with the status of the procedure.
+    Return(i32),
 }
 
 impl From<SqlError> for Stop {
@@ -70,6 +72,11 @@ impl Response {
 
     pub(crate) fn set_in_procedure(&mut self, in_procedure: bool) {
         self.in_procedure = in_procedure;
+    }
+
+    /// Whether that is what EXEC in a batch does, and no procedure was running.
+    pub(crate) fn enter_procedure(&mut self) -> bool {
+        !std::mem::replace(&mut self.in_procedure, true)
     }
 
     pub(crate) fn cancelled(&self) -> &AtomicBool {

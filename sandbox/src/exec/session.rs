@@ -34,12 +34,25 @@ pub(crate) struct Session {
     pub(crate) spid: u16,
     /// Always Encrypted was acknowledged on this connection.
     pub(crate) column_encryption: bool,
+    /// The login may not see the definitions of keys.
+    hide_keys: bool,
     /// Declarations and text of sp_prepare.
     pub(crate) prepared: HashMap<i32, (String, String)>,
     pub(crate) next_handle: i32,
+    /// Of the batch that is running, for CREATE PROCEDURE to keep.
+    text: String,
+    /// Procedures that are running inside each other.
+    pub(crate) nesting: usize,
     /// Of INSERT BULK, until the next message.
     pub(crate) bulk: Option<PendingLoad>,
     pub(crate) counters: Arc<Counters>,
+}
+
+/// What the login has settled.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Connected {
+    pub(crate) column_encryption: bool,
+    pub(crate) hide_keys: bool,
 }
 
 /// Errors after which a batch goes on with its next statement.
@@ -53,7 +66,7 @@ impl Session {
         database: Arc<Database>,
         spid: u16,
         user: &str,
-        column_encryption: bool,
+        connected: Connected,
         counters: Arc<Counters>,
     ) -> Result<Self> {
         let identities = SharedIdentities::default();
@@ -74,9 +87,12 @@ impl Session {
             format_only: false,
             holds_lock: false,
             spid,
-            column_encryption,
+            column_encryption: connected.column_encryption,
+            hide_keys: connected.hide_keys,
             prepared: HashMap::new(),
             next_handle: 1,
+            text: String::new(),
+            nesting: 0,
             bulk: None,
             counters,
         })
@@ -86,7 +102,9 @@ impl Session {
     pub(crate) fn refresh(&mut self) -> Result<()> {
         let generation = store::generation(&self.connection)?;
         if self.generation != Some(generation) {
-            self.catalogue = Arc::new(store::load(&self.connection)?);
+            let mut catalogue = store::load(&self.connection)?;
+            catalogue.keys_hidden = self.hide_keys;
+            self.catalogue = Arc::new(catalogue);
             self.generation = Some(generation);
         }
         Ok(())
@@ -96,14 +114,15 @@ impl Session {
     pub(crate) fn run(
         &mut self,
         sql: &str,
-        parameters: Parameters,
+        parameters: &mut Parameters,
         response: &mut Response,
     ) -> Outcome<bool> {
-        let mut parameters = parameters;
+        let text = std::mem::replace(&mut self.text, sql.to_owned());
         let outcome = self
-            .compile(sql, &parameters)
+            .compile(sql, parameters)
             .map_err(Stop::Error)
-            .and_then(|statements| self.run_statements(&statements, &mut parameters, response, 0));
+            .and_then(|statements| self.run_statements(&statements, parameters, response, 0));
+        self.text = text;
         self.answered(outcome, response)
     }
 
@@ -119,6 +138,8 @@ impl Session {
                 response.error(&error);
                 Ok(false)
             }
+            // Out of a batch RETURN returns nothing.
+            Err(Stop::Return(_)) => Ok(true),
             other => other,
         }
     }
@@ -131,6 +152,10 @@ impl Session {
                 let Statement::Sql(statement) = statement else {
                     continue;
                 };
+                if matches!(statement.as_ref(), SqlStatement::CreateView(_)) {
+                    let text = "'CREATE VIEW' must be the only statement in the batch.";
+                    return Err(SqlError::new(111, text).class(15));
+                }
                 if let Err(error) = self.bind_only(statement, parameters, false)
                     && COMPILE_ERRORS.contains(&error.number)
                 {
@@ -150,17 +175,11 @@ impl Session {
     ) -> Result<Vec<Option<crate::sql::bind::Verdict>>> {
         let types = parameters.types();
         let mut binder = Binder::new(&self.catalogue, &types, &self.values, describing);
-        match statement {
-            SqlStatement::Query(query) => drop(binder.query(query)?),
-            SqlStatement::Insert(insert) => drop(binder.insert(insert)?),
-            SqlStatement::Update(update) => drop(binder.update(update)?),
-            SqlStatement::Delete(delete) => drop(binder.delete(delete)?),
-            _ => {}
-        }
+        binder.statement(statement)?;
         Ok(binder.verdicts)
     }
 
-    fn run_statements(
+    pub(crate) fn run_statements(
         &mut self,
         statements: &[Statement],
         parameters: &mut Parameters,
@@ -195,7 +214,11 @@ impl Session {
         }
         self.refresh()?;
         self.values.error = 0;
-        if self.format_only && !matches!(statement, Statement::Sql(_) | Statement::FormatOnly(_)) {
+        let described = matches!(
+            statement,
+            Statement::Sql(_) | Statement::FormatOnly(_) | Statement::ExecText(_)
+        );
+        if self.format_only && !described {
             return Ok(true);
         }
         match statement {
@@ -225,6 +248,26 @@ impl Session {
             Statement::ImplicitTransactions(on) => self.transaction.implicit = *on,
             Statement::Use(name) => self.use_database(name, response)?,
             Statement::Exec(exec) => return self.exec_statement(exec, parameters, response),
+            Statement::ExecText(text) => {
+                let (text, _) = self.evaluate(text, parameters)?;
+                return self.exec_text(text, response);
+            }
+            Statement::Return(value) => {
+                let status = match value {
+                    None => Value::Integer(0),
+                    Some(value) => self.evaluate(value, parameters)?.0,
+                };
+                let status = match status {
+                    Value::Integer(n) => i32::try_from(n).map_err(|_| SqlError::overflow("int"))?,
+                    _ => 0,
+                };
+                return Err(Stop::Return(status));
+            }
+            Statement::CreateProcedure(create) => {
+                let text = self.text.clone();
+                self.create_procedure(create, &text, response)?;
+            }
+            Statement::DropProcedure(drop) => self.drop_procedures(drop, response)?,
             Statement::If { condition, then, otherwise } => {
                 let branch = if self.holds(condition, parameters)? { then } else { otherwise };
                 return self.run_statements(branch, parameters, response, depth.saturating_add(1));
@@ -246,6 +289,10 @@ impl Session {
                     }
                 }
             }
+            Statement::AlterTable(alter) => {
+                self.write(response, |session| session.alter_table(alter))?;
+                response.done(0, None);
+            }
             Statement::InsertBulk(insert) => self.insert_bulk(insert, response)?,
             Statement::SetVariable(name, value) => self.assign_variable(name, value, parameters)?,
         }
@@ -255,7 +302,7 @@ impl Session {
     fn run_sql(
         &mut self,
         statement: &SqlStatement,
-        parameters: &Parameters,
+        parameters: &mut Parameters,
         response: &mut Response,
     ) -> Outcome<()> {
         match statement {
@@ -267,7 +314,14 @@ impl Session {
             SqlStatement::Insert(_) | SqlStatement::Update(_) | SqlStatement::Delete(_) => {
                 self.run_write(statement, parameters, response)
             }
+            SqlStatement::CreateView(create) => {
+                let text = self.text.clone();
+                self.write(response, |session| session.create_view(create, &text))?;
+                response.done(0, None);
+                Ok(())
+            }
             SqlStatement::CreateTable(_)
+            | SqlStatement::CreateSchema { .. }
             | SqlStatement::Drop { .. }
             | SqlStatement::CreateIndex(_)
             | SqlStatement::Truncate(_) => {

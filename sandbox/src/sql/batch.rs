@@ -9,9 +9,11 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 
 use crate::error::{Result, SqlError};
+use crate::sql::alter::{self, AlterTable};
 use crate::sql::bulk::{self, InsertBulk};
 use crate::sql::dialect::{TransactSql, is_clustering};
 use crate::sql::keys::{self, KeyStatement};
+use crate::sql::procedure::{self, CreateProcedure, DropProcedure, Exec};
 use crate::sql::syntax_error;
 
 /// Bounds the depth of the tree that one batch can become.
@@ -35,6 +37,11 @@ pub(crate) enum Statement {
     FormatOnly(bool),
     Use(String),
     Exec(Exec),
+    /// EXEC of a string.
+    ExecText(Box<Expr>),
+    Return(Option<Box<Expr>>),
+    CreateProcedure(Box<CreateProcedure>),
+    DropProcedure(DropProcedure),
     If {
         condition: Box<Expr>,
         then: Vec<Statement>,
@@ -44,13 +51,7 @@ pub(crate) enum Statement {
     Declare(Vec<(String, DataType, Option<Expr>)>),
     SetVariable(String, Box<Expr>),
     InsertBulk(Box<InsertBulk>),
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct Exec {
-    pub(crate) procedure: String,
-    /// Names, where given, are with '@'.
-    pub(crate) arguments: Vec<(Option<String>, Expr)>,
+    AlterTable(Box<AlterTable>),
 }
 
 pub(crate) fn parse(sql: &str) -> Result<Vec<Statement>> {
@@ -63,13 +64,22 @@ pub(crate) fn parse(sql: &str) -> Result<Vec<Statement>> {
     }
     let tokens = with_delete_from(without_clustering(tokens));
     let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
+    while parser.consume_token(&Token::SemiColon) {}
+    match procedure::create(&mut parser)? {
+        Some(create) => Ok(vec![Statement::CreateProcedure(Box::new(create))]),
+        None => statements(&mut parser),
+    }
+}
+
+/// All that is left.
+pub(crate) fn statements(parser: &mut Parser<'_>) -> Result<Vec<Statement>> {
     let mut statements = Vec::new();
     loop {
         while parser.consume_token(&Token::SemiColon) {}
         if parser.peek_token().token == Token::EOF {
             return Ok(statements);
         }
-        statements.push(statement(&mut parser, 0)?);
+        statements.push(statement(parser, 0)?);
     }
 }
 
@@ -159,14 +169,14 @@ pub(crate) fn parse_expression(sql: &str) -> Result<Expr> {
     expression(&mut parser)
 }
 
-fn peek_word(parser: &Parser<'_>, n: usize) -> Option<String> {
+pub(crate) fn peek_word(parser: &Parser<'_>, n: usize) -> Option<String> {
     match parser.peek_nth_token(n).token {
         Token::Word(Word { value, quote_style: None, .. }) => Some(value.to_ascii_uppercase()),
         _ => None,
     }
 }
 
-fn expression(parser: &mut Parser<'_>) -> Result<Expr> {
+pub(crate) fn expression(parser: &mut Parser<'_>) -> Result<Expr> {
     parser.parse_expr().map_err(|e| syntax_error(&e))
 }
 
@@ -176,6 +186,9 @@ fn statement(parser: &mut Parser<'_>, depth: usize) -> Result<Statement> {
     }
     if let Some(statement) = keys::parse(parser)? {
         return Ok(Statement::Key(statement));
+    }
+    if let Some(statement) = procedure::drop_procedure(parser)? {
+        return Ok(Statement::DropProcedure(statement));
     }
     let first = peek_word(parser, 0).unwrap_or_default();
     let second = peek_word(parser, 1).unwrap_or_default();
@@ -202,7 +215,21 @@ fn statement(parser: &mut Parser<'_>, depth: usize) -> Result<Statement> {
         }
         ("EXEC" | "EXECUTE", _) => {
             parser.next_token();
-            exec(parser).map(Statement::Exec)
+            procedure::exec(parser)
+        }
+        ("RETURN", _) => {
+            parser.next_token();
+            procedure::returns(parser)
+        }
+        ("CREATE" | "ALTER", "PROC" | "PROCEDURE") => Err(SqlError::new(
+            111,
+            format!("'{first} PROCEDURE' must be the first statement in a query batch."),
+        )
+        .class(15)),
+        ("ALTER", "TABLE") => {
+            parser.next_token();
+            parser.next_token();
+            Ok(Statement::AlterTable(Box::new(alter::parse(parser)?)))
         }
         ("INSERT", "BULK") => {
             parser.next_token();
@@ -355,33 +382,6 @@ fn isolation_level(parser: &mut Parser<'_>) -> Result<Statement> {
             }
         }
         _ => Err(SqlError::syntax("TRANSACTION")),
-    }
-}
-
-fn exec(parser: &mut Parser<'_>) -> Result<Exec> {
-    let procedure = parser.parse_object_name(false).map_err(|e| syntax_error(&e))?.to_string();
-    if procedure.starts_with('@') || parser.peek_token().token == Token::LParen {
-        return Err(SqlError::unsupported("EXEC of a variable or a string"));
-    }
-    let mut arguments = Vec::new();
-    if matches!(parser.peek_token().token, Token::EOF | Token::SemiColon) {
-        return Ok(Exec { procedure, arguments });
-    }
-    loop {
-        let named = matches!(&parser.peek_nth_token(0).token, Token::Word(word) if word.value.starts_with('@'))
-            && parser.peek_nth_token(1).token == Token::Eq;
-        let mut name = None;
-        if named {
-            name = Some(parser.parse_identifier().map_err(|e| syntax_error(&e))?.value);
-            parser.next_token();
-        }
-        arguments.push((name, expression(parser)?));
-        if matches!(peek_word(parser, 0).as_deref(), Some("OUT" | "OUTPUT")) {
-            return Err(SqlError::unsupported("OUTPUT arguments of EXEC"));
-        }
-        if !parser.consume_token(&Token::Comma) {
-            return Ok(Exec { procedure, arguments });
-        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! The binder: what a statement's names and parameters mean. `expr`, `predicate`, `select` and `dml` extend it.
 
 use rusqlite::types::Value as Stored;
+use sqlparser::ast::Statement;
 
 use crate::catalogue::{Catalogue, Encryption};
 use crate::error::{Result, SqlError};
+use crate::sql::compound::NamedQuery;
 use crate::sql::scope::Scope;
 use crate::types::{Collation, Family, SqlType, Value, storage};
 
@@ -106,6 +108,13 @@ pub(crate) struct SessionValues {
     pub(crate) error: i64,
 }
 
+/// Parameters that nobody has declared: those from `first` on, with the types found for them so far.
+#[derive(Debug, Clone)]
+pub(crate) struct Undeclared {
+    pub(crate) first: usize,
+    pub(crate) types: Vec<Option<SqlType>>,
+}
+
 /// Deeper expressions would exhaust the stack of whoever walks them.
 const MAX_DEPTH: usize = 2000;
 
@@ -117,9 +126,14 @@ pub(crate) struct Binder<'a> {
     /// For sp_describe_parameter_encryption: parameters have no encryption yet, and are given one.
     pub(crate) describing: bool,
     pub(crate) verdicts: Vec<Option<Verdict>>,
+    pub(crate) undeclared: Option<Undeclared>,
     pub(crate) binds: Vec<Bind>,
     /// Innermost last; subqueries see outwards.
     pub(crate) scopes: Vec<Scope>,
+    /// Of WITH, the later ones hiding the earlier.
+    pub(crate) named: Vec<NamedQuery>,
+    /// Those that are being bound.
+    pub(crate) being_named: Vec<String>,
     pub(crate) next_alias: usize,
     depth: usize,
     /// Inside an aggregate, or where there is no grouping to mind.
@@ -148,8 +162,11 @@ impl<'a> Binder<'a> {
             session,
             describing,
             verdicts: vec![None; parameters.len()],
+            undeclared: None,
             binds: Vec::new(),
             scopes: Vec::new(),
+            named: Vec::new(),
+            being_named: Vec::new(),
             next_alias: 0,
             depth: 0,
             grouping: None,
@@ -195,11 +212,7 @@ impl<'a> Binder<'a> {
     }
 
     pub(crate) fn parameter(&mut self, name: &str) -> Result<Operand> {
-        let index = self
-            .parameters
-            .iter()
-            .position(|parameter| parameter.name.eq_ignore_ascii_case(name))
-            .ok_or_else(|| SqlError::undeclared(name))?;
+        let index = self.parameter_index(name)?;
         let parameter = self.parameters.get(index).ok_or_else(|| SqlError::undeclared(name))?;
         let bind = Bind::Parameter(index);
         let at = match self.binds.iter().position(|known| *known == bind) {
@@ -210,11 +223,43 @@ impl<'a> Binder<'a> {
             }
         };
         let (ty, encryption) = (parameter.ty, parameter.encryption);
+        let declared = self.undeclared.as_ref().is_none_or(|undeclared| index < undeclared.first);
         Ok(Operand {
+            ty: declared.then_some(ty),
             encryption,
             source: Source::Parameter(index),
             ..Operand::expression(format!("?{}", at + 1), ty)
         })
+    }
+
+    /// Binds a statement for the errors in it, and for what is found out by the way.
+    pub(crate) fn statement(&mut self, statement: &Statement) -> Result<()> {
+        match statement {
+            Statement::Query(query) => drop(self.query(query)?),
+            Statement::Insert(insert) => drop(self.insert(insert)?),
+            Statement::Update(update) => drop(self.update(update)?),
+            Statement::Delete(delete) => drop(self.delete(delete)?),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A parameter that nobody has declared takes the type of what it meets first.
+    pub(crate) fn suggest_type(&mut self, operand: &Operand, ty: Option<SqlType>) {
+        if let (Some(undeclared), Source::Parameter(index)) =
+            (&mut self.undeclared, &operand.source)
+            && let Some(at) = index.checked_sub(undeclared.first)
+            && let Some(slot) = undeclared.types.get_mut(at)
+        {
+            *slot = slot.or(ty);
+        }
+    }
+
+    pub(crate) fn parameter_index(&self, name: &str) -> Result<usize> {
+        self.parameters
+            .iter()
+            .position(|parameter| parameter.name.eq_ignore_ascii_case(name))
+            .ok_or_else(|| SqlError::undeclared(name))
     }
 
     pub(crate) fn parameter_name(&self, index: usize) -> &str {

@@ -19,7 +19,6 @@ pub(crate) struct InsertBulk {
     pub(crate) allow_encrypted_value_modifications: bool,
     /// NULL stays NULL where the column has a default.
     pub(crate) keep_nulls: bool,
-    pub(crate) check_constraints: bool,
 }
 
 /// Reads what follows INSERT BULK.
@@ -30,7 +29,6 @@ pub(crate) fn parse(parser: &mut Parser<'_>) -> Result<InsertBulk> {
         columns: Vec::new(),
         allow_encrypted_value_modifications: false,
         keep_nulls: false,
-        check_constraints: false,
     };
     expect(parser, &Token::LParen)?;
     loop {
@@ -74,9 +72,8 @@ fn option(parser: &mut Parser<'_>, insert: &mut InsertBulk) -> Result<()> {
     match name.as_str() {
         "ALLOW_ENCRYPTED_VALUE_MODIFICATIONS" => insert.allow_encrypted_value_modifications = true,
         "KEEP_NULLS" => insert.keep_nulls = true,
-        "CHECK_CONSTRAINTS" => insert.check_constraints = true,
-        // There is one writer at a time, and there are no triggers.
-        "TABLOCK" | "FIRE_TRIGGERS" => {}
+        // There is one writer at a time, there are no triggers, and constraints are always checked.
+        "CHECK_CONSTRAINTS" | "TABLOCK" | "FIRE_TRIGGERS" => {}
         "ROWS_PER_BATCH" | "KILOBYTES_PER_BATCH" => {
             expect(parser, &Token::Eq)?;
             parser.parse_literal_uint().map_err(|e| syntax_error(&e))?;

@@ -23,6 +23,17 @@ pub(crate) struct WritePlan {
     pub(crate) output: Option<Vec<ResultColumn>>,
 }
 
+impl WritePlan {
+    /// As messages name the statement.
+    pub(crate) fn verb(&self) -> &'static str {
+        match self.statements.first().and_then(|(sql, _)| sql.split(' ').next()) {
+            Some("INSERT") => "INSERT",
+            Some("DELETE") => "DELETE",
+            _ => "UPDATE",
+        }
+    }
+}
+
 /// SQL Server's limit on a table value constructor.
 const MAX_ROWS: usize = 1000;
 
@@ -181,8 +192,32 @@ impl Binder<'_> {
             Some(UpdateTableFromKind::AfterSet(from)) => Some(from.as_slice()),
             Some(UpdateTableFromKind::BeforeSet(_)) => return Err(SqlError::syntax("FROM")),
         };
-        let (table, alias) = self.write_target(&update.table.relation, from)?;
+        if let Some(from) = from {
+            return self.update_from(update, from);
+        }
+        let (table, alias) = self.write_target(&update.table.relation)?;
         let (output, returning) = self.output(&table, update.output.as_ref(), "inserted")?;
+        let mut assignments = Vec::new();
+        for (column, value) in self.assignments(&table, update)? {
+            assignments.push(format!("{column} = {value}"));
+        }
+        let mut sql =
+            format!("UPDATE {} AS {alias} SET {}", table.sqlite_name(), assignments.join(", "));
+        if let Some(condition) = &update.selection {
+            sql.push_str(&format!(" WHERE {}", self.condition(condition)?));
+        }
+        self.scopes.pop();
+        sql.push_str(&returning);
+        let statements = vec![(sql, std::mem::take(&mut self.binds))];
+        Ok(WritePlan { object_id: table.object_id, statements, output })
+    }
+
+    /// SET: SQLite's names of the columns, and their values.
+    pub(crate) fn assignments(
+        &mut self,
+        table: &Table,
+        update: &Update,
+    ) -> Result<Vec<(String, String)>> {
         let mut assignments = Vec::new();
         for assignment in &update.assignments {
             let AssignmentTarget::ColumnName(name) = &assignment.target else {
@@ -196,37 +231,30 @@ impl Binder<'_> {
                     format!("Cannot update identity column '{}'.", column.name),
                 ));
             }
-            let value = self.value_for(column, &assignment.value)?;
-            assignments.push(format!("{} = {value}", column.sqlite_name()));
+            assignments.push((column.sqlite_name(), self.value_for(column, &assignment.value)?));
         }
-        let mut sql =
-            format!("UPDATE {} AS {alias} SET {}", table.sqlite_name(), assignments.join(", "));
-        if let Some(condition) = &update.selection {
-            sql.push_str(&format!(" WHERE {}", self.condition(condition)?));
-        }
-        self.scopes.pop();
-        sql.push_str(&returning);
-        let statements = vec![(sql, std::mem::take(&mut self.binds))];
-        Ok(WritePlan { object_id: table.object_id, statements, output })
+        Ok(assignments)
     }
 
     pub(crate) fn delete(&mut self, delete: &Delete) -> Result<WritePlan> {
-        let odd = delete.using.is_some()
-            || delete.returning.is_some()
-            || delete.limit.is_some()
-            || !delete.order_by.is_empty()
-            || !delete.tables.is_empty();
+        let odd =
+            delete.returning.is_some() || delete.limit.is_some() || !delete.order_by.is_empty();
         if odd {
             return Err(SqlError::unsupported("this form of DELETE"));
         }
         let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) = &delete.from;
+        if let [target] = delete.tables.as_slice()
+            && delete.using.is_none()
+        {
+            return self.delete_from(delete, target, from);
+        }
         let [TableWithJoins { relation, joins }] = from.as_slice() else {
             return Err(SqlError::unsupported("DELETE from several tables"));
         };
-        if !joins.is_empty() {
-            return Err(SqlError::unsupported("DELETE with a join"));
+        if !joins.is_empty() || delete.using.is_some() || !delete.tables.is_empty() {
+            return Err(SqlError::unsupported("this form of DELETE"));
         }
-        let (table, alias) = self.write_target(relation, None)?;
+        let (table, alias) = self.write_target(relation)?;
         let (output, returning) = self.output(&table, delete.output.as_ref(), "deleted")?;
         let mut sql = format!("DELETE FROM {} AS {alias}", table.sqlite_name());
         if let Some(condition) = &delete.selection {
@@ -238,51 +266,28 @@ impl Binder<'_> {
         Ok(WritePlan { object_id: table.object_id, statements, output })
     }
 
-    /// The table of UPDATE or DELETE, in a scope of its own that the caller pops. `UPDATE x ... FROM t AS x` names
-    /// it by its alias.
-    fn write_target(
-        &mut self,
-        target: &TableFactor,
-        from: Option<&[TableWithJoins]>,
-    ) -> Result<(Table, String)> {
+    /// The table of UPDATE or DELETE, in a scope of its own that the caller pops.
+    fn write_target(&mut self, target: &TableFactor) -> Result<(Table, String)> {
         let TableFactor::Table { name, alias, with_hints, args: None, .. } = target else {
             return Err(SqlError::unsupported("this target of UPDATE or DELETE"));
         };
         check_hints(with_hints)?;
-        let mut shown = alias.as_ref().map(|alias| alias.name.value.clone());
-        let mut qualified = names::qualified(name)?;
-        if let Some(from) = from {
-            let [TableWithJoins { relation, joins }] = from else {
-                return Err(SqlError::unsupported("UPDATE from several tables"));
-            };
-            let TableFactor::Table { name, alias, with_hints, args: None, .. } = relation else {
-                return Err(SqlError::unsupported("UPDATE from anything but a table"));
-            };
-            check_hints(with_hints)?;
-            let source = names::qualified(name)?;
-            let same = match alias {
-                Some(alias) => alias.name.value.eq_ignore_ascii_case(&qualified.name),
-                None => source == qualified,
-            };
-            if !joins.is_empty() || !same {
-                return Err(SqlError::unsupported("UPDATE with a join"));
-            }
-            shown = Some(qualified.name.clone());
-            qualified = source;
-        }
+        let shown = alias.as_ref().map(|alias| alias.name.value.clone());
+        let qualified = names::qualified(name)?;
         let table = self.table(&qualified)?.clone();
         let sqlite_alias = self.alias();
         let scope = ScopeTable {
             name: shown.unwrap_or_else(|| table.name.clone()),
             schema: Some(table.schema.clone()),
             columns: table_columns(&table, &sqlite_alias),
+            object_id: Some(table.object_id),
         };
         self.scopes.push(Scope { tables: vec![scope] });
         Ok((table, sqlite_alias))
     }
 
     /// OUTPUT as SQLite's RETURNING: columns of `inserted` or `deleted`, whichever the statement has as its result.
-    fn output(
+    pub(crate) fn output(
         &mut self,
         table: &Table,
         output: Option<&OutputClause>,

@@ -24,7 +24,10 @@ impl From<&Column> for Target {
 impl Binder<'_> {
     /// A value for a column. Errors are 206 whatever the reason, as from SQL Server.
     pub(crate) fn check_assignment(&mut self, target: &Target, operand: &Operand) -> Result<()> {
-        let Some(ty) = operand.ty else { return Ok(()) };
+        let Some(ty) = operand.ty else {
+            self.suggest_type(operand, Some(target.ty));
+            return Ok(());
+        };
         match (target.encryption, operand.encryption, &operand.source) {
             (None, None, Source::Parameter(index)) => self.decide(*index, Verdict::Plain),
             (None, None, _) => Ok(()),
@@ -43,6 +46,28 @@ impl Binder<'_> {
                     Err(self.clash(operand, given, target))
                 }
             }
+        }
+    }
+
+    /// `@x = ...` in SELECT. Only a parameter that is encrypted like the value can take it.
+    pub(crate) fn check_variable(&mut self, index: usize, operand: &Operand) -> Result<()> {
+        let Some(ty) = operand.ty else { return Ok(()) };
+        let Some(variable) = self.parameters.get(index) else { return Ok(()) };
+        let (wanted, given) = (variable.encryption, operand.encryption);
+        let target = Target { ty: variable.ty, encryption: wanted, collation: None };
+        match (wanted, given) {
+            (None, Some(scheme)) if self.describing => {
+                if !ty.may_encrypt_for(target.ty) {
+                    return Err(self.clash(operand, given, &target));
+                }
+                self.decide(index, Verdict::Encrypted(scheme))
+            }
+            (None, None) => {
+                self.decide_plain(operand)?;
+                self.decide(index, Verdict::Plain)
+            }
+            (wanted, given) if wanted == given && ty.may_encrypt_for(target.ty) => Ok(()),
+            _ => Err(self.clash(operand, given, &target)),
         }
     }
 
@@ -159,7 +184,7 @@ impl Binder<'_> {
         SqlError::type_clash(&from, &to)
     }
 
-    fn scheme_mismatch(&self, operands: &[&Operand], expected: &str) -> SqlError {
+    pub(crate) fn scheme_mismatch(&self, operands: &[&Operand], expected: &str) -> SqlError {
         let encrypted = operands.iter().find_map(|operand| operand.encryption);
         let names: Vec<&str> = operands
             .iter()

@@ -282,6 +282,8 @@ impl Binder<'_> {
             };
             return Err(incompatible(&show(left), &show(right), symbol));
         }
+        self.suggest_type(left, right.ty);
+        self.suggest_type(right, left.ty);
         self.require_plain(&[left, right])?;
         let (Some(a), Some(b)) = (left.ty.or(right.ty), right.ty.or(left.ty)) else {
             return Ok(Operand::null());

@@ -200,9 +200,16 @@ impl Binder<'_> {
         if parts.pop().is_some_and(|database| !database.eq_ignore_ascii_case(DATABASE_NAME)) {
             return None;
         }
-        match self.catalogue.table(&schema, &name) {
-            Some(table) => Some(table.object_id),
-            None => views::object_id(&QualifiedName { schema, name }),
+        if let Some(table) = self.catalogue.table(&schema, &name) {
+            return Some(table.object_id);
+        }
+        let name = QualifiedName { schema, name };
+        if let Some(view) = self.catalogue.view(&name) {
+            return Some(view.object_id);
+        }
+        match self.catalogue.procedure(&name) {
+            Some(procedure) => Some(procedure.object_id),
+            None => views::object_id(&name),
         }
     }
 
@@ -273,6 +280,11 @@ impl Binder<'_> {
                 };
                 let sql = format!("tds_text('{name}', {})", value.sql);
                 Ok(Operand::expression(sql, ty).with_collation(value.collation.clone()))
+            }
+            ("QUOTENAME", [value]) if text(value).is_some() => {
+                self.require_plain(&all)?;
+                let sql = format!("('[' || replace({}, ']', ']]') || ']')", value.sql);
+                Ok(Operand::expression(sql, SqlType::NVarChar(Length::N(258))))
             }
             _ => Err(SqlError::new(
                 195,

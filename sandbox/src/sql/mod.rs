@@ -1,17 +1,21 @@
 //! T-SQL: text to statements (`dialect`, `batch`, `keys`), statements to SQLite's SQL with every name resolved and
 //! every type and encryption scheme checked (`bind` and what lies below it).
 
+pub(crate) mod alter;
 pub(crate) mod batch;
 pub(crate) mod bind;
 pub(crate) mod bulk;
+pub(crate) mod compound;
 pub(crate) mod dialect;
 pub(crate) mod dml;
+pub(crate) mod dml_from;
 pub(crate) mod encryption;
 pub(crate) mod expr;
 pub(crate) mod function;
 pub(crate) mod keys;
 pub(crate) mod names;
 pub(crate) mod predicate;
+pub(crate) mod procedure;
 pub(crate) mod scope;
 pub(crate) mod select;
 

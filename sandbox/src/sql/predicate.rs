@@ -91,6 +91,8 @@ impl Binder<'_> {
                 return Err(SqlError::unsupported(format!("the operator {op} in a condition")));
             }
         };
+        self.suggest_type(left, right.ty);
+        self.suggest_type(right, left.ty);
         if equality {
             if self.check_equality(left, right)? {
                 return Ok(format!("{} {symbol} {}", left.sql, right.sql));
@@ -184,6 +186,7 @@ impl Binder<'_> {
     ) -> Result<String> {
         let mut all = vec![value, pattern];
         all.extend(escape);
+        self.suggest_type(pattern, value.ty);
         self.require_plain(&all)?;
         let is_text = |operand: &&Operand| operand.ty.is_none_or(|ty| ty.family() == Family::Text);
         if !all.iter().all(is_text) {

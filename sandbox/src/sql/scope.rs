@@ -7,6 +7,7 @@ use sqlparser::ast::{
 use crate::catalogue::{Encryption, Table, views};
 use crate::error::{Result, SqlError};
 use crate::sql::bind::{Binder, Operand, Source};
+use crate::sql::compound;
 use crate::sql::names::{self, QualifiedName};
 use crate::types::{Collation, SqlType};
 
@@ -44,6 +45,8 @@ pub(crate) struct ScopeTable {
     pub(crate) name: String,
     pub(crate) schema: Option<String>,
     pub(crate) columns: Vec<ScopeColumn>,
+    /// Of a user's table.
+    pub(crate) object_id: Option<i64>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -161,13 +164,25 @@ impl Binder<'_> {
             } if partitions.is_empty() => {
                 check_hints(with_hints)?;
                 let qualified = names::qualified(name)?;
-                self.named_table(&qualified, alias.as_ref())?
+                let common =
+                    if name.0.len() == 1 { self.common_table(&qualified.name)? } else { None };
+                match common {
+                    Some((plan, columns, sqlite_alias)) => {
+                        let shown = match alias {
+                            Some(alias) => check_alias(alias)?,
+                            None => qualified.name,
+                        };
+                        let sql = format!("({}) AS {sqlite_alias}", plan.sql);
+                        (sql, compound::derived(shown, columns))
+                    }
+                    None => self.named_table(&qualified, alias.as_ref())?,
+                }
             }
             TableFactor::Derived { lateral: false, subquery, alias: Some(alias), sample: None } => {
                 let plan = self.subquery(subquery)?;
                 let sqlite_alias = self.alias();
                 let columns = plan.scope_columns(&sqlite_alias)?;
-                let table = ScopeTable { name: check_alias(alias)?, schema: None, columns };
+                let table = compound::derived(check_alias(alias)?, columns);
                 (format!("({}) AS {sqlite_alias}", plan.sql), table)
             }
             other => {
@@ -218,17 +233,28 @@ impl Binder<'_> {
                 encryption: None,
                 stored: false,
             });
-            let table = ScopeTable { name: shown, schema, columns: columns.collect() };
-            return Ok((format!("({}) AS {sqlite_alias}", view.sql()), table));
+            let table =
+                ScopeTable { name: shown, schema, columns: columns.collect(), object_id: None };
+            let sql = view.sql(self.catalogue.keys_hidden);
+            return Ok((format!("({sql}) AS {sqlite_alias}"), table));
+        }
+        if let Some(view) = self.catalogue.view(name) {
+            let (plan, columns, alias) = self.named_query(&view.named, false)?;
+            let table = ScopeTable { name: shown, schema, columns, object_id: None };
+            return Ok((format!("({}) AS {alias}", plan.sql), table));
         }
         let table = self.table(name)?;
+        let object_id = Some(table.object_id);
         let sql = format!("{} AS {sqlite_alias}", table.sqlite_name());
         let columns = table_columns(table, &sqlite_alias);
-        Ok((sql, ScopeTable { name: shown, schema, columns }))
+        Ok((sql, ScopeTable { name: shown, schema, columns, object_id }))
     }
 
     /// A user's table.
     pub(crate) fn table(&self, name: &QualifiedName) -> Result<&Table> {
+        if self.catalogue.view(name).is_some() {
+            return Err(SqlError::unsupported("writing to a view"));
+        }
         self.catalogue.table(&name.schema, &name.name).ok_or_else(|| {
             let shown = if name.schema == "dbo" {
                 name.name.clone()

@@ -8,7 +8,7 @@ use sqlparser::ast::{
 
 use crate::catalogue::Encryption;
 use crate::error::{Result, SqlError};
-use crate::sql::bind::{Binder, Grouping, Operand, Source};
+use crate::sql::bind::{Bind, Binder, Grouping, Operand, Source};
 use crate::sql::names;
 use crate::sql::scope::{Scope, ScopeColumn};
 use crate::tds::token::ResultColumn;
@@ -20,7 +20,23 @@ pub(crate) struct SelectPlan {
     pub(crate) sql: String,
     pub(crate) columns: Vec<ResultColumn>,
     encryptions: Vec<Option<Encryption>>,
+    /// Columns that are nothing but NULL, and would take any type.
+    untyped: Vec<bool>,
+    /// The variables that its columns are assigned to, instead of being a result.
+    pub(crate) assigned: Vec<usize>,
+    /// What they are assigned, if they are also read: to be evaluated for each row of the query.
+    pub(crate) per_row: Option<PerRow>,
 }
+
+/// A SELECT of the values of one row, whose columns are its parameters from [`FIRST_ROW_VALUE`] on.
+#[derive(Debug, Clone)]
+pub(crate) struct PerRow {
+    pub(crate) sql: String,
+    pub(crate) columns: usize,
+}
+
+/// No statement has as many constants and parameters before.
+pub(crate) const FIRST_ROW_VALUE: usize = 20_000;
 
 impl SelectPlan {
     pub(crate) fn single_column(&self) -> Result<&ResultColumn> {
@@ -32,6 +48,27 @@ impl SelectPlan {
                  EXISTS.",
             )),
         }
+    }
+
+    /// What UNION makes of two.
+    pub(crate) fn combined(
+        sql: String,
+        columns: Vec<ResultColumn>,
+        left: &Self,
+        right: &Self,
+    ) -> Self {
+        let untyped = left.untyped.iter().zip(&right.untyped).map(|(a, b)| *a && *b).collect();
+        let (assigned, per_row) = (Vec::new(), None);
+        Self { sql, columns, encryptions: left.encryptions.clone(), untyped, assigned, per_row }
+    }
+
+    /// The same columns out of another statement.
+    pub(crate) fn wrapped(self, sql: String) -> Self {
+        Self { sql, ..self }
+    }
+
+    pub(crate) fn is_untyped(&self, column: usize) -> bool {
+        self.untyped.get(column).copied().unwrap_or_default()
     }
 
     pub(crate) fn encryption_of(&self, column: usize) -> Option<Encryption> {
@@ -82,10 +119,18 @@ impl SelectPlan {
 }
 
 /// One item of the select list.
-struct Item {
+pub(crate) struct Item {
     name: String,
     operand: Operand,
     stored: bool,
+    /// `@x = ...`
+    assigned: Option<usize>,
+}
+
+impl Item {
+    pub(crate) fn plain(name: String, operand: Operand) -> Self {
+        Self { name, operand, stored: false, assigned: None }
+    }
 }
 
 impl Binder<'_> {
@@ -96,13 +141,23 @@ impl Binder<'_> {
         let plan = self.deeper(|binder| binder.query(query));
         (self.aggregates_allowed, self.saw_aggregate) = (allowed, saw);
         self.grouping = grouping;
-        plan
+        match plan {
+            Ok(plan) if !plan.assigned.is_empty() => Err(SqlError::syntax("=")),
+            plan => plan,
+        }
     }
 
     pub(crate) fn query(&mut self, query: &Query) -> Result<SelectPlan> {
-        if query.with.is_some() {
-            return Err(SqlError::unsupported("common table expressions"));
+        let named = self.named.len();
+        if let Some(with) = &query.with {
+            self.with(with)?;
         }
+        let plan = self.query_body(query);
+        self.named.truncate(named);
+        plan
+    }
+
+    fn query_body(&mut self, query: &Query) -> Result<SelectPlan> {
         let odd = !query.locks.is_empty()
             || query.for_clause.is_some()
             || query.settings.is_some()
@@ -116,17 +171,25 @@ impl Binder<'_> {
             SetExpr::Query(inner) if query.order_by.is_none() && query.limit_clause.is_none() => {
                 return self.deeper(|binder| binder.query(inner));
             }
-            SetExpr::SetOperation { op, .. } => return Err(SqlError::unsupported(op.to_string())),
+            body @ SetExpr::SetOperation { .. } => return self.set_operation(body, query),
             _ => return Err(SqlError::unsupported("this kind of query")),
         };
-        check_select(select)?;
-        self.scopes.push(Scope::default());
-        let plan = self.select(select, query);
-        self.scopes.pop();
-        plan
+        self.in_new_scope(|binder| binder.select(select, Some(query)))
     }
 
-    fn select(&mut self, select: &Select, query: &Query) -> Result<SelectPlan> {
+    pub(crate) fn in_new_scope<T>(
+        &mut self,
+        bind: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        self.scopes.push(Scope::default());
+        let result = bind(self);
+        self.scopes.pop();
+        result
+    }
+
+    /// `query` has its ORDER BY and OFFSET, if it is not an operand of UNION.
+    pub(crate) fn select(&mut self, select: &Select, query: Option<&Query>) -> Result<SelectPlan> {
+        check_select(select)?;
         self.aggregates_allowed = false;
         self.grouping = None;
         let from = if select.from.is_empty() { None } else { Some(self.bind_from(&select.from)?) };
@@ -152,8 +215,24 @@ impl Binder<'_> {
                 select.having.as_ref().map(|condition| self.condition(condition)).transpose()?;
         }
         let distinct = matches!(select.distinct, Some(Distinct::Distinct));
+        let assigned = self.assignment_targets(&items)?;
+        let reads = assigned.iter().any(|target| self.binds.contains(&Bind::Parameter(*target)));
+        let per_row = if reads && from.is_some() {
+            let grouped = distinct || !keys.is_empty() || having.is_some() || self.saw_aggregate;
+            let encrypted = items.iter().any(|item| item.operand.encryption.is_some());
+            if grouped || encrypted || self.binds.len() >= FIRST_ROW_VALUE {
+                let what = "this SELECT that assigns a variable and reads it";
+                return Err(SqlError::unsupported(what));
+            }
+            Some(self.per_row(&items))
+        } else {
+            None
+        };
         let mut sql = if distinct { "SELECT DISTINCT ".to_owned() } else { "SELECT ".to_owned() };
-        sql.push_str(&self.select_list(&items, distinct)?);
+        match &per_row {
+            None => sql.push_str(&self.select_list(&items, distinct)?),
+            Some((_, columns)) => sql.push_str(columns),
+        }
         if let Some(from) = from {
             sql.push_str(&format!(" FROM {from}"));
         }
@@ -167,12 +246,15 @@ impl Binder<'_> {
         if let Some(condition) = having {
             sql.push_str(&format!(" HAVING {condition}"));
         }
-        if let Some(order) = &query.order_by {
+        if let Some(order) = query.and_then(|query| query.order_by.as_ref()) {
             sql.push_str(&self.order_by(order, &items)?);
         }
         sql.push_str(&self.limit(select.top.as_ref(), query)?);
         Ok(SelectPlan {
             sql,
+            assigned,
+            per_row: per_row.map(|(per_row, _)| per_row),
+            untyped: items.iter().map(|item| item.operand.ty.is_none()).collect(),
             encryptions: items.iter().map(|item| item.operand.encryption).collect(),
             columns: items.into_iter().map(result_column).collect(),
         })
@@ -237,8 +319,8 @@ impl Binder<'_> {
     }
 
     fn item(&mut self, expr: &Expr, alias: Option<&Ident>) -> Result<Item> {
-        if alias.is_some_and(|alias| alias.value.starts_with('@')) {
-            return Err(SqlError::unsupported("assigning variables in SELECT"));
+        if let Some(variable) = alias.filter(|alias| alias.value.starts_with('@')) {
+            return self.assignment(expr, &variable.value);
         }
         let operand = self.scalar(expr)?;
         let column = matches!(operand.source, Source::Column(_));
@@ -248,7 +330,68 @@ impl Binder<'_> {
             (None, Source::Column(name)) => name.clone(),
             _ => String::new(),
         };
-        Ok(Item { name, operand, stored })
+        Ok(Item { name, operand, stored, assigned: None })
+    }
+
+    /// `@x = expr`: the value is what the variable will hold.
+    fn assignment(&mut self, expr: &Expr, variable: &str) -> Result<Item> {
+        let operand = self.scalar(expr)?;
+        let target = self.parameter_index(variable)?;
+        self.check_variable(target, &operand)?;
+        let ty = self.parameters.get(target).map_or(SqlType::Int, |parameter| parameter.ty);
+        let sql = if operand.encryption.is_some() {
+            operand.sql.clone()
+        } else {
+            self.convert(&operand, ty, true)?
+        };
+        let operand = Operand { encryption: operand.encryption, ..Operand::expression(sql, ty) };
+        Ok(Item { name: String::new(), operand, stored: false, assigned: Some(target) })
+    }
+
+    /// Each row sees what the row before it has assigned, so the values are not evaluated with the rows but one after
+    /// the other: the SELECT of the values of one row, and the columns that rows must have for it.
+    fn per_row(&self, items: &[Item]) -> (PerRow, String) {
+        let mut columns = Vec::new();
+        let mut tables = Vec::new();
+        for table in self.scopes.last().map(|scope| scope.tables.as_slice()).unwrap_or_default() {
+            let mut names = Vec::new();
+            let mut alias = "";
+            for column in &table.columns {
+                if let Some((qualifier, name)) = column.sql.split_once('.')
+                    && items.iter().any(|item| item.operand.sql.contains(&column.sql))
+                {
+                    alias = qualifier;
+                    let at = FIRST_ROW_VALUE.saturating_add(columns.len());
+                    names.push(format!("?{at} AS {name}"));
+                    columns.push(column.sql.clone());
+                }
+            }
+            if !names.is_empty() {
+                tables.push(format!("(SELECT {}) AS {alias}", names.join(", ")));
+            }
+        }
+        let values: Vec<&str> = items.iter().map(|item| item.operand.sql.as_str()).collect();
+        let mut sql = format!("SELECT {}", values.join(", "));
+        if !tables.is_empty() {
+            sql.push_str(&format!(" FROM {}", tables.join(", ")));
+        }
+        let count = columns.len();
+        let columns = if columns.is_empty() { "NULL".to_owned() } else { columns.join(", ") };
+        (PerRow { sql, columns: count }, columns)
+    }
+
+    /// The targets of a SELECT that assigns, all of whose items must.
+    fn assignment_targets(&self, items: &[Item]) -> Result<Vec<usize>> {
+        let targets: Vec<usize> = items.iter().filter_map(|item| item.assigned).collect();
+        if !targets.is_empty() && targets.len() != items.len() {
+            return Err(SqlError::new(
+                141,
+                "A SELECT statement that assigns a value to a variable must not be combined with data-retrieval \
+                 operations.",
+            )
+            .class(15));
+        }
+        Ok(targets)
     }
 
     fn is_stored(&self, sql: &str) -> bool {
@@ -272,7 +415,12 @@ impl Binder<'_> {
                 {
                     return Err(SqlError::unsupported("* together with GROUP BY or aggregates"));
                 }
-                items.push(Item { name: column.name.clone(), operand, stored: column.stored });
+                items.push(Item {
+                    name: column.name.clone(),
+                    operand,
+                    stored: column.stored,
+                    assigned: None,
+                });
             }
         }
         match (items.is_empty(), wanted) {
@@ -326,8 +474,18 @@ impl Binder<'_> {
         Ok(format!(" ORDER BY {}", parts.join(", ")))
     }
 
-    fn limit(&mut self, top: Option<&Top>, query: &Query) -> Result<String> {
-        let offset = match &query.limit_clause {
+    /// ORDER BY and OFFSET of a query that is not a single SELECT.
+    pub(crate) fn tail(&mut self, query: &Query, items: &[Item]) -> Result<String> {
+        let mut sql = match &query.order_by {
+            Some(order) => self.order_by(order, items)?,
+            None => String::new(),
+        };
+        sql.push_str(&self.limit(None, Some(query))?);
+        Ok(sql)
+    }
+
+    fn limit(&mut self, top: Option<&Top>, query: Option<&Query>) -> Result<String> {
+        let offset = match query.and_then(|query| query.limit_clause.as_ref()) {
             None => None,
             Some(LimitClause::LimitOffset { limit: None, offset: Some(offset), limit_by })
                 if limit_by.is_empty() =>
@@ -336,7 +494,7 @@ impl Binder<'_> {
             }
             Some(_) => return Err(SqlError::syntax("LIMIT")),
         };
-        let count = match (top, &query.fetch) {
+        let count = match (top, query.and_then(|query| query.fetch.as_ref())) {
             (None, None) => None,
             (Some(Top { with_ties: false, percent: false, quantity: Some(quantity) }), None) => {
                 Some(match quantity {
@@ -354,7 +512,7 @@ impl Binder<'_> {
             }
             _ => return Err(SqlError::unsupported("TOP or FETCH in this form")),
         };
-        if offset.is_some() && query.order_by.is_none() {
+        if offset.is_some() && query.is_none_or(|query| query.order_by.is_none()) {
             return Err(SqlError::syntax("OFFSET"));
         }
         let offset = offset.map(|expr| self.row_count(expr)).transpose()?;
@@ -369,6 +527,7 @@ impl Binder<'_> {
 
     fn row_count(&mut self, expr: &Expr) -> Result<String> {
         let operand = self.scalar(expr)?;
+        self.suggest_type(&operand, Some(SqlType::BigInt));
         self.require_plain(&[&operand])?;
         if matches!(operand.source, Source::Column(_)) {
             return Err(SqlError::unsupported("TOP of a column"));
@@ -380,7 +539,7 @@ impl Binder<'_> {
 }
 
 fn result_column(item: Item) -> ResultColumn {
-    let Item { name, operand, stored } = item;
+    let Item { name, operand, stored, assigned: _ } = item;
     ResultColumn {
         name,
         // An untyped NULL is an int.

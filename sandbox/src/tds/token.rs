@@ -12,6 +12,7 @@ const TOKEN_RETURNVALUE: u8 = 0xAC;
 const TOKEN_LOGINACK: u8 = 0xAD;
 const TOKEN_FEATUREEXTACK: u8 = 0xAE;
 pub(crate) const TOKEN_ROW: u8 = 0xD1;
+pub(crate) const TOKEN_NBCROW: u8 = 0xD2;
 const TOKEN_ENVCHANGE: u8 = 0xE3;
 pub(crate) const TOKEN_DONE: u8 = 0xFD;
 pub(crate) const TOKEN_DONEPROC: u8 = 0xFE;
@@ -94,15 +95,33 @@ pub(crate) fn return_status(out: &mut Vec<u8>, status: i32) {
 
 /// A RETURNVALUE of type int: the handles of prepared statements.
 pub(crate) fn return_int(out: &mut Vec<u8>, name: &str, value: i32) {
-    out.push(TOKEN_RETURNVALUE);
-    out.extend_from_slice(&0u16.to_le_bytes());
-    b_varchar(out, name);
-    out.push(0x01);
-    out.extend_from_slice(&0u32.to_le_bytes());
-    out.extend_from_slice(&0u16.to_le_bytes());
-    write_type_info(out, SqlType::Int, &Collation::default());
+    return_head(out, 0, name, &ResultColumn::plain(name, SqlType::Int), false);
     out.push(4);
     out.extend_from_slice(&value.to_le_bytes());
+}
+
+/// A RETURNVALUE up to its value: `column` is the parameter as if it were a column, `acknowledged` whether the
+/// connection has Always Encrypted.
+pub(crate) fn return_head(
+    out: &mut Vec<u8>,
+    ordinal: u16,
+    name: &str,
+    column: &ResultColumn,
+    acknowledged: bool,
+) {
+    let crypto = column.crypto.filter(|_| acknowledged);
+    out.push(TOKEN_RETURNVALUE);
+    out.extend_from_slice(&ordinal.to_le_bytes());
+    b_varchar(out, name);
+    // An output parameter, not the value of a function.
+    out.push(0x01);
+    out.extend_from_slice(&0u32.to_le_bytes());
+    let flags = if crypto.is_some() { F_ENCRYPTED } else { 0 };
+    out.extend_from_slice(&flags.to_le_bytes());
+    write_type_info(out, column.wire_type(), &column.collation);
+    if let Some(crypto) = crypto {
+        write_crypto(out, column, crypto);
+    }
 }
 
 fn message(out: &mut Vec<u8>, token: u8, error: &SqlError) {
@@ -278,13 +297,18 @@ fn write_column(out: &mut Vec<u8>, column: &ResultColumn, cek_table: Option<&[Ce
     write_type_info(out, column.wire_type(), &column.collation);
     if let Some((crypto, ordinal)) = ordinal {
         out.extend_from_slice(&u16_len(ordinal));
-        out.extend_from_slice(&0u32.to_le_bytes());
-        write_type_info(out, column.ty, &column.collation);
-        out.extend_from_slice(&[
-            AEAD_AES_256_CBC_HMAC_SHA256,
-            crypto.encryption_type,
-            NORMALIZATION_RULE_VERSION,
-        ]);
+        write_crypto(out, column, crypto);
     }
     b_varchar(out, &column.name);
+}
+
+/// CryptoMetadata behind its ordinal, which RETURNVALUE does not have.
+fn write_crypto(out: &mut Vec<u8>, column: &ResultColumn, crypto: ColumnCrypto) {
+    out.extend_from_slice(&0u32.to_le_bytes());
+    write_type_info(out, column.ty, &column.collation);
+    out.extend_from_slice(&[
+        AEAD_AES_256_CBC_HMAC_SHA256,
+        crypto.encryption_type,
+        NORMALIZATION_RULE_VERSION,
+    ]);
 }

@@ -1,5 +1,6 @@
 //! The declaration list of sp_executesql: `@id int, @name nvarchar(36) = N'x' OUTPUT`.
 
+use sqlparser::ast::Expr;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 
@@ -14,17 +15,27 @@ pub(crate) struct Declaration {
     /// Exactly as declared, with '@'.
     pub(crate) name: String,
     pub(crate) ty: SqlType,
+    pub(crate) default: Option<Expr>,
     pub(crate) output: bool,
 }
 
 pub(crate) fn declarations(text: &str) -> Result<Vec<Declaration>> {
-    let mut list: Vec<Declaration> = Vec::new();
     if text.trim().is_empty() {
-        return Ok(list);
+        return Ok(Vec::new());
     }
     let mut parser = Parser::new(&TransactSql).try_with_sql(text).map_err(|e| syntax_error(&e))?;
+    let list = declaration_list(&mut parser)?;
+    match parser.peek_token().token {
+        Token::EOF => Ok(list),
+        other => Err(SqlError::syntax(&other.to_string())),
+    }
+}
+
+/// One declaration or more.
+pub(crate) fn declaration_list(parser: &mut Parser<'_>) -> Result<Vec<Declaration>> {
+    let mut list: Vec<Declaration> = Vec::new();
     loop {
-        let declaration = declaration(&mut parser)?;
+        let declaration = declaration(parser)?;
         if list.iter().any(|known| known.name.eq_ignore_ascii_case(&declaration.name)) {
             let name = declaration.name;
             return Err(SqlError::new(
@@ -37,13 +48,9 @@ pub(crate) fn declarations(text: &str) -> Result<Vec<Declaration>> {
             .class(15));
         }
         list.push(declaration);
-        if parser.consume_token(&Token::Comma) {
-            continue;
+        if !parser.consume_token(&Token::Comma) {
+            return Ok(list);
         }
-        return match parser.peek_token().token {
-            Token::EOF => Ok(list),
-            other => Err(SqlError::syntax(&other.to_string())),
-        };
     }
 }
 
@@ -55,16 +62,28 @@ fn declaration(parser: &mut Parser<'_>) -> Result<Declaration> {
     let _optional = parser.parse_keyword(sqlparser::keywords::Keyword::AS);
     let data_type = parser.parse_data_type().map_err(|e| syntax_error(&e))?;
     let ty = SqlType::from_ast(&data_type)?;
-    let mut output = false;
-    if let Token::Word(word) = parser.peek_token().token {
-        if word.value.eq_ignore_ascii_case("output") || word.value.eq_ignore_ascii_case("out") {
-            parser.next_token();
-            output = true;
-        } else {
-            return Err(SqlError::syntax(&word.value));
+    let default = if parser.consume_token(&Token::Eq) {
+        Some(parser.parse_expr().map_err(|e| syntax_error(&e))?)
+    } else {
+        None
+    };
+    Ok(Declaration { name: name.value, ty, default, output: output(parser) })
+}
+
+/// Takes OUTPUT or OUT, if that comes next.
+pub(crate) fn output(parser: &mut Parser<'_>) -> bool {
+    let found = match parser.peek_token().token {
+        Token::Word(word) => {
+            word.quote_style.is_none()
+                && (word.value.eq_ignore_ascii_case("output")
+                    || word.value.eq_ignore_ascii_case("out"))
         }
+        _ => false,
+    };
+    if found {
+        parser.next_token();
     }
-    Ok(Declaration { name: name.value, ty, output })
+    found
 }
 
 #[cfg(test)]

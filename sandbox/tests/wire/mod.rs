@@ -45,6 +45,8 @@ pub struct ResultSet {
     pub ceks: Vec<Cek>,
     pub columns: Vec<Column>,
     pub rows: Vec<Vec<Option<Vec<u8>>>>,
+    /// Rows that came as NBCROW.
+    pub bitmaps: usize,
 }
 
 /// A RETURNVALUE.
@@ -218,8 +220,11 @@ impl<'a> Reader<'a> {
         self.u32();
         let flags = self.u16();
         let ty = self.ty();
-        let crypto =
-            (self.ae && flags & 0x0800 != 0).then(|| (self.ty(), self.u8(), self.u8(), self.u8()));
+        let mut crypto = None;
+        if self.ae && flags & 0x0800 != 0 {
+            self.u32();
+            crypto = Some((self.ty(), self.u8(), self.u8(), self.u8()));
+        }
         let value = self.value(&ty);
         Output { ordinal, name, flags, ty, crypto, value }
     }
@@ -237,6 +242,17 @@ impl<'a> Reader<'a> {
                         reply.sets.last().unwrap().columns.iter().map(|c| c.ty.clone()).collect();
                     let row = types.iter().map(|ty| self.value(ty)).collect();
                     reply.sets.last_mut().unwrap().rows.push(row);
+                }
+                0xD2 => {
+                    let set = reply.sets.last_mut().unwrap();
+                    set.bitmaps += 1;
+                    let bitmap = self.n(set.columns.len().div_ceil(8));
+                    let null = |i: usize| bitmap[i / 8] >> (i % 8) & 1 != 0;
+                    let columns = set.columns.iter().enumerate();
+                    let row = columns
+                        .map(|(i, column)| if null(i) { None } else { self.value(&column.ty) })
+                        .collect();
+                    set.rows.push(row);
                 }
                 token @ 0xFD..=0xFF => {
                     let status = self.u16();
@@ -323,6 +339,13 @@ impl Param {
         out.extend([0x26, 4, 4]);
         out.extend(value.to_le_bytes());
         Self(out)
+    }
+
+    /// As an output.
+    pub fn by_ref(mut self) -> Self {
+        let status = 1 + 2 * usize::from(self.0[0]);
+        self.0[status] |= 1;
+        self
     }
 
     pub fn null(name: &str) -> Self {

@@ -1,0 +1,43 @@
+//! Procedures of SQL Server's that describe the database to bulk loaders.
+
+use crate::error::SqlError;
+use crate::exec::response::{Outcome, Response};
+use crate::exec::session::Session;
+use crate::sql::names::{self, QualifiedName};
+use crate::tds::token::ResultColumn;
+use crate::types::{Length, SqlType, Value};
+
+const SYSNAME: SqlType = SqlType::NVarChar(Length::N(128));
+
+impl Session {
+    /// sp_tablecollations_100: a row per column of the table.
+    pub(crate) fn table_collations(&self, table: &str, response: &mut Response) -> Outcome<()> {
+        let mut parts = names::split(table);
+        let name = parts.pop().unwrap_or_default();
+        let schema =
+            parts.pop().filter(|schema| !schema.is_empty()).unwrap_or_else(|| "dbo".to_owned());
+        let name = QualifiedName { schema, name };
+        let found = self
+            .catalogue
+            .table(&name.schema, &name.name)
+            .ok_or_else(|| SqlError::invalid_object(&name.name))?;
+        let columns = [
+            ResultColumn::plain("colid", SqlType::Int),
+            ResultColumn::plain("name", SYSNAME),
+            ResultColumn::plain("tds_collation_100", SqlType::Binary(5)),
+            ResultColumn::plain("collation_100", SYSNAME),
+        ];
+        let row = |column: &crate::catalogue::Column| {
+            let mut row = vec![Value::Integer(column.id), Value::Text(column.name.clone())];
+            row.extend(match &column.collation {
+                Some(collation) => {
+                    [Value::Bytes(collation.wire().to_vec()), Value::Text(collation.name.clone())]
+                }
+                None => [Value::Null, Value::Null],
+            });
+            row
+        };
+        let rows: Vec<Vec<Value>> = found.columns.iter().map(row).collect();
+        self.rows(&columns, &rows, response)
+    }
+}

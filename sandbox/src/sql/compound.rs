@@ -1,0 +1,239 @@
+//! Queries made of queries: UNION and its kin, common table expressions, and views.
+
+use sqlparser::ast::{Query, SetExpr, SetOperator, SetQuantifier, TableAlias, With};
+
+use crate::error::{Result, SqlError};
+use crate::sql::bind::{Binder, Operand};
+use crate::sql::expr::higher;
+use crate::sql::scope::{Scope, ScopeColumn, ScopeTable};
+use crate::sql::select::{Item, SelectPlan};
+use crate::tds::token::ResultColumn;
+
+/// A query with a name, that FROM may use: of WITH, or a view.
+#[derive(Debug, Clone)]
+pub(crate) struct NamedQuery {
+    pub(crate) name: String,
+    /// Names for its columns, if not their own.
+    pub(crate) columns: Vec<String>,
+    pub(crate) query: Query,
+}
+
+impl NamedQuery {
+    fn of(alias: &TableAlias, query: &Query) -> Self {
+        Self {
+            name: alias.name.value.clone(),
+            columns: alias.columns.iter().map(|column| column.name.value.clone()).collect(),
+            query: query.clone(),
+        }
+    }
+}
+
+impl Binder<'_> {
+    /// Brings the queries of WITH into view, for as long as the caller keeps them there.
+    pub(crate) fn with(&mut self, with: &With) -> Result<()> {
+        for table in &with.cte_tables {
+            if with.recursive || table.from.is_some() || table.materialized.is_some() {
+                return Err(SqlError::syntax("WITH"));
+            }
+            self.named.push(NamedQuery::of(&table.alias, &table.query));
+        }
+        Ok(())
+    }
+
+    /// A query of WITH by its name. It sees those before it, and nothing around it.
+    pub(crate) fn common_table(
+        &mut self,
+        name: &str,
+    ) -> Result<Option<(SelectPlan, Vec<ScopeColumn>, String)>> {
+        if self.being_named.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            return Err(SqlError::unsupported("recursive common table expressions"));
+        }
+        let Some(at) = self.named.iter().rposition(|known| known.name.eq_ignore_ascii_case(name))
+        else {
+            return Ok(None);
+        };
+        let later = self.named.split_off(at);
+        let found = match later.first() {
+            Some(named) => self.named_query(&named.clone(), true),
+            None => Err(SqlError::syntax("WITH")),
+        };
+        self.named.extend(later);
+        found.map(Some)
+    }
+
+    /// A query out of all context, with the columns by which it is known and its alias.
+    pub(crate) fn named_query(
+        &mut self,
+        named: &NamedQuery,
+        common_table: bool,
+    ) -> Result<(SelectPlan, Vec<ScopeColumn>, String)> {
+        let scopes = std::mem::take(&mut self.scopes);
+        let before = if common_table { None } else { Some(std::mem::take(&mut self.named)) };
+        if common_table {
+            self.being_named.push(named.name.clone());
+        }
+        let plan = self.subquery(&named.query);
+        if common_table {
+            self.being_named.pop();
+        }
+        if let Some(before) = before {
+            self.named = before;
+        }
+        self.scopes = scopes;
+        let mut plan = plan?;
+        if !named.columns.is_empty() {
+            if named.columns.len() != plan.columns.len() {
+                return Err(SqlError::new(
+                    8158,
+                    format!(
+                        "'{}' has more columns than were specified in the column list.",
+                        named.name
+                    ),
+                ));
+            }
+            for (column, name) in plan.columns.iter_mut().zip(&named.columns) {
+                name.clone_into(&mut column.name);
+            }
+        }
+        let alias = self.alias();
+        let columns = plan.scope_columns(&alias)?;
+        Ok((plan, columns, alias))
+    }
+
+    /// UNION, EXCEPT and INTERSECT, with the ORDER BY and OFFSET of the query that they are.
+    pub(crate) fn set_operation(&mut self, body: &SetExpr, query: &Query) -> Result<SelectPlan> {
+        let plan = self.set_operand(body)?;
+        let alias = self.alias();
+        let items: Vec<Item> = plan
+            .scope_operands(&alias)
+            .into_iter()
+            .zip(&plan.columns)
+            .map(|(operand, column)| {
+                Item::plain(
+                    column.name.clone(),
+                    operand.with_collation(column.ty.is_text().then(|| column.collation.clone())),
+                )
+            })
+            .collect();
+        self.scopes.push(Scope::default());
+        let tail = self.tail(query, &items);
+        self.scopes.pop();
+        let columns: Vec<String> =
+            (0..items.len()).map(|i| format!("{alias}.r{i} AS r{i}")).collect();
+        let sql = format!("SELECT {} FROM ({}) AS {alias}{}", columns.join(", "), plan.sql, tail?);
+        Ok(plan.wrapped(sql))
+    }
+
+    fn set_operand(&mut self, body: &SetExpr) -> Result<SelectPlan> {
+        match body {
+            SetExpr::SetOperation { left, op, set_quantifier, right } => {
+                let left = self.deeper(|binder| binder.set_operand(left))?;
+                let right = self.deeper(|binder| binder.set_operand(right))?;
+                self.combine(*op, *set_quantifier, &left, &right)
+            }
+            SetExpr::Select(select) => {
+                let plan = self.in_new_scope(|binder| binder.select(select, None))?;
+                if plan.assigned.is_empty() { Ok(plan) } else { Err(SqlError::syntax("=")) }
+            }
+            SetExpr::Query(query) => self.subquery(query),
+            _ => Err(SqlError::unsupported("this kind of query")),
+        }
+    }
+
+    fn combine(
+        &mut self,
+        op: SetOperator,
+        quantifier: SetQuantifier,
+        left: &SelectPlan,
+        right: &SelectPlan,
+    ) -> Result<SelectPlan> {
+        let (symbol, distinct) = match (op, quantifier) {
+            (SetOperator::Union, SetQuantifier::All) => ("UNION ALL", false),
+            (SetOperator::Union, SetQuantifier::None) => ("UNION", true),
+            (SetOperator::Except, SetQuantifier::None) => ("EXCEPT", true),
+            (SetOperator::Intersect, SetQuantifier::None) => ("INTERSECT", true),
+            (op, _) => return Err(SqlError::syntax(&op.to_string())),
+        };
+        if left.columns.len() != right.columns.len() {
+            return Err(SqlError::new(
+                205,
+                "All queries combined using a UNION, INTERSECT or EXCEPT operator must have an equal number of \
+                 expressions in their target lists.",
+            ));
+        }
+        let (a, b) = (self.alias(), self.alias());
+        let mut columns = Vec::new();
+        let (mut from_left, mut from_right) = (Vec::new(), Vec::new());
+        let sides = left.scope_operands(&a).into_iter().zip(right.scope_operands(&b));
+        for (i, (l, r)) in sides.enumerate() {
+            let column = self.combined(left, right, i, (&l, &r), distinct)?;
+            let convert = |side: &Operand| match side.encryption {
+                Some(_) => Ok(side.sql.clone()),
+                None => self.convert(side, column.ty, true),
+            };
+            let collation = column.ty.is_text().then(|| column.collation.clone());
+            let first = Operand {
+                encryption: l.encryption,
+                ..Operand::expression(convert(&l)?, column.ty)
+            };
+            from_left.push(format!("{} AS r{i}", first.with_collation(collation).collated()));
+            from_right.push(format!("{} AS r{i}", convert(&r)?));
+            columns.push(column);
+        }
+        let sql = format!(
+            "SELECT {} FROM ({}) AS {a} {symbol} SELECT {} FROM ({}) AS {b}",
+            from_left.join(", "),
+            left.sql,
+            from_right.join(", "),
+            right.sql
+        );
+        // A compound on one side must stay one: SQLite knows no parentheses here.
+        let whole = self.alias();
+        let names: Vec<String> =
+            (0..columns.len()).map(|i| format!("{whole}.r{i} AS r{i}")).collect();
+        let sql = format!("SELECT {} FROM ({sql}) AS {whole}", names.join(", "));
+        Ok(SelectPlan::combined(sql, columns, left, right))
+    }
+
+    /// The column that two make.
+    fn combined(
+        &mut self,
+        left: &SelectPlan,
+        right: &SelectPlan,
+        i: usize,
+        (l, r): (&Operand, &Operand),
+        distinct: bool,
+    ) -> Result<ResultColumn> {
+        let missing = || SqlError::syntax("UNION");
+        let (a, b) =
+            (left.columns.get(i).ok_or_else(missing)?, right.columns.get(i).ok_or_else(missing)?);
+        if l.encryption != r.encryption || (l.encryption.is_some() && a.ty != b.ty) {
+            let scheme = self.catalogue.describe_encryption(l.encryption);
+            return Err(self.scheme_mismatch(&[r, l], &scheme));
+        }
+        if distinct {
+            self.require_groupable(l)?;
+        }
+        let ty = match (left.is_untyped(i), right.is_untyped(i)) {
+            (true, false) => b.ty,
+            (false, true) => a.ty,
+            _ if l.encryption.is_some() => a.ty,
+            _ => higher(a.ty, b.ty),
+        };
+        let collation = if a.ty.is_text() { &a.collation } else { &b.collation };
+        Ok(ResultColumn {
+            name: a.name.clone(),
+            ty,
+            collation: collation.clone(),
+            nullable: a.nullable || b.nullable,
+            identity: false,
+            updateable: false,
+            crypto: a.crypto,
+        })
+    }
+}
+
+/// Of a view or a common table expression.
+pub(crate) fn derived(name: String, columns: Vec<ScopeColumn>) -> ScopeTable {
+    ScopeTable { name, schema: None, columns, object_id: None }
+}

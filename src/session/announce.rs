@@ -1,0 +1,111 @@
+//! The announcement of a bulk load: the server is asked for the columns, and told of ciphertext.
+
+use super::{
+    Session, SessionError, State,
+    bulk::{Announced, BulkAnswer, BulkTarget},
+    request::{Asking, Purpose, Question},
+    upload::Held,
+};
+use crate::{
+    metadata::DescribeFault,
+    tds::{
+        EncryptedCekValue, InsertBulk, Malformed, PacketType, push_message, push_utf16,
+        utf16_exact, utf16_lossy,
+    },
+};
+
+impl Session {
+    /// A whole batch that may announce a bulk load.
+    pub(super) fn begin_batch(&mut self, mut held: Held) {
+        let payload = held.payload();
+        let (headers, text) = split_batch(&payload);
+        if !InsertBulk::begins(&utf16_lossy(text)) {
+            self.forward(held, None);
+            return;
+        }
+        // What is asked about must be what is announced, to the letter.
+        let statement = utf16_exact(text).and_then(|text| InsertBulk::parse(&text));
+        let Some(statement) = statement else {
+            self.refuse(SessionError::Request(Malformed::of("INSERT BULK")));
+            return;
+        };
+        if statement.passes_ciphertext() {
+            // Stated in so many words: what comes is ciphertext already.
+            self.bulk = Some(Announced::Plain);
+            self.forward(held, None);
+            return;
+        }
+        let mut query = headers.to_vec();
+        push_utf16(&statement.columns_query(), &mut query);
+        let reset = held.take_reset();
+        push_message(PacketType::SqlBatch, reset, &query, self.packet_size, &mut self.to_server);
+        let question = Question::Columns(statement);
+        self.state = State::Asking(Asking { held, question, answer: Vec::new() });
+    }
+
+    /// The columns of a bulk load are known; keys may be missing.
+    pub(super) fn columns_known(&mut self, held: Held, statement: InsertBulk, answer: &[u8]) {
+        let metadata = match BulkAnswer::read(answer) {
+            Ok(BulkAnswer::Columns(metadata)) => metadata,
+            Ok(BulkAnswer::Refused(tokens)) => {
+                self.refused_by_server(tokens);
+                return;
+            }
+            Err(error) => {
+                self.refuse(SessionError::Describe(DescribeFault::Malformed(error)));
+                return;
+            }
+        };
+        // Every column of the load must have its verdict, by its name and in its place.
+        let asked = statement.columns.iter().map(|(name, _)| name);
+        if !asked.eq(metadata.columns.iter().map(|c| &c.name)) {
+            let table = statement.table;
+            self.refuse(SessionError::BulkColumns { table });
+            return;
+        }
+        if !metadata.has_encrypted_columns() {
+            self.bulk = Some(Announced::Plain);
+            self.forward(held, None);
+            return;
+        }
+        let mut needed: Vec<(usize, String, Vec<EncryptedCekValue>)> = Vec::new();
+        for column in &metadata.columns {
+            let Some(crypto) = &column.crypto else { continue };
+            let cek = usize::from(crypto.cek_ordinal);
+            if needed.iter().all(|(known, ..)| *known != cek) {
+                let values = metadata.ceks.get(cek).map(|c| c.values.clone()).unwrap_or_default();
+                needed.push((cek, format!("column {}", column.name), values));
+            }
+        }
+        self.fetch_keys(held, Purpose::Bulk { statement, metadata }, needed);
+    }
+
+    /// Announces the load with the types of the ciphertext.
+    pub(super) fn announce_bulk(
+        &mut self,
+        mut held: Held,
+        statement: &InsertBulk,
+        target: BulkTarget,
+    ) {
+        let payload = held.payload();
+        let mut message = split_batch(&payload).0.to_vec();
+        push_utf16(&target.announce(statement), &mut message);
+        let reset = held.take_reset();
+        push_message(PacketType::SqlBatch, reset, &message, self.packet_size, &mut self.to_server);
+        self.bulk = Some(Announced::Encrypted(target));
+        self.state = State::Responding(Box::default());
+    }
+}
+
+/// ALL_HEADERS and the text of a batch.
+fn split_batch(payload: &[u8]) -> (&[u8], &[u8]) {
+    let len = payload.first_chunk().map_or(0, |&n| u32::from_le_bytes(n) as usize);
+    payload.split_at_checked(len).unwrap_or((&[], payload))
+}
+
+/// Whether a batch whose first packet this is has to be looked at in full. White space and comments
+/// may fill the packet, so only what is certainly something else passes at once.
+pub(super) fn may_be_insert_bulk(payload: &[u8]) -> bool {
+    let text = utf16_lossy(split_batch(payload).1);
+    InsertBulk::begins(&text) || InsertBulk::may_begin_later(&text)
+}
