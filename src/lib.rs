@@ -72,6 +72,13 @@
 //!   for `DateTime<Utc>`, `datetimeoffset` for `DateTime<FixedOffset>` only. Strings and binaries are
 //!   declared as long as their value.
 //!
+//! # When the server is not to be believed
+//!
+//! Which parameters are encrypted is the server's word. A statement can hold it to it: with the
+//! comment `/* always-encrypted: force @P2, @P3 */` anywhere in its text, the request is refused
+//! unless the server says that both go to encrypted columns (SqlClient's `ForceColumnEncryption`).
+//! [`policy::TrustedKeyPaths`] does the same for master keys: see [`Connector::trusted_key_paths`].
+//!
 //! # Errors
 //!
 //! [`Error`] says why there is no connection. Later failures come through tiberius: those of Always

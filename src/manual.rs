@@ -42,7 +42,8 @@ pub mod driver_bugs {}
 /// * **Lengths show**, to 16 bytes.
 /// * **The server says what is encrypted.** If it says that a parameter is plain, it is sent plain.
 ///   This crate refuses every answer that is missing, cut short or contradictory; a plain lie it
-///   believes, like Microsoft's drivers, which have `ForceColumnEncryption` against it.
+///   believes, like Microsoft's drivers, which have `ForceColumnEncryption` against it. Here a
+///   comment in the statement does that: `/* always-encrypted: force @P2, @P3 */`.
 /// * **NULL is not encrypted**, so it shows which values are missing.
 /// * **Queries show.** The statement's text, which rows it reads and when are the server's to see.
 /// * **RSAES-OAEP uses SHA-1.** It is the protocol's choice (`RSA_OAEP`). OAEP does not rest on the

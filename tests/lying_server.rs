@@ -62,6 +62,43 @@ fn a_server_that_describes_the_keys_and_not_the_parameters_gets_no_plaintext() {
 }
 
 #[test]
+fn a_server_that_says_plain_of_a_forced_parameter_gets_no_plaintext() {
+    let mut harness = Harness::logged_in();
+    let forced = format!("{INSERT} /* always-encrypted: force @P2 */");
+    let declared = "@P1 int,@P2 nvarchar(4000)";
+    let params = || [Param::int("@P1", 7), Param::text("@P2", SECRET)];
+    let lie = description(&[], &[Verdict::plain(1, "@P1"), Verdict::plain(2, "@P2")]);
+    for _ in 0..2 {
+        let describe = harness.app(&executesql(&forced, declared, &params()));
+        assert!(!describe.is_empty(), "the lie was kept");
+        let reply = harness.server(&message(REPLY, &lie));
+        assert_eq!(Harness::error_number(&reply), Some(16_040_014));
+        assert!(harness.drain_to_server().is_empty());
+    }
+    harness.app(&executesql(&forced, declared, &params()));
+    harness.server(&message(REPLY, &describe_with(Verdict::encrypted(2, NAME, 2, 1))));
+    assert!(!harness.drain_to_server().is_empty());
+    harness.assert_never_sent(SECRET);
+}
+
+#[test]
+fn a_comment_that_forces_what_does_not_exist_or_cannot_be_read_stops_the_request() {
+    for (comment, number) in
+        [("force @P3", 16_040_014), ("force @p2", 16_040_014), ("forced @P2", 16_040_052)]
+    {
+        let mut harness = Harness::logged_in();
+        let statement = format!("{INSERT} /* always-encrypted: {comment} */");
+        let params = [Param::int("@P1", 7), Param::text("@P2", SECRET)];
+        harness.app(&executesql(&statement, "@P1 int,@P2 nvarchar(4000)", &params));
+        let answer = describe_with(Verdict::encrypted(2, NAME, 2, 1));
+        let reply = harness.server(&message(REPLY, &answer));
+        assert_eq!(Harness::error_number(&reply), Some(number), "{comment}");
+        assert!(harness.drain_to_server().is_empty());
+        harness.assert_usable();
+    }
+}
+
+#[test]
 fn a_server_that_leaves_a_parameter_out_gets_no_plaintext() {
     let fault = describe_fault(&description(&[], &[Verdict::plain(1, "@P1")]));
     assert_eq!(fault, DescribeFault::ParameterMissing { name: NAME.into() });

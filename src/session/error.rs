@@ -66,6 +66,25 @@ pub enum SessionError {
         /// The table as the load names it.
         table: String,
     },
+    /// The statement demands that a parameter be encrypted, and the server says that it is not to
+    /// be. Either the column is not encrypted, or the server lies. Nothing was sent.
+    #[error(
+        "the statement forces the encryption of parameter {name}, and the server says that it goes \
+         to no encrypted column; nothing was sent"
+    )]
+    PlainParameter {
+        /// The parameter.
+        name: String,
+    },
+    /// The comment that forces encryption cannot be read. Nothing was sent.
+    #[error(
+        "the comment \"always-encrypted: {hint}\" is not understood; write \
+         /* always-encrypted: force @name, @name */"
+    )]
+    Hint {
+        /// What follows the mark, shortened.
+        hint: String,
+    },
     /// The server returned an encrypted output parameter that the request did not have, or under
     /// another encryption than it described.
     #[error("the server returned an encrypted output parameter {name} that was not described so")]
@@ -181,6 +200,7 @@ impl SessionError {
             Self::DescribeTooLong { .. } => 16_040_011,
             Self::UnknownOutput { .. } => 16_040_012,
             Self::BulkColumns { .. } => 16_040_013,
+            Self::PlainParameter { .. } => 16_040_014,
             Self::Cell { .. } => 16_040_020,
             Self::CellValue { .. } => 16_040_021,
             Self::Key { .. } => 16_040_030,
@@ -190,6 +210,7 @@ impl SessionError {
             Self::ParameterMismatch { .. } => 16_040_042,
             Self::Request(_) => 16_040_050,
             Self::Unsupported { .. } => 16_040_051,
+            Self::Hint { .. } => 16_040_052,
         }
     }
 

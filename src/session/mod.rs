@@ -33,6 +33,7 @@ mod announce;
 mod bulk;
 mod encrypt;
 mod error;
+mod hint;
 mod login;
 mod outputs;
 mod request;

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::{
     Session, SessionError, State,
     bulk::BulkTarget,
-    encrypt,
+    encrypt, hint,
     outputs::{Output, Outputs},
     respond::Responding,
     statement::Statement,
@@ -167,6 +167,14 @@ impl Session {
         description: Arc<Description>,
         from_cache: bool,
     ) {
+        if hint::is_possible(&key.statement)
+            && let Err(error) = check_forced(&held.payload(), &description)
+        {
+            // A lie must not be believed the next time either.
+            self.config.describe_cache.remove(&key);
+            self.refuse(error);
+            return;
+        }
         if description.is_plain() {
             let retry = from_cache.then_some(key);
             self.forward(held, retry);
@@ -324,6 +332,20 @@ fn read_statement(payload: &[u8]) -> Result<Option<(RpcRequest<'_>, Statement)>,
         },
     })?;
     Ok(Statement::of(&request)?.map(|statement| (request, statement)))
+}
+
+/// Every parameter that the statement forces must be one that the server says is encrypted.
+fn check_forced(payload: &[u8], description: &Description) -> Result<(), SessionError> {
+    let Some((_, statement)) = read_statement(payload)? else { return Ok(()) };
+    for name in hint::forced_parameters(&statement.text)? {
+        let declared = statement.parameters.iter().position(|p| p.name == name);
+        let encrypted =
+            declared.is_some_and(|at| description.parameters.get(at).is_some_and(Option::is_some));
+        if !encrypted {
+            return Err(SessionError::PlainParameter { name: name.to_owned() });
+        }
+    }
+    Ok(())
 }
 
 /// The output parameters that will come back encrypted.
