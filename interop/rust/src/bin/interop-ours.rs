@@ -86,12 +86,19 @@ impl Program {
 
     async fn write(&self, cases: &[Case]) -> Result<()> {
         let mut client = self.connect().await?;
+        // For the negative matrix.
+        let force = match std::env::var_os("INTEROP_FORCE") {
+            Some(_) => " /* always-encrypted: force @P3 */",
+            None => "",
+        };
         for case in cases {
             let outcome = match value::parse(&case.sql_type, case.value.as_deref())? {
                 Writable::Skip(reason) => format!("skip {reason}"),
                 Writable::Value(value) => {
-                    let sql =
-                        format!("INSERT INTO dbo.{} (w, n, v) VALUES (@P1, @P2, @P3)", case.table);
+                    let sql = format!(
+                        "INSERT INTO dbo.{} (w, n, v) VALUES (@P1, @P2, @P3){force}",
+                        case.table
+                    );
                     match client.execute(sql, &[&self.name, &case.name, &value]).await {
                         Ok(done) if done.rows_affected() == [1] => "ok".to_owned(),
                         Ok(done) => format!("FAIL {:?} rows", done.rows_affected()),
