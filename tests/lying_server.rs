@@ -303,7 +303,7 @@ fn a_name_that_is_too_long_for_the_server_is_not_kept_in_an_error() {
 }
 
 #[test]
-fn half_a_structure_is_not_read_anew_at_every_packet() {
+fn a_structure_over_thousands_of_packets_arrives_whole() {
     // A megabyte of column metadata and 1.6 MB of an output parameter in packets of 64 bytes: read
     // anew for each of them this would take minutes.
     let name = "abcdefghijklmnopqrstuvwxyz".repeat(4);

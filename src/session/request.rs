@@ -63,7 +63,7 @@ impl FetchingKeys {
 /// What a response needs to know of its request, should it have to be sent again.
 pub(super) struct Retry {
     held: Held,
-    pub(super) key: DescribeKey,
+    key: DescribeKey,
 }
 
 impl Session {
@@ -303,9 +303,17 @@ impl Session {
 
     /// The description was out of date and nothing was executed: once more, from the beginning.
     pub(super) fn retry(&mut self, retry: Retry) {
-        self.config.describe_cache.remove(&retry.key);
+        let Retry { held, key } = retry;
+        self.config.describe_cache.remove(&key);
         self.state = State::Idle;
-        self.begin_request(retry.held);
+        let payload = held.payload();
+        // Not from the cache, whatever another connection has put there meanwhile: what is described
+        // afresh is not tried a third time.
+        match read_statement(&payload) {
+            Ok(Some((_, statement))) => self.describe(held, key, &statement, &payload),
+            Ok(None) => self.forward(held, None),
+            Err(error) => self.refuse(error),
+        }
     }
 
     /// The server refuses a request before it has seen it.
