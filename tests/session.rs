@@ -88,6 +88,35 @@ fn a_parameter_of_an_encrypted_column_leaves_as_a_cell_of_its_key() {
 }
 
 #[test]
+fn of_several_requests_in_a_message_each_is_described_and_encrypted() {
+    let mut harness = Harness::logged_in();
+    let one = messages(&insert()).pop().unwrap().1;
+    let plain = executesql("SELECT @P1", "@P1 int", &[Param::int("@P1", 7)]);
+    let plain = messages(&plain).pop().unwrap().1[all_headers().len()..].to_vec();
+    let again = one[all_headers().len()..].to_vec();
+    let payload = [&one[..], &[0xFF], &plain, &[0xFF], &again].concat();
+    let describe = harness.app(&message(RPC, &payload));
+    assert!(holds(&describe, INSERT));
+    harness.server(&message(REPLY, &content_is_encrypted()));
+    let describe = harness.drain_to_server();
+    assert!(holds(&describe, "SELECT @P1") && !holds(&describe, INSERT), "the third is known");
+    harness.server(&message(REPLY, &description(&[], &[Verdict::plain(1, "@P1")])));
+    let sent = messages(&harness.drain_to_server()).pop().unwrap().1;
+    let plain_at = sent.windows(plain.len() + 1).position(|w| w[1..] == plain && w[0] == 0xFF);
+    assert!(plain_at.is_some(), "the plain request is not as it came");
+    let name = [vec![3], utf16("@P2"), vec![0x08, 0xA5, 0xFF, 0xFF]].concat();
+    assert_eq!(sent.windows(name.len()).filter(|w| *w == name).count(), 2);
+    harness.assert_never_sent(SECRET);
+    harness.server(&message(REPLY, &done(0)));
+    harness.assert_usable();
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    let text = utf16(text);
+    bytes.windows(text.len()).any(|w| w == text)
+}
+
+#[test]
 fn a_null_keeps_flag_and_trailer_and_needs_no_key() {
     let mut harness = Harness::logged_in();
     harness.keys.clear();

@@ -25,9 +25,9 @@ fuzz_target!(|data: &[u8]| {
     let now = Instant::now();
     let mut session = Session::new(
         SessionConfig {
-            column_encryption: true,
+            column_encryption: true.into(),
             trusted_key_paths: TrustedKeyPaths::any(),
-            describe_cache: Arc::default(),
+            metadata_cache: Arc::default(),
             errors: Arc::default(),
             prelogin_reply: prelogin_reply([16, 0, 0, 0, 0, 0], None, None),
         },

@@ -16,6 +16,7 @@ pub use certificate::CertificateSource;
 pub use error::ConfigError;
 
 use super::connection_string;
+use crate::policy::ColumnEncryption;
 
 /// The TCP port of a default instance.
 pub(super) const DEFAULT_PORT: u16 = 1433;
@@ -82,7 +83,7 @@ pub struct Config {
     pub(super) workstation_id: Option<String>,
     pub(super) read_only: bool,
     pub(super) multi_subnet_failover: bool,
-    pub(super) column_encryption: bool,
+    pub(super) column_encryption: ColumnEncryption,
 }
 
 impl Default for Config {
@@ -107,7 +108,7 @@ impl Default for Config {
             workstation_id: None,
             read_only: false,
             multi_subnet_failover: false,
-            column_encryption: false,
+            column_encryption: ColumnEncryption::Disabled,
         }
     }
 }
@@ -299,11 +300,15 @@ impl Config {
         self
     }
 
-    /// Whether encrypted columns are encrypted and decrypted (`Column Encryption Setting`).
-    /// If not, nothing is negotiated and everything passes through.
+    /// Whether encrypted columns are encrypted and decrypted (`Column Encryption Setting`): a
+    /// [`ColumnEncryption`], or `true` for enabled and `false` for disabled.
+    ///
+    /// Where it is disabled, nothing is negotiated and everything passes through unseen: what a
+    /// statement says of its own encryption, too. Otherwise a statement can have a setting of its
+    /// own by the comment `/* always-encrypted: encryption ResultSetOnly */`.
     #[must_use]
-    pub fn column_encryption(mut self, enabled: bool) -> Self {
-        self.column_encryption = enabled;
+    pub fn column_encryption(mut self, setting: impl Into<ColumnEncryption>) -> Self {
+        self.column_encryption = setting.into();
         self
     }
 

@@ -3,13 +3,14 @@
 use std::{fmt, sync::Arc, time::Instant};
 
 use super::{
-    Config, ConfigError, Stream, stream,
+    Config, ConfigError, Stream,
+    stream::{self, Shared},
     transport::{self, ServerVersion},
 };
 use crate::{
     Error,
     keystore::KeyStores,
-    metadata::DescribeCache,
+    metadata::MetadataCache,
     policy::TrustedKeyPaths,
     session::{ErrorLog, Session, SessionConfig, SessionError},
     tds::prelogin_reply,
@@ -34,7 +35,7 @@ struct Inner {
     config: Config,
     key_stores: Arc<KeyStores>,
     trusted_key_paths: TrustedKeyPaths,
-    describe_cache: Arc<DescribeCache>,
+    metadata_cache: Arc<MetadataCache>,
     errors: Arc<ErrorLog>,
 }
 
@@ -55,7 +56,7 @@ impl Connector {
                 config,
                 key_stores: Arc::new(key_stores),
                 trusted_key_paths: TrustedKeyPaths::any(),
-                describe_cache: Arc::default(),
+                metadata_cache: Arc::default(),
                 errors: Arc::default(),
             }),
         })
@@ -70,7 +71,7 @@ impl Connector {
                 config: inner.config.clone(),
                 key_stores: inner.key_stores.clone(),
                 trusted_key_paths: trusted,
-                describe_cache: Arc::default(),
+                metadata_cache: Arc::default(),
                 errors: Arc::default(),
             }),
         }
@@ -113,7 +114,7 @@ impl Connector {
             SessionConfig {
                 column_encryption: config.column_encryption,
                 trusted_key_paths: inner.trusted_key_paths.clone(),
-                describe_cache: inner.describe_cache.clone(),
+                metadata_cache: inner.metadata_cache.clone(),
                 errors: inner.errors.clone(),
                 prelogin_reply: prelogin_reply(
                     version_option(prelogin.version),
@@ -123,8 +124,12 @@ impl Connector {
             },
             Instant::now(),
         );
-        let stream =
-            Stream::new(session, opened.transport, inner.key_stores.clone(), inner.errors.clone());
+        let shared = Shared {
+            key_stores: inner.key_stores.clone(),
+            metadata_cache: inner.metadata_cache.clone(),
+            errors: inner.errors.clone(),
+        };
+        let stream = Stream::new(session, opened.transport, shared);
         let connected = tiberius::Client::connect(driver, stream).await;
         connected.map_err(|error| match self.error_behind(&error) {
             Some(error) => Error::Session(error),

@@ -11,50 +11,59 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures_util::io::{AsyncRead, AsyncWrite};
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::{
+    io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
+    time::{Sleep, sleep},
+};
 
 use super::transport::Transport;
 use crate::{
     crypto::CellKey,
     keystore::{CekError, KeyStores},
+    metadata::MetadataCache,
     session::{ErrorLog, KeyRequest, Session, SessionError},
 };
 
 /// How much is read from the server at a time.
 const READ_LEN: usize = 32 * 1024;
+/// How long a connection waits for another's answer about the same statement.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// Writes wait for the server once so much is on its way.
 const HIGH_WATER: usize = 256 * 1024;
 
 type FetchedKey = (u64, Result<Arc<CellKey>, CekError>);
 type Fetch = Pin<Box<dyn Future<Output = FetchedKey> + Send>>;
 
+/// What the connections of a connector share.
+pub(super) struct Shared {
+    pub(super) key_stores: Arc<KeyStores>,
+    pub(super) metadata_cache: Arc<MetadataCache>,
+    pub(super) errors: Arc<ErrorLog>,
+}
+
 /// A connection to SQL Server as tiberius sees it: one without encryption of any kind.
 pub struct Stream {
     session: Session,
     transport: Transport,
-    key_stores: Arc<KeyStores>,
-    errors: Arc<ErrorLog>,
+    shared: Shared,
+    /// Until when another connection's question is waited for.
+    patience: Option<Pin<Box<Sleep>>>,
     fetches: Vec<(u64, Fetch)>,
     buffer: Box<[u8]>,
     needs_flush: bool,
 }
 
 impl Stream {
-    pub(super) fn new(
-        session: Session,
-        transport: Transport,
-        key_stores: Arc<KeyStores>,
-        errors: Arc<ErrorLog>,
-    ) -> Self {
+    pub(super) fn new(session: Session, transport: Transport, shared: Shared) -> Self {
         Self {
             session,
             transport,
-            key_stores,
-            errors,
+            shared,
+            patience: None,
             fetches: Vec::new(),
             buffer: vec![0; READ_LEN].into_boxed_slice(),
             needs_flush: false,
@@ -86,7 +95,7 @@ impl Stream {
     /// `true` if any was: the session may then need the next.
     fn poll_keys(&mut self, cx: &mut Context<'_>) -> bool {
         for KeyRequest { id, values } in self.session.take_key_requests() {
-            let key_stores = self.key_stores.clone();
+            let key_stores = self.shared.key_stores.clone();
             let fetch: Fetch = Box::pin(async move { (id, key_stores.cell_key(&values).await) });
             self.fetches.push((id, fetch));
         }
@@ -109,6 +118,21 @@ impl Stream {
         any
     }
 
+    /// Waits while another connection asks about the same statement, but not for long: its
+    /// application may have stopped reading.
+    fn poll_description(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while let Some(key) = self.session.awaited_description() {
+            let settled = self.shared.metadata_cache.is_settled(key, cx.waker());
+            if !settled {
+                let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+                ready!(patience.as_mut().poll(cx));
+            }
+            self.session.stop_waiting(!settled, Instant::now());
+        }
+        self.patience = None;
+        Poll::Ready(())
+    }
+
     /// Reads once from the server. `true` if the session has moved.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let mut buffer = ReadBuf::new(&mut self.buffer);
@@ -124,7 +148,7 @@ impl Stream {
     /// What the driver is told once all that was for it has been read.
     fn closed(&self) -> io::Result<usize> {
         let Some(number) = self.session.closed_by() else { return Ok(0) };
-        let text = match self.errors.get(number) {
+        let text = match self.shared.errors.get(number) {
             Some(error) => error.to_string(),
             None => "the connection was closed by an error".to_owned(),
         };
@@ -166,6 +190,7 @@ impl AsyncRead for Stream {
             if this.poll_keys(cx) {
                 continue;
             }
+            ready!(this.poll_description(cx));
             // A send that is pending wakes us by itself; meanwhile the server may be sending.
             let _ = this.poll_send(cx)?;
             if !this.fetches.is_empty() {

@@ -1,19 +1,20 @@
-//! Descriptions kept for a while, so that a repeated statement costs no round trip.
+//! What the server has said, kept for a while, so that a repeated statement costs no round trip.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Waker,
     time::{Duration, Instant},
 };
 
-use super::Description;
+use super::{CatalogueObject, Described, ObjectKind, ObjectName, expiring::Expiring};
 
 /// SqlClient keeps 2,000 descriptions for ten hours.
 const CAPACITY: usize = 2000;
 const TTL: Duration = Duration::from_secs(10 * 60 * 60);
 
 /// What a description depends on. One cache serves the connections of one connector, that is one
-/// server and one login.
+/// server and one login, and with the database the login's default schema is given.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DescribeKey {
     /// The current database.
@@ -25,67 +26,137 @@ pub struct DescribeKey {
     pub declarations: String,
 }
 
-struct Entry {
-    description: Arc<Description>,
-    expires: Instant,
+/// An object of the catalogue, as seen from a database.
+type ObjectKey = (String, ObjectName, ObjectKind);
+
+/// Descriptions of statements and types of columns. It reads no clock: whoever asks says what time
+/// it is.
+pub struct MetadataCache {
+    descriptions: Expiring<DescribeKey, Arc<Described>>,
+    objects: Expiring<ObjectKey, Arc<CatalogueObject>>,
+    /// Statements that somebody is asking about, and who waits for the answer.
+    asking: Mutex<HashMap<DescribeKey, Vec<Waker>>>,
 }
 
-/// The cache. It reads no clock: whoever asks says what time it is.
-pub struct DescribeCache {
-    entries: Mutex<HashMap<DescribeKey, Entry>>,
-    capacity: usize,
-    ttl: Duration,
+/// Who asks the server about a statement.
+#[derive(Debug)]
+pub enum Claim {
+    /// Nobody needs to: it is known.
+    Known(Arc<Described>),
+    /// Whoever holds the ticket.
+    Yours(Ticket),
+    /// Another connection, already. [`MetadataCache::is_settled`] says when it has.
+    Busy,
 }
 
-impl Default for DescribeCache {
+/// The right and duty to ask about a statement. When it is dropped, those who wait go on.
+pub struct Ticket {
+    cache: Arc<MetadataCache>,
+    key: DescribeKey,
+}
+
+impl Default for MetadataCache {
     fn default() -> Self {
         Self::new(CAPACITY, TTL)
     }
 }
 
-impl DescribeCache {
-    /// A cache of `capacity` descriptions that are believed for `ttl`; zero of either keeps none.
+impl MetadataCache {
+    /// A cache of `capacity` descriptions and as many tables that are believed for `ttl`; zero of
+    /// either keeps none.
     #[must_use]
     pub fn new(capacity: usize, ttl: Duration) -> Self {
-        Self { entries: Mutex::default(), capacity, ttl }
+        Self {
+            descriptions: Expiring::new(capacity, ttl),
+            objects: Expiring::new(capacity, ttl),
+            asking: Mutex::default(),
+        }
     }
 
     /// The description of a statement, if it is known and not too old.
     #[must_use]
-    pub fn get(&self, key: &DescribeKey, now: Instant) -> Option<Arc<Description>> {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        match entries.get(key) {
-            Some(entry) if entry.expires > now => Some(entry.description.clone()),
-            Some(_) => {
-                entries.remove(key);
-                None
-            }
-            None => None,
+    pub fn get(&self, key: &DescribeKey, now: Instant) -> Option<Arc<Described>> {
+        self.descriptions.get(key, now)
+    }
+
+    /// The description of a statement, or the right to ask for it. Of many connections that need
+    /// one at the same time, one asks.
+    #[must_use]
+    pub fn claim(self: &Arc<Self>, key: &DescribeKey, now: Instant) -> Claim {
+        let mut asking = self.lock_asking();
+        if let Some(described) = self.descriptions.get(key, now) {
+            return Claim::Known(described);
         }
+        if asking.contains_key(key) {
+            return Claim::Busy;
+        }
+        asking.insert(key.clone(), Vec::new());
+        Claim::Yours(Ticket { cache: self.clone(), key: key.clone() })
+    }
+
+    /// Whether nobody is asking about a statement any more. If somebody is, `waker` is woken at the
+    /// end of it.
+    pub fn is_settled(&self, key: &DescribeKey, waker: &Waker) -> bool {
+        let mut asking = self.lock_asking();
+        let Some(waiting) = asking.get_mut(key) else { return true };
+        if !waiting.iter().any(|known| known.will_wake(waker)) {
+            waiting.push(waker.clone());
+        }
+        false
     }
 
     /// Keeps a description.
-    pub fn insert(&self, key: DescribeKey, description: Arc<Description>, now: Instant) {
-        if self.capacity == 0 || self.ttl.is_zero() {
-            return;
-        }
-        let Some(expires) = now.checked_add(self.ttl) else { return };
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if entries.len() >= self.capacity && !entries.contains_key(&key) {
-            make_room(&mut entries, self.capacity, now);
-        }
-        entries.insert(key, Entry { description, expires });
+    pub fn insert(&self, key: DescribeKey, described: Arc<Described>, now: Instant) {
+        self.descriptions.insert(key, described, now);
     }
 
     /// Forgets a description that has turned out wrong.
     pub fn remove(&self, key: &DescribeKey) {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.descriptions.remove(key);
+    }
+
+    /// The columns of a table, if they are known and not too old.
+    #[must_use]
+    pub fn object(
+        &self,
+        database: &str,
+        name: &ObjectName,
+        kind: ObjectKind,
+        now: Instant,
+    ) -> Option<Arc<CatalogueObject>> {
+        self.objects.get(&object_key(database, name, kind), now)
+    }
+
+    /// Keeps the columns of a table. A temporary one is another for every connection, and what is
+    /// not there may be created at any time, so neither is kept.
+    pub fn insert_object(
+        &self,
+        database: &str,
+        name: &ObjectName,
+        kind: ObjectKind,
+        object: Arc<CatalogueObject>,
+        now: Instant,
+    ) {
+        if !object.is_unknown() && !name.name.starts_with('#') {
+            self.objects.insert(object_key(database, name, kind), object, now);
+        }
+    }
+
+    /// Forgets the columns of a table.
+    pub fn remove_object(&self, database: &str, name: &ObjectName, kind: ObjectKind) {
+        self.objects.remove(&object_key(database, name, kind));
+    }
+
+    /// Forgets everything: the schema of some database has changed.
+    pub fn clear(&self) {
+        self.descriptions.retain(|_| false);
+        self.objects.retain(|_| false);
     }
 
     /// How many descriptions there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.descriptions.len()
     }
 
     /// Whether there is none.
@@ -93,34 +164,46 @@ impl DescribeCache {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-}
 
-/// Drops what has expired and then the oldest tenth, so that a full cache is not sorted at every
-/// insertion.
-fn make_room(entries: &mut HashMap<DescribeKey, Entry>, capacity: usize, now: Instant) {
-    entries.retain(|_, entry| entry.expires > now);
-    if entries.len() < capacity {
-        return;
+    fn lock_asking(&self) -> MutexGuard<'_, HashMap<DescribeKey, Vec<Waker>>> {
+        self.asking.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    let mut ages: Vec<Instant> = entries.values().map(|e| e.expires).collect();
-    let drop = (capacity / 10).max(1).min(ages.len());
-    let (_, &mut cut, _) = ages.select_nth_unstable(drop - 1);
-    let mut left = drop;
-    entries.retain(|_, entry| {
-        let goes = left > 0 && entry.expires <= cut;
-        left -= usize::from(goes);
-        !goes
-    });
 }
 
-impl std::fmt::Debug for DescribeCache {
+/// The names are taken as the statement has them: in another case, or with the default schema
+/// written out, a table is asked for once more.
+fn object_key(database: &str, name: &ObjectName, kind: ObjectKind) -> ObjectKey {
+    (database.to_owned(), name.clone(), kind)
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let waiting = self.cache.lock_asking().remove(&self.key);
+        for waker in waiting.unwrap_or_default() {
+            waker.wake();
+        }
+    }
+}
+
+impl std::fmt::Debug for Ticket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DescribeCache").field("len", &self.len()).finish_non_exhaustive()
+        f.debug_struct("Ticket").finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for MetadataCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MetadataCache").field("len", &self.len()).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        task::Wake,
+    };
+
     use super::*;
 
     fn key(n: usize) -> DescribeKey {
@@ -131,42 +214,45 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_description_is_believed_until_its_time_is_up() {
-        let (cache, start) = (DescribeCache::default(), Instant::now());
-        cache.insert(key(1), Arc::default(), start);
-        assert!(cache.get(&key(1), start + TTL - Duration::from_secs(1)).is_some());
-        assert!(cache.get(&key(2), start).is_none());
-        assert!(cache.get(&key(1), start + TTL).is_none());
-        assert!(cache.is_empty());
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     #[test]
     fn the_same_text_in_another_database_is_another_statement() {
-        let (cache, now) = (DescribeCache::default(), Instant::now());
+        let (cache, now) = (MetadataCache::default(), Instant::now());
         cache.insert(key(1), Arc::default(), now);
         let other = DescribeKey { database: "other".into(), ..key(1) };
+        assert!(cache.get(&key(1), now).is_some());
         assert!(cache.get(&other, now).is_none());
     }
 
     #[test]
-    fn the_cache_never_holds_more_than_its_capacity_and_drops_the_oldest() {
-        let (cache, now) = (DescribeCache::new(20, TTL), Instant::now());
-        for n in 0..100u32 {
-            let now = now + Duration::from_millis(u64::from(n));
-            cache.insert(key(n as usize), Arc::default(), now);
-            assert!(cache.len() <= 20);
-            assert!(cache.get(&key(n as usize), now).is_some());
-        }
-        assert!(cache.get(&key(0), now).is_none());
+    fn of_many_that_need_a_description_one_asks_and_the_others_are_woken() {
+        let (cache, now) = (Arc::new(MetadataCache::default()), Instant::now());
+        let count = Arc::new(Count::default());
+        let waker = Waker::from(count.clone());
+        let Claim::Yours(ticket) = cache.claim(&key(1), now) else { panic!() };
+        assert!(matches!(cache.claim(&key(1), now), Claim::Busy));
+        assert!(matches!(cache.claim(&key(2), now), Claim::Yours(_)));
+        assert!(!cache.is_settled(&key(1), &waker));
+        assert!(!cache.is_settled(&key(1), &waker));
+        cache.insert(key(1), Arc::default(), now);
+        drop(ticket);
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert!(cache.is_settled(&key(1), &waker));
+        assert!(matches!(cache.claim(&key(1), now), Claim::Known(_)));
     }
 
     #[test]
-    fn zero_keeps_nothing() {
-        let now = Instant::now();
-        for cache in [DescribeCache::new(0, TTL), DescribeCache::new(9, Duration::ZERO)] {
-            cache.insert(key(1), Arc::default(), now);
-            assert!(cache.is_empty());
-        }
+    fn whoever_gives_up_asking_leaves_it_to_the_next() {
+        let (cache, now) = (Arc::new(MetadataCache::default()), Instant::now());
+        drop(cache.claim(&key(1), now));
+        assert!(matches!(cache.claim(&key(1), now), Claim::Yours(_)));
     }
 }

@@ -29,6 +29,7 @@
 
 use std::collections::HashMap;
 
+use super::row::{Row, SYSNAME};
 use crate::{
     crypto::EncryptionType,
     tds::{
@@ -37,8 +38,6 @@ use crate::{
     },
 };
 
-/// The longest name in SQL Server, in UTF-16 code units.
-const SYSNAME: usize = 128;
 /// SqlClient takes paths of up to 32,767 characters, SQL Server stores 4,000.
 const MAX_KEY_PATH: usize = 32_767;
 /// The column is varbinary(8000); the length fields inside allow for more.
@@ -197,45 +196,6 @@ impl DescribeAnswer {
             return Err(DescribeFault::Incomplete { what: "their end" });
         }
         Ok(Self::Described(parameters.into_description(keys)?))
-    }
-}
-
-/// One row, its values without their length fields.
-struct Row(Vec<Option<Vec<u8>>>);
-
-impl Row {
-    fn value(&self, index: usize) -> Option<&[u8]> {
-        self.0.get(index)?.as_deref()
-    }
-
-    fn bytes(&self, index: usize, what: &'static str) -> Result<&[u8], DescribeFault> {
-        self.value(index).ok_or(DescribeFault::Incomplete { what })
-    }
-
-    fn text(
-        &self,
-        index: usize,
-        limit: usize,
-        what: &'static str,
-    ) -> Result<String, DescribeFault> {
-        let bytes = self.bytes(index, what)?;
-        if bytes.len() > 2 * limit {
-            return Err(DescribeFault::TooLong { what });
-        }
-        Ok(crate::tds::utf16_lossy(bytes))
-    }
-
-    /// Any width of integer; NULL is 0, as drivers read it.
-    fn integer(&self, index: usize) -> i64 {
-        let Some(bytes) = self.value(index) else { return 0 };
-        let mut wide = [0; 8];
-        let len = bytes.len().min(8);
-        wide[..len].copy_from_slice(&bytes[..len]);
-        // tinyint has no sign.
-        if len > 1 && bytes[len - 1] & 0x80 != 0 {
-            wide[len..].fill(0xFF);
-        }
-        i64::from_le_bytes(wide)
     }
 }
 

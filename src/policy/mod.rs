@@ -3,6 +3,10 @@
 //! This layer owns the decision which column master keys may be used. Which columns must be
 //! encrypted will be decided here as well.
 
+mod setting;
+
+pub use setting::{ColumnEncryption, UnknownSetting};
+
 use crate::keystore::EncryptedCekValue;
 
 /// The key paths of column master keys that a server may name.

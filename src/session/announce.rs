@@ -3,15 +3,13 @@
 use super::{
     Session, SessionError, State,
     bulk::{Announced, BulkAnswer, BulkTarget},
-    request::{Asking, Purpose, Question},
+    request::{Asking, NeededKey, Purpose, Question},
+    respond::Responding,
     upload::Held,
 };
 use crate::{
     metadata::DescribeFault,
-    tds::{
-        EncryptedCekValue, InsertBulk, Malformed, PacketType, push_message, push_utf16,
-        utf16_exact, utf16_lossy,
-    },
+    tds::{InsertBulk, Malformed, PacketType, push_message, push_utf16, utf16_exact, utf16_lossy},
 };
 
 impl Session {
@@ -20,7 +18,7 @@ impl Session {
         let payload = held.payload();
         let (headers, text) = split_batch(&payload);
         if !InsertBulk::begins(&utf16_lossy(text)) {
-            self.forward(held, None);
+            self.forward(held, Responding::default());
             return;
         }
         // What is asked about must be what is announced, to the letter.
@@ -32,15 +30,15 @@ impl Session {
         if statement.passes_ciphertext() {
             // Stated in so many words: what comes is ciphertext already.
             self.bulk = Some(Announced::Plain);
-            self.forward(held, None);
+            self.forward(held, Responding::default());
             return;
         }
         let mut query = headers.to_vec();
         push_utf16(&statement.columns_query(), &mut query);
         let reset = held.take_reset();
         push_message(PacketType::SqlBatch, reset, &query, self.packet_size, &mut self.to_server);
-        let question = Question::Columns(statement);
-        self.state = State::Asking(Asking { held, question, answer: Vec::new() });
+        let question = Question::Columns { held, statement };
+        self.state = State::Asking(Asking { question, answer: Vec::new() });
     }
 
     /// The columns of a bulk load are known; keys may be missing.
@@ -65,19 +63,19 @@ impl Session {
         }
         if !metadata.has_encrypted_columns() {
             self.bulk = Some(Announced::Plain);
-            self.forward(held, None);
+            self.forward(held, Responding::default());
             return;
         }
-        let mut needed: Vec<(usize, String, Vec<EncryptedCekValue>)> = Vec::new();
+        let mut needed: Vec<NeededKey> = Vec::new();
         for column in &metadata.columns {
             let Some(crypto) = &column.crypto else { continue };
             let cek = usize::from(crypto.cek_ordinal);
-            if needed.iter().all(|(known, ..)| *known != cek) {
+            if needed.iter().all(|((_, known), ..)| *known != cek) {
                 let values = metadata.ceks.get(cek).map(|c| c.values.clone()).unwrap_or_default();
-                needed.push((cek, format!("column {}", column.name), values));
+                needed.push(((0, cek), format!("column {}", column.name), values));
             }
         }
-        self.fetch_keys(held, Purpose::Bulk { statement, metadata }, needed);
+        self.fetch_keys(Purpose::Bulk { held, statement, metadata }, needed);
     }
 
     /// Announces the load with the types of the ciphertext.

@@ -5,12 +5,17 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::{SessionError, statement::Statement};
+use super::{
+    SessionError,
+    statement::{Declared, Statement},
+};
 use crate::{
     crypto::{CellKey, encrypted_len},
     metadata::{DescribeFault, Description, ParameterEncryption},
-    tds::{EncryptedParameter, Parameter, RpcRequest, TypeInfo, write_text_parameter},
-    value::{SqlType, normalize},
+    tds::{
+        EncryptedParameter, Parameter, RpcRequest, TypeInfo, write_parameter, write_text_parameter,
+    },
+    value::{CodePage, ConversionType, SqlType, convert, converted_len, normalize},
 };
 
 /// The keys of a description that are needed for a request, by their index in it. A parameter that
@@ -42,7 +47,8 @@ pub(super) fn encrypt_request(
     description: &Description,
     keys: &HashMap<usize, Arc<CellKey>>,
     collation: [u8; 5],
-) -> Result<Vec<u8>, SessionError> {
+    out: &mut Vec<u8>,
+) -> Result<(), SessionError> {
     // Which declaration a value belongs to, and the server's verdict on it.
     let verdict_on: HashMap<usize, (usize, Option<&ParameterEncryption>)> = statement
         .parameters
@@ -52,13 +58,12 @@ pub(super) fn encrypt_request(
         .filter_map(|(at, (d, e))| Some((d.index?, (at, e.as_ref()))))
         .collect();
 
-    let mut out = Vec::new();
-    request.write_head(&mut out);
+    request.write_head(out);
     for (index, parameter) in request.parameters.iter().enumerate() {
         if statement.declarations_in_request && index == 1 {
             let text = statement
                 .declarations(|at| description.parameters.get(at).is_some_and(Option::is_some));
-            write_text_parameter(&parameter.name, &text, collation, &mut out)
+            write_text_parameter(&parameter.name, &text, collation, out)
                 .map_err(SessionError::Request)?;
             continue;
         }
@@ -68,24 +73,20 @@ pub(super) fn encrypt_request(
                     name: parameter.name.clone(),
                 }));
             }
+            Some(&(at, None)) if statement.parameters[at].is_stated() => {
+                write_stated(&statement.parameters[at], parameter, collation, out)?;
+            }
             None | Some((_, None)) => out.extend_from_slice(parameter.bytes),
             Some(&(at, Some(encryption))) => {
                 let declared = &statement.parameters[at];
-                let sql_type = declared.sql_type.clone().map_err(|source| {
-                    SessionError::ParameterType { name: declared.name.clone(), source }
-                })?;
+                let sql_type = declared_type(declared)?;
                 let cek = description.ceks.get(encryption.cek);
                 let cek = cek.ok_or(DescribeFault::KeyMissing {
                     name: declared.name.clone(),
                     ordinal: encryption.cek as i64,
                 })?;
-                let cell = encrypt_value(
-                    &declared.name,
-                    parameter,
-                    sql_type,
-                    encryption,
-                    keys.get(&encryption.cek),
-                )?;
+                let cell =
+                    encrypt_value(declared, parameter, encryption, keys.get(&encryption.cek))?;
                 EncryptedParameter {
                     name: &parameter.name,
                     status: parameter.status,
@@ -94,12 +95,36 @@ pub(super) fn encrypt_request(
                     encryption_type: encryption.encryption_type,
                     cek: cek.identity,
                 }
-                .write(&mut out)
+                .write(out)
                 .map_err(SessionError::Request)?;
             }
         }
     }
-    Ok(out)
+    Ok(())
+}
+
+fn declared_type(declared: &Declared) -> Result<SqlType, SessionError> {
+    declared
+        .sql_type()
+        .map_err(|source| SessionError::ParameterType { name: declared.name.clone(), source })
+}
+
+/// A plain parameter whose type the application has stated: converted, and sent as that type.
+fn write_stated(
+    declared: &Declared,
+    parameter: &Parameter<'_>,
+    collation: [u8; 5],
+    out: &mut Vec<u8>,
+) -> Result<(), SessionError> {
+    let sql_type = declared_type(declared)?;
+    let data = match parameter.is_null() {
+        true => None,
+        false => Some(converted(declared, parameter, true)?),
+    };
+    let type_info = TypeInfo::of(sql_type, collation);
+    let data = data.as_ref().map(|data| data.as_slice());
+    write_parameter(&parameter.name, parameter.status, &type_info, data, out)
+        .map_err(SessionError::Request)
 }
 
 /// Drivers say NUMERICN for both of the two names of one type (SqlClient and JDBC).
@@ -112,25 +137,25 @@ fn as_drivers_write(sql_type: SqlType) -> SqlType {
 
 /// The cell of a value; `None` for NULL.
 fn encrypt_value(
-    name: &str,
+    declared: &Declared,
     parameter: &Parameter<'_>,
-    sql_type: SqlType,
     encryption: &ParameterEncryption,
     key: Option<&Arc<CellKey>>,
 ) -> Result<Option<Vec<u8>>, SessionError> {
     if parameter.is_null() {
         return Ok(None);
     }
-    check_sent_type(name, parameter, sql_type)?;
-    let mut data = Zeroizing::new(Vec::new());
-    parameter.data(&mut data).map_err(SessionError::Request)?;
+    let sql_type = declared_type(declared)?;
+    let name = || declared.name.clone();
+    let data = converted(declared, parameter, false)?;
     let mut normal_form = Zeroizing::new(Vec::with_capacity(sql_type.normal_form_len(data.len())));
     normalize(sql_type, &data, &mut normal_form)
-        .map_err(|source| SessionError::Parameter { name: name.to_owned(), source })?;
+        .map_err(|source| SessionError::Parameter { name: name(), source })?;
+    drop(data);
     // The keys were asked for by the same rule that brings us here.
     let Some(key) = key else {
         return Err(SessionError::Describe(DescribeFault::KeyMissing {
-            name: name.to_owned(),
+            name: name(),
             ordinal: encryption.cek as i64,
         }));
     };
@@ -140,22 +165,44 @@ fn encrypt_value(
     Ok(Some(cell))
 }
 
-/// The data on the wire must be laid out as the declared type lays it out, or its normal form would
-/// be that of another value.
-fn check_sent_type(
-    name: &str,
+/// The value's data as its declared type lays them out: as they were sent, or converted without
+/// loss. Unless they must be `exact`, a number may have another of its family's widths, which
+/// [`normalize`] takes.
+fn converted(
+    declared: &Declared,
     parameter: &Parameter<'_>,
-    declared: SqlType,
-) -> Result<(), SessionError> {
+    exact: bool,
+) -> Result<Zeroizing<Vec<u8>>, SessionError> {
+    let target = declared_type(declared)?;
     let sent = parameter.type_info.sql_type();
-    if lies_as(sent, declared) {
-        return Ok(());
+    let mut data = Zeroizing::new(Vec::with_capacity(parameter.data_len()));
+    parameter.data(&mut data).map_err(SessionError::Request)?;
+    let code_page = parameter.type_info.collation().and_then(CodePage::of_collation);
+    let to = declared.required.as_ref().map(|required| required.conversion_type);
+    let same_text = !matches!(target, SqlType::Char(_) | SqlType::VarChar(_))
+        || to.is_none_or(|to| to.code_page == code_page);
+    if !exact && same_text && lies_as(sent, target) {
+        return Ok(data);
     }
-    Err(SessionError::ParameterMismatch {
-        name: name.to_owned(),
-        declared,
-        sent: sent.map_or_else(|| "another type".to_owned(), |t| t.to_string()),
-    })
+    let Some(sent) = sent else {
+        return Err(SessionError::ParameterMismatch {
+            name: declared.name.clone(),
+            declared: target,
+            sent: "another type".to_owned(),
+        });
+    };
+    let from = ConversionType { sql_type: sent, code_page };
+    let to = to.unwrap_or(ConversionType { sql_type: target, code_page });
+    let mut out = Zeroizing::new(Vec::with_capacity(converted_len(from, data.len(), to)));
+    convert(from, &data, to, &mut out).map_err(|source| SessionError::Conversion {
+        name: declared.name.clone(),
+        target: match &declared.required {
+            Some(required) => required.says.clone(),
+            None => "its declaration".to_owned(),
+        },
+        source,
+    })?;
+    Ok(out)
 }
 
 /// Whether values sent as one type have the layout of another.

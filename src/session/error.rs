@@ -10,7 +10,7 @@ use crate::{
     keystore::CekError,
     metadata::DescribeFault,
     tds::Malformed,
-    value::{DeclarationError, SqlType, ValueError},
+    value::{ConversionError, DeclarationError, SqlType, ValueError},
 };
 
 /// A failure of Always Encrypted in the middle of a connection.
@@ -78,8 +78,8 @@ pub enum SessionError {
     },
     /// The comment that forces encryption cannot be read. Nothing was sent.
     #[error(
-        "the comment \"always-encrypted: {hint}\" is not understood; write \
-         /* always-encrypted: force @name, @name */"
+        "the comment \"always-encrypted: {hint}\" is not understood; its clauses are force @name, …; \
+         type @name decimal(18,4), …; encryption Enabled, ResultSetOnly or Disabled"
     )]
     Hint {
         /// What follows the mark, shortened.
@@ -169,6 +169,18 @@ pub enum SessionError {
         /// The type of the value, in words.
         sent: String,
     },
+    /// The value of a parameter cannot become one of its column's type without losing something, or
+    /// at all. Nothing was sent.
+    #[error("parameter {name} goes to {target}: {source}; {}", .source.remedy())]
+    Conversion {
+        /// The parameter.
+        name: String,
+        /// What demands the type: a column, a procedure's parameter, the statement itself.
+        target: String,
+        /// The two types, and what would be lost.
+        #[source]
+        source: ConversionError,
+    },
     /// The driver sent something that cannot be followed, so no more of it was sent on. Where the
     /// driver's stream itself is lost, the connection is closed.
     #[error("the driver's request cannot be followed, so no more of it was sent: {0}")]
@@ -208,6 +220,7 @@ impl SessionError {
             Self::Parameter { .. } => 16_040_040,
             Self::ParameterType { .. } => 16_040_041,
             Self::ParameterMismatch { .. } => 16_040_042,
+            Self::Conversion { .. } => 16_040_043,
             Self::Request(_) => 16_040_050,
             Self::Unsupported { .. } => 16_040_051,
             Self::Hint { .. } => 16_040_052,

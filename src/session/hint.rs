@@ -1,36 +1,92 @@
-//! What a statement demands of its own encryption, in a comment.
+//! What a statement says of its own encryption, in a comment.
 //!
-//! `/* always-encrypted: force @P2, @P3 */` anywhere in a statement says that these parameters must be
-//! encrypted, whatever the server says: SqlClient's `ForceColumnEncryption`, for a driver whose
-//! parameters cannot carry it. The comment goes to the server with the rest of the text.
+//! A driver's parameters cannot carry what SqlClient's `SqlParameter` and `SqlCommand` can, so the
+//! statement does. Anywhere in its text, in either of
+//!
+//! ```text
+//! /* always-encrypted: force @P2, @P3 */
+//! /* always-encrypted: type @P2 decimal(18,4), @P3 char(10); encryption ResultSetOnly */
+//! ```
+//!
+//! clauses are separated by `;`:
+//!
+//! | clause | meaning | in SqlClient |
+//! |---|---|---|
+//! | `force @a, @b` | these parameters must be encrypted, whatever the server says | `ForceColumnEncryption` |
+//! | `type @a decimal(18,4), @b char(10)` | these parameters have these types, whatever the driver declares; their values are converted | `SqlDbType`, `Size`, `Precision`, `Scale` |
+//! | `encryption Enabled`, `ResultSetOnly`, `Disabled` | the setting for this statement | `SqlCommandColumnEncryptionSetting` |
+//!
+//! The comment goes to the server with the rest of the text.
 
 use super::SessionError;
+use crate::{policy::ColumnEncryption, value::SqlType};
 
 const MARK: &str = "always-encrypted:";
 
-/// The names of the parameters that must be encrypted, as they are written.
-///
-/// Whatever looks like the comment and is not understood is an error: a slip of the pen must not
-/// switch a protection off.
-pub(super) fn forced_parameters(statement: &str) -> Result<Vec<&str>, SessionError> {
-    let mut forced = Vec::new();
-    let mut rest = statement;
-    while let Some((_, after)) = rest.split_once("/*") {
-        rest = after;
-        let Some(hint) = strip_prefix(after.trim_start(), MARK) else { continue };
-        let misunderstood = || SessionError::Hint { hint: shortened(hint) };
-        let (body, tail) = hint.split_once("*/").ok_or_else(misunderstood)?;
-        let list = strip_prefix(body.trim(), "force").ok_or_else(misunderstood)?;
-        for name in list.split(',').map(str::trim) {
-            let bare = name.strip_prefix('@').ok_or_else(misunderstood)?;
-            if bare.is_empty() || bare.contains(char::is_whitespace) {
-                return Err(misunderstood());
-            }
-            forced.push(name);
+/// What the comments of a statement say.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Hints<'a> {
+    /// Parameters that must be encrypted, as they are written.
+    pub(super) forced: Vec<&'a str>,
+    /// Parameters whose type is stated.
+    pub(super) types: Vec<(&'a str, SqlType)>,
+    /// The setting, if it is another than the connection's.
+    pub(super) encryption: Option<ColumnEncryption>,
+}
+
+impl<'a> Hints<'a> {
+    /// Reads the comments of a statement.
+    ///
+    /// Whatever looks like such a comment and is not understood is an error: a slip of the pen must
+    /// not switch a protection off.
+    pub(super) fn of(statement: &'a str) -> Result<Self, SessionError> {
+        let mut hints = Self::default();
+        if !is_possible(statement) {
+            return Ok(hints);
         }
-        rest = tail;
+        let mut rest = statement;
+        while let Some((_, after)) = rest.split_once("/*") {
+            rest = after;
+            let Some(hint) = strip_prefix(after.trim_start(), MARK) else { continue };
+            let misunderstood = || SessionError::Hint { hint: shortened(hint) };
+            let (body, tail) = hint.split_once("*/").ok_or_else(misunderstood)?;
+            for clause in body.split(';').map(str::trim) {
+                hints.clause(clause).ok_or_else(misunderstood)?;
+            }
+            rest = tail;
+        }
+        Ok(hints)
     }
-    Ok(forced)
+
+    fn clause(&mut self, clause: &'a str) -> Option<()> {
+        let (keyword, rest) = clause.split_once(char::is_whitespace)?;
+        let rest = rest.trim();
+        if keyword.eq_ignore_ascii_case("force") {
+            for name in rest.split(',').map(str::trim) {
+                self.forced.push(parameter(name)?);
+            }
+        } else if keyword.eq_ignore_ascii_case("type") {
+            for item in super::statement::split_top_level(rest) {
+                let (name, declaration) = item.trim().split_once(char::is_whitespace)?;
+                let sql_type = SqlType::parse_declaration(declaration).ok()?;
+                self.types.push((parameter(name)?, sql_type));
+            }
+        } else if keyword.eq_ignore_ascii_case("encryption") {
+            let setting = rest.parse().ok()?;
+            // Two comments that contradict each other are a slip, too.
+            if self.encryption.replace(setting).is_some_and(|earlier| earlier != setting) {
+                return None;
+            }
+        } else {
+            return None;
+        }
+        Some(())
+    }
+}
+
+fn parameter(name: &str) -> Option<&str> {
+    let bare = name.strip_prefix('@')?;
+    (!bare.is_empty() && !bare.contains(char::is_whitespace)).then_some(name)
 }
 
 /// Whether a statement may hold the comment.
@@ -62,8 +118,21 @@ mod tests {
             ),
             ("SELECT 1 /* nothing of the kind */", &[]),
         ] {
-            assert_eq!(forced_parameters(statement).unwrap(), expected, "{statement}");
+            assert_eq!(Hints::of(statement).unwrap().forced, expected, "{statement}");
         }
+    }
+
+    #[test]
+    fn clauses_state_types_and_the_setting() {
+        let statement = "/* always-encrypted: type @P1 decimal(18, 4), @P2 char(10); force @P1; \
+                         encryption resultsetonly */";
+        let hints = Hints::of(statement).unwrap();
+        assert_eq!(
+            hints.types,
+            [("@P1", SqlType::Decimal { precision: 18, scale: 4 }), ("@P2", SqlType::Char(10))]
+        );
+        assert_eq!(hints.forced, ["@P1"]);
+        assert_eq!(hints.encryption, Some(ColumnEncryption::ResultSetOnly));
     }
 
     #[test]
@@ -75,10 +144,16 @@ mod tests {
             "/* always-encrypted: force @P1 @P2 */",
             "/* always-encrypted: force @P1",
             "/* always-encrypted: force @P1,, @P2 */",
+            "/* always-encrypted: force @P1; */",
+            "/* always-encrypted: type @P1 */",
+            "/* always-encrypted: type @P1 xml */",
+            "/* always-encrypted: type @P1 decimal(99) */",
+            "/* always-encrypted: encryption off */",
+            "/* always-encrypted: encryption enabled; encryption disabled */",
             "/* always-encrypted: */",
         ] {
             assert!(is_possible(statement));
-            assert!(forced_parameters(statement).is_err(), "{statement}");
+            assert!(Hints::of(statement).is_err(), "{statement}");
         }
     }
 }

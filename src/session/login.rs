@@ -4,6 +4,7 @@
 use zeroize::Zeroizing;
 
 use super::{Session, SessionError, State};
+use crate::policy::ColumnEncryption;
 use crate::tds::{
     self, EnvChange, Malformed, PacketHeader, PacketType, Reader, TokenLen,
     add_column_encryption_feature, push_message, token_id, token_len,
@@ -75,7 +76,8 @@ impl Session {
         }
         let message = std::mem::take(&mut login.from_driver);
         let is_login = header.packet_type == PacketType::Login7;
-        let message = if is_login && self.config.column_encryption {
+        let wanted = self.config.column_encryption != ColumnEncryption::Disabled;
+        let message = if is_login && wanted {
             match add_column_encryption_feature(&message) {
                 Ok(message) => message,
                 Err(error) => {
@@ -89,7 +91,7 @@ impl Session {
         push_message(header.packet_type, 0, &message, self.packet_size, &mut self.to_server);
         if is_login {
             self.login_tls_ends = true;
-            if !self.config.column_encryption {
+            if !wanted {
                 self.state = State::Transparent;
             }
         }

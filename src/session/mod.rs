@@ -9,6 +9,7 @@
 //! | [`Session::to_server`] | send the bytes, then [`Session::sent_to_server`] | always |
 //! | [`Session::to_app`] | hand the bytes to the driver, then [`Session::taken_by_app`] | always |
 //! | [`Session::take_key_requests`] | unwrap the key, then [`Session::provide_key`] | after a describe; in front of the first encrypted cell of a result |
+//! | [`Session::awaited_description`] | wait until it is settled, or for some time, then [`Session::stop_waiting`] | another connection asks about the same statement |
 //! | [`Session::login_tls_ends`] | go on without TLS, if it was for the login only | once LOGIN7 has been sent |
 //! | [`Session::is_closed`] | close the connection | the server broke the protocol |
 //!
@@ -30,6 +31,7 @@
 //! the typed error is kept in the [`ErrorLog`].
 
 mod announce;
+mod ask;
 mod bulk;
 mod encrypt;
 mod error;
@@ -42,21 +44,22 @@ mod response;
 mod scratch;
 mod statement;
 mod upload;
+mod work;
 
 use std::{sync::Arc, time::Instant};
 
 use bulk::Announced;
 pub use error::{ErrorLog, SessionError};
 use login::Login;
-use request::{Asking, FetchingKeys};
+use request::{Asking, FetchingKeys, Waiting};
 use respond::Responding;
 use upload::Upload;
 
 use crate::{
     crypto::CellKey,
     keystore::{CekError, EncryptedCekValue},
-    metadata::DescribeCache,
-    policy::TrustedKeyPaths,
+    metadata::MetadataCache,
+    policy::{ColumnEncryption, TrustedKeyPaths},
     tds::{
         EnvChange, HEADER_LEN, Malformed, PacketHeader, PacketType, ReplyToken, ReplyTokens,
         Status, WipedBuffer, done_status, push_packet, token_id, write_done,
@@ -66,12 +69,12 @@ use crate::{
 /// What a session is to do, and what it shares with the other sessions of its connector.
 #[derive(Clone, Debug)]
 pub struct SessionConfig {
-    /// Whether Always Encrypted is asked for. If not, everything passes as it came.
-    pub column_encryption: bool,
+    /// How much of Always Encrypted is asked for. If it is disabled, everything passes as it came.
+    pub column_encryption: ColumnEncryption,
     /// The master keys that the server may name.
     pub trusted_key_paths: TrustedKeyPaths,
-    /// Descriptions of statements.
-    pub describe_cache: Arc<DescribeCache>,
+    /// Descriptions of statements and types of columns.
+    pub metadata_cache: Arc<MetadataCache>,
     /// Where errors are kept.
     pub errors: Arc<ErrorLog>,
     /// The reply to the driver's PRELOGIN: see [`prelogin_reply`](crate::tds::prelogin_reply).
@@ -99,6 +102,8 @@ enum State {
     Uploading(Upload),
     /// The server has been asked about a request's parameters or columns; the request waits.
     Asking(Asking),
+    /// Another connection asks the server about the same statement; the request waits for that.
+    Waiting(Waiting),
     /// The parameters are known; the request waits for keys.
     FetchingKeys(FetchingKeys),
     /// A request is with the server.
@@ -293,7 +298,10 @@ impl Session {
             State::Prelogin => self.answer_prelogin(header),
             State::Login(_) => self.login_packet(header),
             State::Idle | State::Uploading(_) => self.request_packet(header),
-            State::Asking(_) | State::FetchingKeys(_) | State::Responding(_) => {
+            State::Asking(_)
+            | State::Waiting(_)
+            | State::FetchingKeys(_)
+            | State::Responding(_) => {
                 if header.packet_type != PacketType::Attention {
                     // The next request waits for the end of this one.
                     return false;
@@ -318,7 +326,7 @@ impl Session {
                 return false;
             }
             // A reply to a request that is still on its way waits until all of it is.
-            State::FetchingKeys(_) | State::Uploading(_) => return false,
+            State::Waiting(_) | State::FetchingKeys(_) | State::Uploading(_) => return false,
             State::Responding(responding) if responding.is_waiting() => return false,
             _ => {}
         }
@@ -410,17 +418,21 @@ impl Session {
     }
 
     /// Follows the changes of the environment in an answer that is ours, and keeps them for the
-    /// driver: its transaction descriptor depends on them.
-    fn follow_answer(&mut self, answer: &[u8]) {
+    /// driver: its transaction descriptor depends on them. Says whether a transaction began or
+    /// ended.
+    fn follow_answer(&mut self, answer: &[u8]) -> bool {
+        let mut transaction_changed = false;
         let mut tokens = ReplyTokens::new(answer);
         // Whoever reads the answer for what it says reports what is wrong with it.
         while let Ok(Some(token)) = tokens.next_token() {
             let ReplyToken::Other(token_id::ENVCHANGE, bytes) = token else { continue };
             if let Ok(change) = EnvChange::read(bytes) {
+                transaction_changed |= matches!(change, EnvChange::Transaction);
                 self.follow(change);
                 self.carried.extend_from_slice(bytes);
             }
         }
+        transaction_changed
     }
 
     fn follow(&mut self, change: EnvChange) {
@@ -464,6 +476,7 @@ impl std::fmt::Debug for Session {
             State::Idle => "Idle",
             State::Uploading(_) => "Uploading",
             State::Asking(_) => "Asking",
+            State::Waiting(_) => "Waiting",
             State::FetchingKeys(_) => "FetchingKeys",
             State::Responding(_) => "Responding",
             State::Transparent => "Transparent",

@@ -3,55 +3,68 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    Session, SessionError, State,
-    bulk::BulkTarget,
-    encrypt, hint,
-    outputs::{Output, Outputs},
-    respond::Responding,
-    statement::Statement,
-    upload::Held,
+    Session, SessionError, State, bulk::BulkTarget, respond::Responding, upload::Held, work::Work,
 };
 use crate::{
     crypto::CellKey,
     keystore::CekError,
-    metadata::{DescribeAnswer, DescribeKey, Description},
+    metadata::{Claim, DescribeKey, ObjectKind, ObjectName},
     tds::{
-        ColMetadata, EncryptedCekValue, InsertBulk, Malformed, PacketHeader, PacketType, RpcFault,
-        RpcRequest, done_status, push_message,
+        ColMetadata, EncryptedCekValue, InsertBulk, PacketHeader, PacketType, done_status,
+        push_message,
     },
 };
 
 /// An answer to describe is some hundred bytes per parameter and a few kilobytes per key.
-const MAX_DESCRIBE: usize = 16 * 1024 * 1024;
+const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
 /// Waiting for the server's answer about a held request.
 pub(super) struct Asking {
-    pub(super) held: Held,
     pub(super) question: Question,
     pub(super) answer: Vec<u8>,
 }
 
 /// What the server has been asked.
 pub(super) enum Question {
-    /// How these parameters are encrypted.
-    Parameters { key: DescribeKey, names: Vec<String> },
-    /// How the columns of this bulk load are.
-    Columns(InsertBulk),
+    /// What the columns are that the parameters of one of the calls go to.
+    Objects { work: Box<Work>, call: usize, objects: Vec<(ObjectName, ObjectKind)> },
+    /// How the parameters of one of the calls are encrypted.
+    Parameters { work: Box<Work>, call: usize },
+    /// How the columns of a bulk load are.
+    Columns { held: Held, statement: InsertBulk },
+}
+
+/// Another connection asks about the same statement.
+pub(super) struct Waiting {
+    work: Box<Work>,
+    call: usize,
 }
 
 /// Waiting for the keys of a held request.
 pub(super) struct FetchingKeys {
-    held: Held,
     purpose: Purpose,
-    /// Request id, index of the key in the description or table, and what needs it.
-    pending: Vec<(u64, usize, String)>,
-    keys: HashMap<usize, Arc<CellKey>>,
+    /// Request id, which key it is, and what needs it.
+    pending: Vec<(u64, KeyPlace, String)>,
+    keys: HashMap<KeyPlace, Arc<CellKey>>,
 }
+
+/// The call of a request, and the index of a key in its description.
+pub(super) type KeyPlace = (usize, usize);
+
+/// A key that a request needs: which, what needs it, and its encrypted values.
+pub(super) type NeededKey = (KeyPlace, String, Vec<EncryptedCekValue>);
 
 /// What the keys are for.
 pub(super) enum Purpose {
-    Parameters { key: DescribeKey, description: Arc<Description>, from_cache: bool },
-    Bulk { statement: InsertBulk, metadata: ColMetadata },
+    Parameters(Box<Work>),
+    Bulk { held: Held, statement: InsertBulk, metadata: ColMetadata },
+}
+
+impl Waiting {
+    /// The statement that is asked about.
+    pub(super) fn key(&self) -> Option<&DescribeKey> {
+        self.work.calls.get(self.call).map(|call| &call.key)
+    }
 }
 
 impl FetchingKeys {
@@ -63,129 +76,81 @@ impl FetchingKeys {
 /// What a response needs to know of its request, should it have to be sent again.
 pub(super) struct Retry {
     held: Held,
-    key: DescribeKey,
 }
 
 impl Session {
     /// A whole RPC request.
     pub(super) fn begin_request(&mut self, held: Held) {
-        let payload = held.payload();
-        let statement = match read_statement(&payload) {
-            Ok(Some((_, statement))) => statement,
-            Ok(None) => {
-                self.forward(held, None);
-                return;
-            }
-            Err(error) => {
-                self.refuse(error);
-                return;
-            }
-        };
-        let key = DescribeKey {
-            database: self.database.clone(),
-            statement: statement.text.clone(),
-            declarations: statement.declaration_key(),
-        };
-        match self.config.describe_cache.get(&key, self.now) {
-            Some(description) => self.begin_encryption(held, key, description, true),
-            None => self.describe(held, key, &statement, &payload),
+        self.prepare(held, false);
+    }
+
+    fn prepare(&mut self, held: Held, afresh: bool) {
+        let setting = self.config.column_encryption;
+        match Work::read(held, &self.database, setting, afresh) {
+            Ok(work) => self.go_on(Box::new(work)),
+            Err(error) => self.refuse(error),
         }
     }
 
-    /// Asks the server about the statement, in the same transaction.
-    fn describe(
-        &mut self,
-        mut held: Held,
-        key: DescribeKey,
-        statement: &Statement,
-        payload: &[u8],
-    ) {
-        // The payload has been read before.
-        let headers = RpcRequest::read(payload).map(|r| r.all_headers).unwrap_or_default();
-        let declarations = statement.shrunk_declarations();
-        let mut call = Vec::new();
-        let written = RpcRequest::write_text_call(
-            headers,
-            "sp_describe_parameter_encryption",
-            &[&statement.text, &declarations],
-            self.collation,
-            &mut call,
-        );
-        if let Err(error) = written {
-            self.refuse(SessionError::Request(error));
+    /// Finds out about the calls of which nothing is known. Once all are, the request goes on.
+    pub(super) fn go_on(&mut self, mut work: Box<Work>) {
+        while let Some(at) = work.next_open() {
+            let Some(call) = work.calls.get_mut(at) else { break };
+            if call.may_use_cache() && call.ticket.is_none() {
+                match self.config.metadata_cache.claim(&call.key, self.now) {
+                    Claim::Known(described) => {
+                        call.describe_as(described, true);
+                        continue;
+                    }
+                    Claim::Yours(ticket) => call.ticket = Some(ticket),
+                    Claim::Busy => {
+                        self.state = State::Waiting(Waiting { work, call: at });
+                        return;
+                    }
+                }
+            }
+            self.ask(work, at);
             return;
         }
-        let reset = held.take_reset();
-        push_message(PacketType::Rpc, reset, &call, self.packet_size, &mut self.to_server);
-        let names = statement.parameters.iter().map(|p| p.name.clone()).collect();
-        let question = Question::Parameters { key, names };
-        self.state = State::Asking(Asking { held, question, answer: Vec::new() });
+        self.begin_encryption(work);
     }
 
-    /// One packet of the answer.
-    pub(super) fn answer_packet(&mut self, header: PacketHeader) {
-        let State::Asking(asking) = &mut self.state else { return };
-        let payload = Self::payload(&self.server_in, header);
-        if asking.answer.len() + payload.len() > MAX_DESCRIBE {
-            self.close(SessionError::DescribeTooLong { limit: MAX_DESCRIBE });
-            return;
-        }
-        asking.answer.extend_from_slice(payload);
-        self.server_in.consume(header.len);
-        if !header.status.ends_message() {
-            return;
-        }
-        let State::Asking(asking) = std::mem::replace(&mut self.state, State::Idle) else { return };
-        let Asking { held, question, answer } = asking;
-        self.follow_answer(&answer);
-        match question {
-            Question::Parameters { key, names } => {
-                self.parameters_known(held, key, &names, &answer);
-            }
-            Question::Columns(statement) => self.columns_known(held, statement, &answer),
+    /// The statement that the session waits for another connection to ask about, if it does: see
+    /// [`MetadataCache::is_settled`](crate::metadata::MetadataCache::is_settled).
+    #[must_use]
+    pub fn awaited_description(&self) -> Option<&DescribeKey> {
+        match &self.state {
+            State::Waiting(waiting) => waiting.key(),
+            _ => None,
         }
     }
 
-    fn parameters_known(&mut self, held: Held, key: DescribeKey, names: &[String], answer: &[u8]) {
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        match DescribeAnswer::read(answer, &names) {
-            Ok(DescribeAnswer::Described(description)) => {
-                let description = Arc::new(description);
-                self.config.describe_cache.insert(key.clone(), description.clone(), self.now);
-                self.begin_encryption(held, key, description, false);
-            }
-            Ok(DescribeAnswer::Refused(tokens)) => self.refused_by_server(tokens),
-            Err(fault) => self.refuse(SessionError::Describe(fault)),
+    /// The other connection has its answer, or has taken too long. Then the session asks by itself.
+    pub fn stop_waiting(&mut self, too_long: bool, now: std::time::Instant) {
+        self.now = now;
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Waiting(Waiting { work, call }) if too_long => self.ask(work, call),
+            State::Waiting(Waiting { work, .. }) => self.go_on(work),
+            other => self.state = other,
         }
+        self.run();
     }
 
-    /// The verdict is there; keys may be missing.
-    fn begin_encryption(
-        &mut self,
-        held: Held,
-        key: DescribeKey,
-        description: Arc<Description>,
-        from_cache: bool,
-    ) {
-        if hint::is_possible(&key.statement)
-            && let Err(error) = check_forced(&held.payload(), &description)
-        {
+    /// The verdicts are there; keys may be missing.
+    fn begin_encryption(&mut self, work: Box<Work>) {
+        if let Err((key, error)) = work.check_forced() {
             // A lie must not be believed the next time either.
-            self.config.describe_cache.remove(&key);
+            self.config.metadata_cache.remove(&key);
             self.refuse(error);
             return;
         }
-        if description.is_plain() {
-            let retry = from_cache.then_some(key);
-            self.forward(held, retry);
+        if work.is_untouched() {
+            let responding = Responding::of(&work, Vec::new());
+            self.forward(work.held, responding);
             return;
         }
-        let payload = held.payload();
-        let needed = match read_statement(&payload) {
-            Ok(Some((request, statement))) => {
-                encrypt::needed_keys(&request, &statement, &description)
-            }
-            Ok(None) => Vec::new(),
+        let needed = match work.needed_keys() {
+            Ok(needed) => needed,
             Err(error) => {
                 self.refuse(error);
                 return;
@@ -193,26 +158,21 @@ impl Session {
         };
         let needed = needed
             .into_iter()
-            .map(|(cek, target)| {
-                let values = description.ceks.get(cek).map(|c| c.values.clone());
-                (cek, target, values.unwrap_or_default())
+            .map(|(call, cek, target)| {
+                let described = work.calls.get(call).and_then(|c| c.described.as_ref());
+                let entry = described.and_then(|d| d.description.ceks.get(cek));
+                ((call, cek), target, entry.map(|e| e.values.clone()).unwrap_or_default())
             })
             .collect();
-        let purpose = Purpose::Parameters { key, description, from_cache };
-        self.fetch_keys(held, purpose, needed);
+        self.fetch_keys(Purpose::Parameters(work), needed);
     }
 
     /// Asks for the keys of a request; sends it at once if it needs none.
-    pub(super) fn fetch_keys(
-        &mut self,
-        held: Held,
-        purpose: Purpose,
-        needed: Vec<(usize, String, Vec<EncryptedCekValue>)>,
-    ) {
+    pub(super) fn fetch_keys(&mut self, purpose: Purpose, needed: Vec<NeededKey>) {
         let mut pending = Vec::new();
-        for (cek, target, values) in needed {
+        for (place, target, values) in needed {
             match self.request_key(&values, &target) {
-                Ok(id) => pending.push((id, cek, target)),
+                Ok(id) => pending.push((id, place, target)),
                 Err(error) => {
                     self.key_requests.clear();
                     self.refuse(error);
@@ -220,7 +180,7 @@ impl Session {
                 }
             }
         }
-        let fetching = FetchingKeys { held, purpose, pending, keys: HashMap::new() };
+        let fetching = FetchingKeys { purpose, pending, keys: HashMap::new() };
         if fetching.pending.is_empty() {
             self.keys_complete(fetching);
         } else {
@@ -238,11 +198,11 @@ impl Session {
             self.state = State::FetchingKeys(fetching);
             return;
         };
-        let (_, cek, target) = fetching.pending.swap_remove(at);
+        let (_, place, target) = fetching.pending.swap_remove(at);
         match key {
             Err(source) => self.refuse(SessionError::Key { target, source }),
             Ok(key) => {
-                fetching.keys.insert(cek, key);
+                fetching.keys.insert(place, key);
                 if fetching.pending.is_empty() {
                     self.keys_complete(fetching);
                 } else {
@@ -253,40 +213,23 @@ impl Session {
     }
 
     fn keys_complete(&mut self, fetching: FetchingKeys) {
-        let FetchingKeys { held, purpose, keys, .. } = fetching;
+        let FetchingKeys { purpose, keys, .. } = fetching;
         match purpose {
-            Purpose::Parameters { key, description, from_cache } => {
-                self.send_encrypted(held, key, &description, from_cache, &keys);
-            }
-            Purpose::Bulk { statement, metadata } => {
-                let keys = (0..metadata.ceks.len()).map(|cek| keys.get(&cek).cloned()).collect();
+            Purpose::Parameters(work) => self.send_encrypted(*work, &keys),
+            Purpose::Bulk { held, statement, metadata } => {
+                let keys =
+                    (0..metadata.ceks.len()).map(|cek| keys.get(&(0, cek)).cloned()).collect();
                 self.announce_bulk(held, &statement, BulkTarget { metadata, keys });
             }
         }
     }
 
     /// Everything is there: encrypts and sends.
-    fn send_encrypted(
-        &mut self,
-        mut held: Held,
-        key: DescribeKey,
-        description: &Description,
-        from_cache: bool,
-        keys: &HashMap<usize, Arc<CellKey>>,
-    ) {
-        let payload = held.payload();
-        let sent = match read_statement(&payload) {
-            Ok(Some((request, statement))) => {
-                encrypt::encrypt_request(&request, &statement, description, keys, self.collation)
-                    .map(|message| (message, outputs(&request, &statement, description, keys)))
-            }
-            Ok(None) => Err(SessionError::Request(Malformed::of("RPC request"))),
-            Err(error) => Err(error),
-        };
-        match sent {
+    fn send_encrypted(&mut self, mut work: Work, keys: &HashMap<KeyPlace, Arc<CellKey>>) {
+        match work.encrypt(keys, self.collation) {
             Err(error) => self.refuse(error),
             Ok((message, outputs)) => {
-                let reset = held.take_reset();
+                let reset = work.held.take_reset();
                 push_message(
                     PacketType::Rpc,
                     reset,
@@ -294,25 +237,45 @@ impl Session {
                     self.packet_size,
                     &mut self.to_server,
                 );
-                let retry = from_cache.then(|| Retry { held, key: key.clone() });
-                self.state =
-                    State::Responding(Box::new(Responding::new(outputs, retry, Some(key))));
+                let mut responding = Responding::of(&work, outputs);
+                responding.may_retry(work.held);
+                self.state = State::Responding(Box::new(responding));
             }
         }
     }
 
-    /// The description was out of date and nothing was executed: once more, from the beginning.
+    /// What was known was out of date and nothing was executed: once more, from the beginning, and
+    /// nothing from the cache, whatever another connection has put there meanwhile. What is
+    /// described afresh is not tried a third time.
     pub(super) fn retry(&mut self, retry: Retry) {
-        let Retry { held, key } = retry;
-        self.config.describe_cache.remove(&key);
         self.state = State::Idle;
-        let payload = held.payload();
-        // Not from the cache, whatever another connection has put there meanwhile: what is described
-        // afresh is not tried a third time.
-        match read_statement(&payload) {
-            Ok(Some((_, statement))) => self.describe(held, key, &statement, &payload),
-            Ok(None) => self.forward(held, None),
-            Err(error) => self.refuse(error),
+        self.prepare(retry.held, true);
+    }
+
+    /// One packet of the answer to a question of ours.
+    pub(super) fn answer_packet(&mut self, header: PacketHeader) {
+        let State::Asking(asking) = &mut self.state else { return };
+        let payload = Self::payload(&self.server_in, header);
+        if asking.answer.len() + payload.len() > MAX_ANSWER {
+            self.close(SessionError::DescribeTooLong { limit: MAX_ANSWER });
+            return;
+        }
+        asking.answer.extend_from_slice(payload);
+        self.server_in.consume(header.len);
+        if !header.status.ends_message() {
+            return;
+        }
+        let State::Asking(asking) = std::mem::replace(&mut self.state, State::Idle) else { return };
+        let Asking { question, answer } = asking;
+        let transaction_changed = self.follow_answer(&answer);
+        match question {
+            Question::Objects { work, call, objects } => {
+                self.objects_known(work, call, &objects, &answer);
+            }
+            Question::Parameters { work, call } => {
+                self.parameters_known(work, call, &answer, transaction_changed);
+            }
+            Question::Columns { held, statement } => self.columns_known(held, statement, &answer),
         }
     }
 
@@ -322,62 +285,8 @@ impl Session {
     }
 }
 
-/// The request and, if it has parameters, its statement.
-fn read_statement(payload: &[u8]) -> Result<Option<(RpcRequest<'_>, Statement)>, SessionError> {
-    let request = RpcRequest::read(payload).map_err(|fault| match fault {
-        RpcFault::Malformed(malformed) => SessionError::Request(malformed),
-        RpcFault::SeveralRequests => SessionError::Unsupported {
-            what: "a message with several requests",
-            remedy: "send them one by one",
-        },
-        RpcFault::TableValued => SessionError::Unsupported {
-            what: "a table-valued parameter",
-            remedy: "insert row by row; SQL Server takes none for encrypted columns",
-        },
-        RpcFault::AlreadyEncrypted => SessionError::Unsupported {
-            what: "a driver that encrypts by itself",
-            remedy: "switch Always Encrypted off on one of the two sides",
-        },
-    })?;
-    Ok(Statement::of(&request)?.map(|statement| (request, statement)))
-}
-
-/// Every parameter that the statement forces must be one that the server says is encrypted.
-fn check_forced(payload: &[u8], description: &Description) -> Result<(), SessionError> {
-    let Some((_, statement)) = read_statement(payload)? else { return Ok(()) };
-    for name in hint::forced_parameters(&statement.text)? {
-        let declared = statement.parameters.iter().position(|p| p.name == name);
-        let encrypted =
-            declared.is_some_and(|at| description.parameters.get(at).is_some_and(Option::is_some));
-        if !encrypted {
-            return Err(SessionError::PlainParameter { name: name.to_owned() });
-        }
+impl Retry {
+    pub(super) fn new(held: Held) -> Self {
+        Self { held }
     }
-    Ok(())
-}
-
-/// The output parameters that will come back encrypted.
-fn outputs(
-    request: &RpcRequest<'_>,
-    statement: &Statement,
-    description: &Description,
-    keys: &HashMap<usize, Arc<CellKey>>,
-) -> Outputs {
-    let mut outputs = Outputs::default();
-    for (declared, encryption) in statement.parameters.iter().zip(&description.parameters) {
-        let (Some(encryption), Some(index)) = (encryption, declared.index) else { continue };
-        let Some(parameter) = request.parameters.get(index).filter(|p| p.is_output()) else {
-            continue;
-        };
-        outputs.0.push(Output {
-            name: parameter.name.clone(),
-            key: keys.get(&encryption.cek).cloned(),
-            values: description
-                .ceks
-                .get(encryption.cek)
-                .map(|c| c.values.clone())
-                .unwrap_or_default(),
-        });
-    }
-    outputs
 }

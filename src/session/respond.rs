@@ -7,6 +7,8 @@ use super::{
     outputs::Outputs,
     request::Retry,
     response::{Environment, Progress, Response},
+    upload::Held,
+    work::Work,
 };
 use crate::{
     crypto::CellKey,
@@ -22,8 +24,10 @@ use crate::{
 pub(super) struct Responding {
     response: Response,
     retry: Option<Retry>,
-    /// The description that the request rests on, to be forgotten if the server disagrees.
-    rests_on: Option<DescribeKey>,
+    /// The descriptions that the request rests on, to be forgotten if the server disagrees.
+    rests_on: Vec<DescribeKey>,
+    /// Whether one of them was known from before.
+    from_cache: bool,
     /// An attention is on its way to the server and not acknowledged.
     attention: bool,
     /// The key that the response waits for: request id, index in the CEK table, column.
@@ -34,23 +38,35 @@ pub(super) struct Responding {
 
 impl Default for Responding {
     fn default() -> Self {
-        Self::new(Outputs::default(), None, None)
+        Self {
+            response: Response::new(Vec::new()),
+            retry: None,
+            rests_on: Vec::new(),
+            from_cache: false,
+            attention: false,
+            waiting: None,
+            at_end: false,
+        }
     }
 }
 
 impl Responding {
-    pub(super) fn new(
-        outputs: Outputs,
-        retry: Option<Retry>,
-        rests_on: Option<DescribeKey>,
-    ) -> Self {
-        Self {
-            response: Response::new(outputs, retry.is_some()),
-            retry,
-            rests_on,
-            attention: false,
-            waiting: None,
-            at_end: false,
+    /// To a request, with the outputs to expect of each of its calls.
+    pub(super) fn of(work: &Work, outputs: Vec<Outputs>) -> Self {
+        let (rests_on, from_cache) = work.rests_on();
+        let mut response = Response::new(outputs);
+        if work.ciphertext {
+            response.show_ciphertext();
+        }
+        Self { response, rests_on, from_cache, ..Self::default() }
+    }
+
+    /// Keeps the request, to send it again if what was known from before turns out to be out of
+    /// date.
+    pub(super) fn may_retry(&mut self, held: Held) {
+        if self.from_cache {
+            self.response.may_retry();
+            self.retry = Some(Retry::new(held));
         }
     }
 
@@ -191,10 +207,10 @@ impl Session {
             )));
             return;
         }
-        if responding.response.metadata_doubted()
-            && let Some(key) = &responding.rests_on
-        {
-            self.config.describe_cache.remove(key);
+        if responding.response.metadata_doubted() {
+            for key in &responding.rests_on {
+                self.config.metadata_cache.remove(key);
+            }
         }
         responding.at_end = false;
         if responding.attention && !responding.response.attention_acknowledged() {

@@ -4,7 +4,7 @@
 //! A response is worked on in units of the server's packets, so that the output depends on what
 //! arrived and never on how it was cut on its way. Memory is bounded by one row and one packet.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use zeroize::Zeroizing;
 
@@ -145,7 +145,10 @@ pub(super) struct Response {
     scanner: RowScanner,
     /// For the cell, its value in the clear, and the row that is being written.
     scratch: [Scratch; 3],
-    outputs: Outputs,
+    /// Of each call that is still to come.
+    outputs: VecDeque<Outputs>,
+    /// Whether cells are shown as they are stored.
+    ciphertext: bool,
     environment: Environment,
     /// Whether anything has been passed on, after which a request is not tried again.
     started: bool,
@@ -178,7 +181,7 @@ enum Discard {
 }
 
 impl Response {
-    pub(super) fn new(outputs: Outputs, may_retry: bool) -> Self {
+    pub(super) fn new(outputs: Vec<Outputs>) -> Self {
         Self {
             inbox: WipedBuffer::default(),
             outbox: WipedBuffer::default(),
@@ -188,16 +191,27 @@ impl Response {
             keys: Vec::new(),
             scanner: RowScanner::default(),
             scratch: Default::default(),
-            outputs,
+            outputs: outputs.into(),
+            ciphertext: false,
             environment: Environment::default(),
             started: false,
             transaction_changed: false,
             look_again_at: 0,
-            may_retry,
+            may_retry: false,
             discarding: Discard::Nothing,
             attention_acknowledged: false,
             metadata_doubted: false,
         }
+    }
+
+    /// A request may be sent again if it turns out to rest on what is out of date.
+    pub(super) fn may_retry(&mut self) {
+        self.may_retry = true;
+    }
+
+    /// Shows cells as they are stored.
+    pub(super) fn show_ciphertext(&mut self) {
+        self.ciphertext = true;
     }
 
     /// Takes the payload of one packet of the server's.
@@ -337,7 +351,11 @@ impl Response {
                 const STALE_METADATA: u32 = 33514;
                 let error = ServerError::read(bytes).map_err(SessionError::ServerMalformed)?;
                 let untouched = self.discarding == Discard::Nothing && !self.started;
-                if error.number == STALE_METADATA && self.may_retry && untouched {
+                // A type clash is found when the statement is compiled, unless it comes out of a
+                // procedure that has begun its work.
+                let stale = error.number == STALE_METADATA
+                    || error.number == OPERAND_TYPE_CLASH && error.procedure.is_empty();
+                if stale && self.may_retry && untouched {
                     self.discarding = Discard::Retry;
                     // It stays where it is and is walked over next.
                     return Ok(true);
@@ -348,6 +366,9 @@ impl Response {
             token_id::DONE | token_id::DONEPROC | token_id::DONEINPROC => {
                 let done = Done::read(bytes).map_err(SessionError::ServerMalformed)?;
                 self.attention_acknowledged = done.acknowledges_attention();
+                if token == token_id::DONEPROC && self.outputs.len() > 1 {
+                    self.outputs.pop_front();
+                }
             }
             _ => {}
         }
@@ -379,6 +400,7 @@ impl Response {
             Err(error) => return Err(SessionError::ServerMalformed(error)),
         };
         let len = reader.position();
+        let metadata = if self.ciphertext { metadata.as_stored() } else { metadata };
         self.encodings.clear();
         self.encodings.extend(metadata.columns.iter().map(|c| c.type_info.encoding()));
         self.shown = metadata
@@ -510,6 +532,9 @@ impl Response {
             let mut out = Zeroizing::new(Vec::with_capacity(room));
             match &value.crypto {
                 None => out.extend_from_slice(self.inbox.as_slice().get(..len).unwrap_or_default()),
+                Some(_) if self.ciphertext => {
+                    value.write_stored(&mut out).map_err(SessionError::ServerMalformed)?;
+                }
                 Some(crypto) => {
                     let shown = Shown::of(crypto).map_err(SessionError::ServerMalformed)?;
                     self.decrypt_output(&value, &shown, &mut out)?;
@@ -530,7 +555,7 @@ impl Response {
         out: &mut Vec<u8>,
     ) -> Result<(), SessionError> {
         let unknown = || SessionError::UnknownOutput { name: value.name.clone() };
-        let output = self.outputs.get(&value.name).ok_or_else(unknown)?;
+        let output = self.outputs.front().and_then(|o| o.get(&value.name)).ok_or_else(unknown)?;
         value.write_decrypted_head(&shown.type_info, out);
         let Some(cell) = &value.data else {
             return write_value(shown.type_info.encoding(), None, out)

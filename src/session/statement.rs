@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::SessionError;
 use crate::{
+    metadata::{Column, ObjectName, ParameterType, Target, targets},
     tds::{Malformed, Parameter, Procedure, ProcedureName, RpcRequest, SP_EXECUTESQL},
     value::{DeclarationError, SqlType},
 };
@@ -21,6 +22,8 @@ pub(super) struct Statement {
     pub(super) parameters: Vec<Declared>,
     /// Whether the declarations are text in the request (sp_executesql) or made up by us.
     pub(super) declarations_in_request: bool,
+    /// The procedure that the request calls, if its parameters are to be looked up.
+    procedure: Option<ObjectName>,
 }
 
 const PREPARED: SessionError = SessionError::Unsupported {
@@ -45,16 +48,34 @@ pub(super) struct Declared {
     /// ` OUTPUT` and the like: what follows the type.
     suffix: &'static str,
     /// The type, shrunk to the value, or why it cannot be encrypted.
-    pub(super) sql_type: Result<SqlType, DeclarationError>,
+    sql_type: Result<SqlType, DeclarationError>,
+    /// The type that the column has, or that the application has stated.
+    pub(super) required: Option<ParameterType>,
+    /// Whether a call gives it by its place. Then its name is ours.
+    positional: bool,
     /// Which parameter of the request it is, if the request has a value for it.
     pub(super) index: Option<usize>,
 }
 
 impl Declared {
-    /// The declaration with the type shrunk to the value.
-    fn shrunk(&self, out: &mut String) {
+    /// The type that an encrypted value has: that of its column if it is known, otherwise the
+    /// driver's, shrunk to the value.
+    pub(super) fn sql_type(&self) -> Result<SqlType, DeclarationError> {
+        match &self.required {
+            Some(required) => Ok(required.conversion_type.sql_type),
+            None => self.sql_type.clone(),
+        }
+    }
+
+    /// Whether the application has stated the type.
+    pub(super) fn is_stated(&self) -> bool {
+        self.required.as_ref().is_some_and(|required| required.stated)
+    }
+
+    /// The declaration with that type.
+    fn for_encryption(&self, out: &mut String) {
         // Writing to a string cannot fail.
-        let _ = match &self.sql_type {
+        let _ = match &self.sql_type() {
             Ok(sql_type) => write!(out, "{} {sql_type}{}", self.name, self.suffix),
             Err(_) => write!(out, "{} {}{}", self.name, self.type_text, self.suffix),
         };
@@ -66,6 +87,17 @@ impl Declared {
 }
 
 impl Statement {
+    /// The text of sp_executesql's statement.
+    pub(super) fn text_of(request: &RpcRequest<'_>) -> Option<String> {
+        let is_executesql = match &request.procedure {
+            Procedure::Id(id) => *id == SP_EXECUTESQL,
+            Procedure::Name(name) => {
+                ProcedureName::parse(name).is_some_and(|n| n.last_part() == "sp_executesql")
+            }
+        };
+        if is_executesql { request.parameters.first()?.text().ok() } else { None }
+    }
+
     /// The statement behind a request, or `None` if it has no parameters that could be encrypted.
     pub(super) fn of(request: &RpcRequest<'_>) -> Result<Option<Self>, SessionError> {
         match &request.procedure {
@@ -115,7 +147,7 @@ impl Statement {
             }
             shrink(declared, value);
         }
-        Ok(Some(Self { text, parameters, declarations_in_request: true }))
+        Ok(Some(Self { text, parameters, declarations_in_request: true, procedure: None }))
     }
 
     /// A procedure's parameters are declared by what the driver sent, and described through a call
@@ -153,12 +185,15 @@ impl Statement {
                 type_text,
                 suffix: output,
                 sql_type,
+                required: None,
+                positional: value.name.is_empty(),
                 index: Some(index),
             };
             shrink(&mut declared, value);
             parameters.push(declared);
         }
-        Ok(Self { text, parameters, declarations_in_request: false })
+        let procedure = object_name(name);
+        Ok(Self { text, parameters, declarations_in_request: false, procedure })
     }
 
     /// The first of the request's parameters that is a value of the statement's.
@@ -166,23 +201,50 @@ impl Statement {
         if self.declarations_in_request { FIRST_VALUE } else { 0 }
     }
 
-    /// The declarations for describe, each string and binary as short as its value.
-    pub(super) fn shrunk_declarations(&self) -> String {
+    /// Where the value of each parameter goes, as far as the text tells.
+    pub(super) fn targets(&self) -> Vec<Vec<Target>> {
+        if self.declarations_in_request {
+            let found = targets(&self.text);
+            return self.parameters.iter().map(|p| found.of(&p.name).to_vec()).collect();
+        }
+        let of = |(position, declared): (usize, &Declared)| {
+            let procedure = self.procedure.clone()?;
+            let parameter = if declared.positional {
+                Column::Position(position)
+            } else {
+                Column::Named(declared.name.clone())
+            };
+            Some(Target::ProcedureParameter { procedure, parameter })
+        };
+        self.parameters.iter().enumerate().map(|p| of(p).into_iter().collect()).collect()
+    }
+
+    /// Takes on the types that the parameters must have.
+    pub(super) fn require(&mut self, types: &[Option<ParameterType>]) {
+        for (declared, required) in self.parameters.iter_mut().zip(types) {
+            declared.required.clone_from(required);
+        }
+    }
+
+    /// The declarations for describe: each parameter with the type of its column, or as short as its
+    /// value.
+    pub(super) fn declarations_to_describe(&self) -> String {
         let mut out = String::new();
         for (index, declared) in self.parameters.iter().enumerate() {
             out.push_str(if index == 0 { "" } else { "," });
-            declared.shrunk(&mut out);
+            declared.for_encryption(&mut out);
         }
         out
     }
 
-    /// The declarations for the request: shrunk where `encrypted` says so, otherwise as written.
+    /// The declarations for the request: as they were described where `encrypted` says so,
+    /// otherwise as written, unless the application has stated a type.
     pub(super) fn declarations(&self, encrypted: impl Fn(usize) -> bool) -> String {
         let mut out = String::new();
         for (index, declared) in self.parameters.iter().enumerate() {
             out.push_str(if index == 0 { "" } else { "," });
-            if encrypted(index) {
-                declared.shrunk(&mut out);
+            if encrypted(index) || declared.is_stated() {
+                declared.for_encryption(&mut out);
             } else {
                 declared.as_written(&mut out);
             }
@@ -201,8 +263,11 @@ impl Statement {
                     let family = text.split('(').next().unwrap_or_default();
                     let _ = write!(out, "{} {family}(*){},", declared.name, declared.suffix);
                 }
-                _ => {
-                    declared.shrunk(&mut out);
+                Ok(sql_type) => {
+                    let _ = write!(out, "{} {sql_type}{},", declared.name, declared.suffix);
+                }
+                Err(_) => {
+                    declared.as_written(&mut out);
                     out.push(',');
                 }
             }
@@ -244,6 +309,8 @@ fn parse_declarations(text: &str) -> Result<Vec<Declared>, SessionError> {
             type_text: type_text.to_owned(),
             suffix,
             sql_type: SqlType::parse_declaration(type_text),
+            required: None,
+            positional: false,
             index: None,
         });
     }
@@ -271,8 +338,19 @@ fn split_suffix(text: &str) -> (&str, &'static str) {
     (text, "")
 }
 
+/// The procedure as the catalogue knows it; none on another server.
+fn object_name(name: &ProcedureName) -> Option<ObjectName> {
+    let given = |part: &String| (!part.is_empty()).then(|| part.clone());
+    let (name, qualifiers) = name.parts().split_last()?;
+    let mut qualifiers = qualifiers.iter().rev();
+    let schema = qualifiers.next().and_then(given);
+    let database = qualifiers.next().and_then(given);
+    let server = qualifiers.next().and_then(given);
+    server.is_none().then(|| ObjectName { database, schema, name: name.trim_end().to_owned() })
+}
+
 /// Splits at commas outside of parentheses.
-fn split_top_level(text: &str) -> Vec<&str> {
+pub(super) fn split_top_level(text: &str) -> Vec<&str> {
     let (mut depth, mut start, mut items) = (0usize, 0, Vec::new());
     for (at, c) in text.char_indices() {
         match c {
@@ -298,8 +376,12 @@ mod tests {
     fn declarations_split_at_commas_outside_of_parentheses() {
         let parsed =
             parse_declarations("@P1 nvarchar(4000), @p decimal(18, 2) output,@x AS int").unwrap();
-        let statement =
-            Statement { text: String::new(), parameters: parsed, declarations_in_request: true };
+        let statement = Statement {
+            text: String::new(),
+            parameters: parsed,
+            declarations_in_request: true,
+            procedure: None,
+        };
         assert_eq!(
             statement.declarations(|_| false),
             "@P1 nvarchar(4000),@p decimal(18, 2) OUTPUT,@x int"

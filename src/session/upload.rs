@@ -4,14 +4,10 @@
 use zeroize::Zeroizing;
 
 use super::{
-    Session, SessionError, State, announce::may_be_insert_bulk, bulk::BulkLoad, outputs::Outputs,
-    respond::Responding,
+    Session, SessionError, State, announce::may_be_insert_bulk, bulk::BulkLoad, respond::Responding,
 };
-use crate::{
-    metadata::DescribeKey,
-    tds::{
-        HEADER_LEN, Malformed, PacketHeader, PacketType, WipedBuffer, done_status, push_message,
-    },
+use crate::tds::{
+    HEADER_LEN, Malformed, PacketHeader, PacketType, WipedBuffer, done_status, push_message,
 };
 
 /// RESETCONNECTION and RESETCONNECTIONSKIPTRAN on a message's first packet.
@@ -161,14 +157,14 @@ impl Session {
     }
 
     /// Sends a held request as it came, but for a reset that has been sent before.
-    pub(super) fn forward(&mut self, mut held: Held, cached_verdict: Option<DescribeKey>) {
+    pub(super) fn forward(&mut self, mut held: Held, mut responding: Responding) {
         let reset = held.take_reset();
         let start = self.to_server.len();
         self.to_server.extend(held.packets.as_slice());
         if let Some(status) = self.to_server.as_mut_slice().get_mut(start + 1) {
             *status = (*status & !RESET_BITS) | reset;
         }
-        let responding = Responding::new(Outputs::default(), None, cached_verdict);
+        responding.may_retry(held);
         self.state = State::Responding(Box::new(responding));
     }
 
@@ -202,7 +198,9 @@ impl Session {
             }
             // The server knows nothing of the request, so we answer in its place. Likewise for a
             // request that has not arrived in full.
-            State::FetchingKeys(_) | State::Uploading(Upload { way: Way::Held(_), .. }) => {
+            State::FetchingKeys(_)
+            | State::Waiting(_)
+            | State::Uploading(Upload { way: Way::Held(_), .. }) => {
                 self.key_requests.clear();
                 self.end_request(Vec::new(), done_status::ATTENTION);
             }

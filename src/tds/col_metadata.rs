@@ -159,6 +159,16 @@ impl ColMetadata {
         self.columns.iter().any(|c| c.crypto.is_some())
     }
 
+    /// The columns as they are stored: encrypted ones are the `varbinary` of their cells.
+    #[must_use]
+    pub fn as_stored(mut self) -> Self {
+        self.ceks.clear();
+        for column in &mut self.columns {
+            column.crypto = None;
+        }
+        self
+    }
+
     /// Appends the token as a connection without Always Encrypted would carry it, each encrypted
     /// column with the type that `shown_as` gives it.
     pub fn write_decrypted(

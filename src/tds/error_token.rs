@@ -9,6 +9,8 @@ pub struct ServerError {
     pub number: u32,
     /// The message text.
     pub message: String,
+    /// The procedure that it comes from; empty for the request itself.
+    pub procedure: String,
 }
 
 impl ServerError {
@@ -19,7 +21,9 @@ impl ServerError {
         reader.take(3, WHAT)?;
         let number = reader.u32(WHAT)?;
         reader.take(2, WHAT)?;
-        Ok(Self { number, message: reader.us_varchar(WHAT)? })
+        let message = reader.us_varchar(WHAT)?;
+        reader.skip_b_varchar(WHAT)?;
+        Ok(Self { number, message, procedure: reader.b_varchar(WHAT)? })
     }
 }
 

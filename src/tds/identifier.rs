@@ -15,6 +15,6 @@ pub(super) fn quoted_identifier(text: &str, close: char) -> Option<(String, &str
 }
 
 /// The identifier in brackets.
-pub(super) fn quote(name: &str) -> String {
+pub(crate) fn quote(name: &str) -> String {
     format!("[{}]", name.replace(']', "]]"))
 }

@@ -31,6 +31,7 @@ pub use cek_value::EncryptedCekValue;
 pub(crate) use col_metadata::MAX_CEK_VALUES;
 pub use col_metadata::{CekEntry, ColMetadata, Column, CryptoMetadata};
 pub use error_token::{ServerError, write_done, write_error};
+pub(crate) use identifier::quote;
 pub use insert_bulk::InsertBulk;
 pub(crate) use login::{COLUMNENCRYPTION, COLUMNENCRYPTION_VERSION};
 pub use login::{add_column_encryption_feature, prelogin_reply};
@@ -42,10 +43,11 @@ pub use reply::{ReplyToken, ReplyTokens, RowValues};
 pub use return_value::ReturnValue;
 pub(crate) use row::value_data;
 pub use row::{RowScanner, ValueRange};
-pub(crate) use rpc::write_text_parameter;
 pub use rpc::{
-    CekIdentity, EncryptedParameter, Parameter, Procedure, RpcFault, RpcRequest, SP_EXECUTESQL,
+    CekIdentity, EncryptedParameter, Parameter, Procedure, RpcFault, RpcMessage, RpcRequest,
+    SP_EXECUTESQL,
 };
+pub(crate) use rpc::{write_parameter, write_text_parameter};
 pub use token::{Done, EnvChange, TokenLen, done_status, id as token_id, token_len};
 pub use type_info::{TypeInfo, ValueEncoding, collation_is_utf8, write_plp, write_value};
 pub(crate) use type_info::{write_null, write_value_head, write_value_tail};

@@ -36,6 +36,12 @@ impl ProcedureName {
         (named && parts.len() <= 4).then_some(Self { parts, number })
     }
 
+    /// The parts without their quotes, the procedure's own name last. An empty one was left out.
+    #[must_use]
+    pub fn parts(&self) -> &[String] {
+        &self.parts
+    }
+
     /// The procedure's own name in lower case.
     #[must_use]
     pub fn last_part(&self) -> String {

@@ -5,7 +5,7 @@
 
 use super::{
     CryptoMetadata, Malformed, Reader, RowScanner, TypeInfo, ValueRange, col_metadata::F_ENCRYPTED,
-    reader::push_utf16, row::value_data,
+    reader::push_utf16, row::value_data, write_value,
 };
 
 /// An output parameter.
@@ -73,6 +73,13 @@ impl ReturnValue {
     #[must_use]
     pub fn wire_len(&self) -> usize {
         self.len
+    }
+
+    /// Appends the token with the value as it is stored: an encrypted one as its cell.
+    pub fn write_stored(&self, out: &mut Vec<u8>) -> Result<(), Malformed> {
+        let stored = Self { crypto: None, ..self.clone() };
+        stored.write_decrypted_head(&self.type_info, out);
+        write_value(self.type_info.encoding(), self.data.as_deref(), out)
     }
 
     /// Appends the token up to its value, as a parameter of `type_info` that was never encrypted.

@@ -34,9 +34,6 @@ pub enum RpcFault {
     /// The bytes are no request.
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    /// The message holds several requests.
-    #[error("several requests in one message")]
-    SeveralRequests,
     /// A parameter is table-valued.
     #[error("a table-valued parameter")]
     TableValued,
@@ -129,15 +126,45 @@ pub struct RpcRequest<'a> {
     pub parameters: Vec<Parameter<'a>>,
 }
 
-impl<'a> RpcRequest<'a> {
+/// The requests of a message: usually one.
+#[derive(Clone, Debug)]
+pub struct RpcMessage<'a> {
+    /// The requests. Only the first has ALL_HEADERS.
+    pub requests: Vec<RpcRequest<'a>>,
+    /// BatchFlag or NoExecFlag behind each request but the last, and perhaps behind that.
+    pub separators: Vec<u8>,
+}
+
+impl<'a> RpcMessage<'a> {
     /// Reads a message's payload.
     pub fn read(payload: &'a [u8]) -> Result<Self, RpcFault> {
-        const WHAT: &str = "RPC request";
         let mut reader = Reader::new(payload);
-        let headers_len = reader.u32(WHAT)? as usize;
+        let headers_len = reader.u32("RPC request")? as usize;
         let rest = headers_len.checked_sub(4).ok_or(Malformed::of("ALL_HEADERS"))?;
         reader.take(rest, "ALL_HEADERS")?;
-        let all_headers = reader.since(0);
+        let mut all_headers = reader.since(0);
+        let (mut requests, mut separators) = (Vec::new(), Vec::new());
+        loop {
+            requests.push(RpcRequest::read_one(&mut reader, std::mem::take(&mut all_headers))?);
+            match reader.peek() {
+                None => break,
+                Some(separator) => {
+                    reader.u8("RPC request")?;
+                    separators.push(separator);
+                    if reader.peek().is_none() {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(Self { requests, separators })
+    }
+}
+
+impl<'a> RpcRequest<'a> {
+    /// Reads up to the end of the message or the flag that ends the request.
+    fn read_one(reader: &mut Reader<'a>, all_headers: &'a [u8]) -> Result<Self, RpcFault> {
+        const WHAT: &str = "RPC request";
         let procedure = match reader.u16(WHAT)? {
             0xFFFF => Procedure::Id(reader.u16(WHAT)?),
             units => {
@@ -147,13 +174,18 @@ impl<'a> RpcRequest<'a> {
         };
         let option_flags = reader.u16(WHAT)?;
         let mut parameters = Vec::new();
-        while let Some(next) = reader.peek() {
-            if matches!(next, BATCH_FLAG | NO_EXEC_FLAG) {
-                return Err(RpcFault::SeveralRequests);
-            }
-            parameters.push(read_parameter(&mut reader)?);
+        while reader.peek().is_some_and(|next| !matches!(next, BATCH_FLAG | NO_EXEC_FLAG)) {
+            parameters.push(read_parameter(reader)?);
         }
         Ok(Self { all_headers, procedure, option_flags, parameters })
+    }
+
+    /// Appends the request as it came.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        self.write_head(out);
+        for parameter in &self.parameters {
+            out.extend_from_slice(parameter.bytes);
+        }
     }
 
     /// Appends everything in front of the parameters.
@@ -240,9 +272,20 @@ pub(crate) fn write_text_parameter(
     push_utf16(text, &mut data);
     let length = if data.len() <= 8000 { Length::Bounded(4000) } else { Length::Max };
     let type_info = TypeInfo::of(SqlType::NVarChar(length), collation);
-    write_parameter_head(name, 0, out);
+    write_parameter(name, 0, &type_info, Some(&data), out)
+}
+
+/// Appends a parameter; `data` are those of its value, `None` for NULL.
+pub(crate) fn write_parameter(
+    name: &str,
+    status: u8,
+    type_info: &TypeInfo,
+    data: Option<&[u8]>,
+    out: &mut Vec<u8>,
+) -> Result<(), Malformed> {
+    write_parameter_head(name, status, out);
     out.extend_from_slice(type_info.as_bytes());
-    write_value(type_info.encoding(), Some(&data), out)
+    write_value(type_info.encoding(), data, out)
 }
 
 fn write_parameter_head(name: &str, status: u8, out: &mut Vec<u8>) {
@@ -314,6 +357,12 @@ mod tests {
     use super::*;
     use crate::value::SqlType;
 
+    fn only(payload: &[u8]) -> Option<RpcRequest<'_>> {
+        let mut requests = RpcMessage::read(payload).ok()?.requests;
+        assert_eq!(requests.len(), 1);
+        requests.pop()
+    }
+
     #[test]
     fn an_encrypted_int_is_written_as_sqlclient_writes_it() {
         let cell = [0x5A; 65];
@@ -357,7 +406,7 @@ mod tests {
         payload.extend_from_slice(&[0x26, 4, 4, 42, 0, 0, 0]);
         write_parameter_head("d", 0, &mut payload);
         payload.push(0x1F);
-        let request = RpcRequest::read(&payload).unwrap();
+        let request = only(&payload).unwrap();
         for (parameter, expected) in request.parameters.iter().zip([8, 16_000, 4, 0]) {
             let mut data = Vec::new();
             parameter.data(&mut data).unwrap();
@@ -377,7 +426,7 @@ mod tests {
         write_parameter_head("@P2", 1, &mut payload);
         payload.push(0x1F);
 
-        let request = RpcRequest::read(&payload).unwrap();
+        let request = only(&payload).unwrap();
         assert_eq!(request.procedure, Procedure::Id(SP_EXECUTESQL));
         assert_eq!(request.parameters[0].text().unwrap(), "select @P1");
         let mut data = Vec::new();
@@ -385,15 +434,34 @@ mod tests {
         assert_eq!(data, [42, 0, 0, 0]);
         assert!(request.parameters[3].is_null() && request.parameters[3].is_output());
         for len in 0..payload.len() {
-            if let Ok(request) = RpcRequest::read(&payload[..len]) {
+            if let Some(request) = only(&payload[..len]) {
                 assert!(request.parameters.len() < 4, "{len} bytes");
             }
         }
         let mut again = Vec::new();
-        request.write_head(&mut again);
-        for parameter in &request.parameters {
-            again.extend_from_slice(parameter.bytes);
-        }
+        request.write(&mut again);
         assert_eq!(again, payload);
+    }
+
+    #[test]
+    fn several_requests_are_told_apart_and_written_as_they_came() {
+        let mut payload = 4u32.to_le_bytes().to_vec();
+        for (id, end) in [(12, &[BATCH_FLAG][..]), (12, &[NO_EXEC_FLAG]), (15, &[])] {
+            payload.extend_from_slice(&[0xFF, 0xFF, id, 0, 0, 0]);
+            write_parameter_head("", 0, &mut payload);
+            payload.extend_from_slice(&[0x26, 4, 4, id, 0, 0, 0]);
+            payload.extend_from_slice(end);
+        }
+        for trailing in [&[][..], &[BATCH_FLAG]] {
+            let payload = [&payload, trailing].concat();
+            let message = RpcMessage::read(&payload).unwrap();
+            assert_eq!(message.requests.len(), 3);
+            let mut again = Vec::new();
+            for (at, request) in message.requests.iter().enumerate() {
+                request.write(&mut again);
+                again.extend(message.separators.get(at));
+            }
+            assert_eq!(again, payload);
+        }
     }
 }

@@ -70,11 +70,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod code_page;
+mod convert;
 mod declaration;
 mod error;
 mod normal_form;
 mod sql_type;
 
+pub use code_page::CodePage;
+pub use convert::{ConversionError, ConversionType, convert, converted_len};
 pub use declaration::DeclarationError;
 pub use error::ValueError;
 pub use normal_form::{Rescaled, denormalize, find_lone_surrogate, normalize, rescale_time};

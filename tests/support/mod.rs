@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Instant};
 
 use always_encrypted::{
     crypto::{Cek, CellKey, EncryptionType},
-    metadata::DescribeCache,
+    metadata::MetadataCache,
     policy::TrustedKeyPaths,
     session::{ErrorLog, KeyRequest, Session, SessionConfig},
     tds::prelogin_reply,
@@ -417,35 +417,45 @@ pub fn description_parameters(verdicts: &[Verdict]) -> Vec<u8> {
     out
 }
 
+/// Whether what is for the server is a question about the catalogue.
+pub fn asks_catalogue(bytes: &[u8]) -> bool {
+    ["sys.columns c LEFT JOIN", "sys.parameters p LEFT JOIN"].iter().any(|text| {
+        let text = utf16(text);
+        bytes.windows(text.len()).any(|w| w == text)
+    })
+}
+
 // ---- a session with its runner --------------------------------------------------------------
 
 pub struct Harness {
     pub session: Session,
     pub errors: Arc<ErrorLog>,
-    pub cache: Arc<DescribeCache>,
+    pub cache: Arc<MetadataCache>,
     pub keys: Vec<TestKey>,
     /// Everything that was ever for the server.
     pub sent: Vec<u8>,
     /// How the bytes are cut on their way in; 0 is not at all.
     pub chop: usize,
+    /// Whether the test answers questions about the catalogue; otherwise they are refused.
+    pub has_catalogue: bool,
 }
 
 impl Harness {
     pub fn new(trusted: TrustedKeyPaths, column_encryption: bool) -> Self {
         let errors = Arc::new(ErrorLog::default());
-        let cache = Arc::new(DescribeCache::default());
+        let cache = Arc::new(MetadataCache::default());
         let session = Session::new(
             SessionConfig {
-                column_encryption,
+                column_encryption: column_encryption.into(),
                 trusted_key_paths: trusted,
-                describe_cache: cache.clone(),
+                metadata_cache: cache.clone(),
                 errors: errors.clone(),
                 prelogin_reply: prelogin_reply([16, 0, 0, 0, 0, 0], None, None),
             },
             Instant::now(),
         );
         let keys = vec![TestKey::new(1), TestKey::new(2)];
-        Self { session, errors, cache, keys, sent: Vec::new(), chop: 0 }
+        Self { session, errors, cache, keys, sent: Vec::new(), chop: 0, has_catalogue: false }
     }
 
     /// A session that has logged in with Always Encrypted.
@@ -467,8 +477,20 @@ impl Harness {
         let chunk = if self.chop == 0 { bytes.len().max(1) } else { self.chop };
         for piece in bytes.chunks(chunk) {
             self.session.receive_from_app(piece, Instant::now());
+            self.refuse_catalogue();
         }
         self.drain_to_server()
+    }
+
+    /// Refuses to answer a question about the catalogue, as a server does that hides it.
+    fn refuse_catalogue(&mut self) {
+        if self.has_catalogue || !asks_catalogue(self.session.to_server()) {
+            return;
+        }
+        let asked = self.drain_to_server();
+        let refusal = [error(229, "permission denied"), done(2)].concat();
+        self.session.receive_from_server(&message(REPLY, &refusal), Instant::now());
+        assert_eq!(messages(&asked).len(), 1);
     }
 
     /// The server sends; returns what is for the driver. Keys are provided as they are asked for.
@@ -477,6 +499,7 @@ impl Harness {
         let chunk = if self.chop == 0 { bytes.len().max(1) } else { self.chop };
         for piece in bytes.chunks(chunk) {
             self.session.receive_from_server(piece, Instant::now());
+            self.refuse_catalogue();
             self.provide_keys();
             out.extend(self.drain_to_app());
         }

@@ -13,7 +13,7 @@ fn the_defaults_are_the_safe_ones() {
     assert!(!config.trust_server_certificate);
     assert_eq!(config.connect_timeout, Some(Duration::from_secs(15)));
     assert_eq!(config.command_timeout, Some(Duration::from_secs(30)));
-    assert!(!config.column_encryption);
+    assert_eq!(config.column_encryption, crate::policy::ColumnEncryption::Disabled);
 }
 
 #[test]

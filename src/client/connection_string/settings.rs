@@ -10,6 +10,7 @@ use super::{
     keywords::{self, Keyword, Setting},
     server,
 };
+use crate::policy::ColumnEncryption;
 
 /// A setting as it was written.
 struct Entry {
@@ -137,7 +138,7 @@ fn read_only(entry: &Entry) -> Result<bool, ConfigError> {
     choose(entry, &[("readonly", true), ("readwrite", false)], "ReadOnly or ReadWrite")
 }
 
-fn column_encryption(entry: &Entry) -> Result<bool, ConfigError> {
+fn column_encryption(entry: &Entry) -> Result<ColumnEncryption, ConfigError> {
     let first = entry.value.split([',', '-']).next().unwrap_or_default().trim();
     if ["vbs", "sgx"].iter().any(|kind| first.eq_ignore_ascii_case(kind)) {
         return Err(ConfigError::Unsupported {
@@ -146,14 +147,15 @@ fn column_encryption(entry: &Entry) -> Result<bool, ConfigError> {
         });
     }
     let values = [
-        ("enabled", true),
-        ("disabled", false),
-        ("true", true),
-        ("false", false),
-        ("yes", true),
-        ("no", false),
+        ("enabled", ColumnEncryption::Enabled),
+        ("resultsetonly", ColumnEncryption::ResultSetOnly),
+        ("disabled", ColumnEncryption::Disabled),
+        ("true", ColumnEncryption::Enabled),
+        ("false", ColumnEncryption::Disabled),
+        ("yes", ColumnEncryption::Enabled),
+        ("no", ColumnEncryption::Disabled),
     ];
-    choose(entry, &values, "Enabled or Disabled")
+    choose(entry, &values, "Enabled, ResultSetOnly or Disabled")
 }
 
 fn encrypt(entry: &Entry) -> Result<Encrypt, ConfigError> {

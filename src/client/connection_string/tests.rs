@@ -5,6 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::super::config::{CertificateSource, Config, ConfigError, Encrypt};
+use crate::policy::ColumnEncryption;
 
 fn read(text: &str) -> Config {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -40,7 +41,8 @@ fn a_string_from_an_appsettings_file_is_understood() {
     assert_eq!(config.host_name_in_certificate.as_deref(), Some("*.example.com"));
     assert_eq!(config.packet_size, Some(8000));
     assert_eq!(config.workstation_id.as_deref(), Some("app1"));
-    assert!(config.column_encryption && config.read_only && config.multi_subnet_failover);
+    assert_eq!(config.column_encryption, ColumnEncryption::Enabled);
+    assert!(config.read_only && config.multi_subnet_failover);
     config.validate().unwrap();
 }
 
@@ -54,9 +56,12 @@ fn keywords_are_found_in_any_case_with_any_blanks_by_any_synonym() {
     }
     for name in ["Column Encryption Setting", "ColumnEncryption", "columnEncryptionSetting"] {
         for value in ["Enabled", "enabled", "true"] {
-            assert!(read(&format!("{name}={value}")).column_encryption, "{name}");
+            let setting = read(&format!("{name}={value}")).column_encryption;
+            assert_eq!(setting, ColumnEncryption::Enabled, "{name}");
         }
-        assert!(!read(&format!("{name}=Disabled")).column_encryption, "{name}");
+        for setting in [ColumnEncryption::Disabled, ColumnEncryption::ResultSetOnly] {
+            assert_eq!(read(&format!("{name}={setting}")).column_encryption, setting, "{name}");
+        }
     }
     for name in ["Connect Timeout", "Connection Timeout", "Timeout"] {
         assert_eq!(read(&format!("{name}=0")).connect_timeout, None, "{name}");
@@ -150,7 +155,8 @@ fn the_last_of_a_keyword_counts_but_synonyms_must_agree() {
     assert_eq!(read("UserId=a;User ID=b").user.as_deref(), Some("b"));
     assert_eq!(read("User ID=a;UID=a").user.as_deref(), Some("a"));
     assert_eq!(read("User ID=a;User ID=").user, None);
-    assert!(read("ColumnEncryption=true;Column Encryption Setting=Enabled").column_encryption);
+    let agreed = read("ColumnEncryption=true;Column Encryption Setting=Enabled");
+    assert_eq!(agreed.column_encryption, ColumnEncryption::Enabled);
     for text in [
         "User ID=a;UID=b",
         "Server=a;Data Source=b",

@@ -1,0 +1,409 @@
+//! A request that is being prepared: its calls, and what is known of each.
+
+use std::{collections::HashMap, sync::Arc};
+
+use zeroize::Zeroizing;
+
+use super::{
+    SessionError, encrypt,
+    hint::Hints,
+    outputs::{Output, Outputs},
+    statement::Statement,
+    upload::Held,
+};
+use crate::{
+    crypto::CellKey,
+    metadata::{
+        DescribeKey, Described, Description, Lenders, ObjectKind, ObjectName, Objects,
+        ParameterType, Target, Ticket, clashing_types, objects_of, resolve,
+    },
+    policy::ColumnEncryption,
+    tds::{RpcFault, RpcMessage, RpcRequest},
+    value::{CodePage, ConversionType, SqlType},
+};
+
+/// A held request and what is known of it.
+pub(super) struct Work {
+    pub(super) held: Held,
+    pub(super) payload: Zeroizing<Vec<u8>>,
+    pub(super) calls: Vec<Call>,
+    /// Whether the results are shown as they are stored.
+    pub(super) ciphertext: bool,
+}
+
+/// One call of a request.
+pub(super) struct Call {
+    /// `None` if nothing of it could be encrypted.
+    pub(super) statement: Option<Statement>,
+    pub(super) key: DescribeKey,
+    pub(super) described: Option<Arc<Described>>,
+    pub(super) from_cache: bool,
+    /// What was known before has turned out wrong, so nothing is taken from the cache.
+    afresh: bool,
+    /// Given up when the answer is there, or the request ends.
+    pub(super) ticket: Option<Ticket>,
+    pub(super) catalogue: CatalogueState,
+    stated: Vec<(String, SqlType)>,
+}
+
+/// How far the types of a call's parameters are known.
+#[derive(Default)]
+pub(super) struct CatalogueState {
+    targets: Option<Vec<Vec<Target>>>,
+    pub(super) objects: Objects,
+    /// Whether some of them were known before.
+    pub(super) from_cache: bool,
+    /// Whether the server has been asked for the others.
+    pub(super) asked: bool,
+    all_lend: bool,
+    learnt: HashMap<usize, ParameterType>,
+}
+
+/// What to try after a type clash.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Remedy {
+    /// Ask the catalogue again: what was known is out of date.
+    AskCatalogue,
+    /// Describe the statement again, with other types.
+    Describe,
+}
+
+impl Work {
+    /// Reads a request. `afresh` takes nothing from the cache.
+    pub(super) fn read(
+        held: Held,
+        database: &str,
+        setting: ColumnEncryption,
+        afresh: bool,
+    ) -> Result<Self, SessionError> {
+        let payload = held.payload();
+        let message = read_message(&payload)?;
+        let mut calls = Vec::with_capacity(message.requests.len());
+        let mut disabled = 0;
+        for request in &message.requests {
+            let text = Statement::text_of(request).unwrap_or_default();
+            let hints = Hints::of(&text)?;
+            let setting = hints.encryption.unwrap_or(setting);
+            disabled += usize::from(setting == ColumnEncryption::Disabled);
+            let mut call = Call::new(request, &hints, setting, afresh)?;
+            call.key.database = database.to_owned();
+            if call.key.statement.is_empty() {
+                call.key.statement = text;
+            }
+            calls.push(call);
+        }
+        let ciphertext = disabled > 0 && disabled == calls.len();
+        drop(message);
+        Ok(Self { held, payload, calls, ciphertext })
+    }
+
+    /// The first call of which nothing is known yet.
+    pub(super) fn next_open(&self) -> Option<usize> {
+        self.calls.iter().position(|call| call.statement.is_some() && call.described.is_none())
+    }
+
+    /// Whether the driver's own bytes are what is to be sent.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.calls.iter().filter_map(|call| call.described.as_ref()).all(|described| {
+            described.description.is_plain()
+                && !described.types.iter().flatten().any(|required| required.stated)
+        })
+    }
+
+    /// The descriptions that the request rests on, and whether one was known before.
+    pub(super) fn rests_on(&self) -> (Vec<DescribeKey>, bool) {
+        let described = || self.calls.iter().filter(|call| call.described.is_some());
+        (
+            described().map(|call| call.key.clone()).collect(),
+            described().any(|call| call.from_cache),
+        )
+    }
+
+    /// Every parameter that a statement forces must be one that the server says is encrypted.
+    pub(super) fn check_forced(&self) -> Result<(), (DescribeKey, SessionError)> {
+        for call in &self.calls {
+            let failed = |error| (call.key.clone(), error);
+            let Some(statement) = &call.statement else {
+                // Nothing of it will be encrypted, whatever the comment wants.
+                if let Some(name) = call.forced().map_err(failed)?.first() {
+                    return Err(failed(SessionError::PlainParameter { name: (*name).to_owned() }));
+                }
+                continue;
+            };
+            for name in call.forced().map_err(failed)? {
+                let declared = statement.parameters.iter().position(|p| p.name == name);
+                let described = call.described.as_ref();
+                let verdicts = described.map(|d| d.description.parameters.as_slice());
+                let encrypted =
+                    declared.and_then(|at| verdicts?.get(at)).is_some_and(Option::is_some);
+                if !encrypted {
+                    return Err(failed(SessionError::PlainParameter { name: name.to_owned() }));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The keys that the request needs: the call, the index of the key in its description, and what
+    /// needs it.
+    pub(super) fn needed_keys(&self) -> Result<Vec<(usize, usize, String)>, SessionError> {
+        let message = read_message(&self.payload)?;
+        let mut needed = Vec::new();
+        for (at, (call, request)) in self.calls.iter().zip(&message.requests).enumerate() {
+            let (Some(statement), Some(described)) = (&call.statement, &call.described) else {
+                continue;
+            };
+            let keys = encrypt::needed_keys(request, statement, &described.description);
+            needed.extend(keys.into_iter().map(|(cek, target)| (at, cek, target)));
+        }
+        Ok(needed)
+    }
+
+    /// The request with its parameters encrypted, and the outputs to expect of each call.
+    pub(super) fn encrypt(
+        &self,
+        keys: &HashMap<(usize, usize), Arc<CellKey>>,
+        collation: [u8; 5],
+    ) -> Result<(Vec<u8>, Vec<Outputs>), SessionError> {
+        let message = read_message(&self.payload)?;
+        let mut out = Vec::with_capacity(self.payload.len() + 1024);
+        let mut outputs = Vec::with_capacity(self.calls.len());
+        for (at, (call, request)) in self.calls.iter().zip(&message.requests).enumerate() {
+            match (&call.statement, &call.described) {
+                (Some(statement), Some(described)) => {
+                    let keys: HashMap<usize, Arc<CellKey>> = keys
+                        .iter()
+                        .filter(|((of, _), _)| *of == at)
+                        .map(|((_, cek), key)| (*cek, key.clone()))
+                        .collect();
+                    let description = &described.description;
+                    encrypt::encrypt_request(
+                        request,
+                        statement,
+                        description,
+                        &keys,
+                        collation,
+                        &mut out,
+                    )?;
+                    outputs.push(expected_outputs(request, statement, description, &keys));
+                }
+                _ => {
+                    request.write(&mut out);
+                    outputs.push(Outputs::default());
+                }
+            }
+            out.extend(message.separators.get(at));
+        }
+        Ok((out, outputs))
+    }
+}
+
+impl Call {
+    fn new(
+        request: &RpcRequest<'_>,
+        hints: &Hints<'_>,
+        setting: ColumnEncryption,
+        afresh: bool,
+    ) -> Result<Self, SessionError> {
+        let stated: Vec<(String, SqlType)> =
+            hints.types.iter().map(|(name, t)| ((*name).to_owned(), *t)).collect();
+        let wanted = setting == ColumnEncryption::Enabled || !stated.is_empty();
+        let mut statement = if wanted { Statement::of(request)? } else { None };
+        let key = DescribeKey {
+            database: String::new(),
+            statement: statement.as_ref().map(|s| s.text.clone()).unwrap_or_default(),
+            declarations: statement.as_ref().map(Statement::declaration_key).unwrap_or_default(),
+        };
+        let mut call = Self {
+            statement: None,
+            key,
+            described: None,
+            from_cache: false,
+            afresh,
+            ticket: None,
+            catalogue: CatalogueState::default(),
+            stated,
+        };
+        if let (Some(statement), false) = (&mut statement, setting == ColumnEncryption::Enabled) {
+            // Nobody is asked; the types hold all the same.
+            let types = call.types_of(statement, None);
+            statement.require(&types);
+            let parameters = vec![None; statement.parameters.len()];
+            let description = Description { ceks: Vec::new(), parameters };
+            call.described = Some(Arc::new(Described { description, types }));
+        }
+        call.statement = statement;
+        Ok(call)
+    }
+
+    /// Whether what is known from before may be used.
+    pub(super) fn may_use_cache(&self) -> bool {
+        !self.afresh
+    }
+
+    /// The objects that the statement's parameters go to, unless there are too many to ask for.
+    pub(super) fn objects(&mut self) -> Vec<(ObjectName, ObjectKind)> {
+        /// SQL Server joins at most 256 tables; a statement with as many parameters' targets is rare.
+        const MOST: usize = 64;
+        let Some(statement) = &self.statement else { return Vec::new() };
+        let targets = self.catalogue.targets.get_or_insert_with(|| statement.targets());
+        let mut found = Vec::new();
+        for target in targets.iter().flatten() {
+            for object in objects_of(target) {
+                if !found.contains(&object) {
+                    found.push(object);
+                }
+            }
+        }
+        if found.len() > MOST { Vec::new() } else { found }
+    }
+
+    /// Takes on the description and the types that belong to it.
+    pub(super) fn describe_as(&mut self, described: Arc<Described>, from_cache: bool) {
+        if let Some(statement) = &mut self.statement {
+            statement.require(&described.types);
+        }
+        self.described = Some(described);
+        self.from_cache = from_cache;
+        self.ticket = None;
+    }
+
+    /// Works out the types of the parameters from what is known of their columns.
+    pub(super) fn resolve_types(&mut self, collation: [u8; 5]) -> Vec<Option<ParameterType>> {
+        let Some(mut statement) = self.statement.take() else { return Vec::new() };
+        let types = self.types_of(&statement, CodePage::of_collation(collation));
+        statement.require(&types);
+        self.statement = Some(statement);
+        types
+    }
+
+    fn types_of(
+        &self,
+        statement: &Statement,
+        default_code_page: Option<CodePage>,
+    ) -> Vec<Option<ParameterType>> {
+        let lenders = if self.catalogue.all_lend { Lenders::All } else { Lenders::Encrypted };
+        let targets = self.catalogue.targets.as_deref().unwrap_or_default();
+        let type_of = |at: usize, name: &str| {
+            let lent = targets
+                .get(at)
+                .and_then(|targets| resolve(targets, &self.catalogue.objects, lenders));
+            let stated = self.stated.iter().find(|(stated, _)| stated.eq_ignore_ascii_case(name));
+            let mut required = match stated {
+                Some((_, sql_type)) => ParameterType {
+                    conversion_type: ConversionType {
+                        sql_type: *sql_type,
+                        // The column's, if there is one: a type does not tell.
+                        code_page: lent.and_then(|lent| lent.conversion_type.code_page),
+                    },
+                    says: "the type that the statement states".to_owned(),
+                    stated: true,
+                },
+                None => self.catalogue.learnt.get(&at).cloned().or(lent)?,
+            };
+            let code_page = &mut required.conversion_type.code_page;
+            *code_page = code_page.or(default_code_page);
+            Some(required)
+        };
+        let parameters = statement.parameters.iter().enumerate();
+        parameters.map(|(at, declared)| type_of(at, &declared.name)).collect()
+    }
+
+    /// What to try after the server has refused to describe the statement because of a type clash.
+    /// Nothing has been executed. Each try knows more than the last, so there is an end to them.
+    pub(super) fn after_clash(&mut self, message: &str) -> Option<Remedy> {
+        if std::mem::take(&mut self.catalogue.from_cache) {
+            self.catalogue.objects.clear();
+            self.catalogue.asked = false;
+            self.afresh = true;
+            return Some(Remedy::AskCatalogue);
+        }
+        let types = |call: &Self| call.statement.as_ref().map(|s| call.types_of(s, None));
+        if !self.catalogue.all_lend {
+            let before = types(self);
+            self.catalogue.all_lend = true;
+            if types(self) != before {
+                return Some(Remedy::Describe);
+            }
+        }
+        self.learn(message).then_some(Remedy::Describe)
+    }
+
+    /// The error names two types. If one of them is that of a single parameter that nobody has
+    /// mapped, the parameter wants the other.
+    fn learn(&mut self, message: &str) -> bool {
+        let (Some(statement), Some([first, second])) = (&self.statement, clashing_types(message))
+        else {
+            return false;
+        };
+        for (own, wanted) in [(first, second), (second, first)] {
+            let mut candidates = statement
+                .parameters
+                .iter()
+                .enumerate()
+                .filter(|(_, p)| p.required.is_none() && p.sql_type().is_ok_and(|t| t == own));
+            if let (Some((at, _)), None) = (candidates.next(), candidates.next()) {
+                let learnt = ParameterType {
+                    conversion_type: ConversionType { sql_type: wanted, code_page: None },
+                    says: "the type that the server asks for".to_owned(),
+                    stated: false,
+                };
+                return self.catalogue.learnt.insert(at, learnt).is_none();
+            }
+        }
+        false
+    }
+
+    fn forced(&self) -> Result<Vec<&str>, SessionError> {
+        Hints::of(&self.key.statement).map(|hints| hints.forced)
+    }
+}
+
+/// The requests of a message.
+fn read_message(payload: &[u8]) -> Result<RpcMessage<'_>, SessionError> {
+    RpcMessage::read(payload).map_err(|fault| match fault {
+        RpcFault::Malformed(malformed) => SessionError::Request(malformed),
+        RpcFault::TableValued => SessionError::Unsupported {
+            what: "a table-valued parameter",
+            remedy: "insert row by row; SQL Server takes none for encrypted columns",
+        },
+        RpcFault::AlreadyEncrypted => SessionError::Unsupported {
+            what: "a driver that encrypts by itself",
+            remedy: "switch Always Encrypted off on one of the two sides",
+        },
+    })
+}
+
+/// ALL_HEADERS of a message, which say to which transaction it belongs.
+pub(super) fn all_headers(payload: &[u8]) -> &[u8] {
+    RpcMessage::read(payload)
+        .ok()
+        .and_then(|message| message.requests.first().map(|r| r.all_headers))
+        .unwrap_or_default()
+}
+
+/// The output parameters that will come back encrypted.
+fn expected_outputs(
+    request: &RpcRequest<'_>,
+    statement: &Statement,
+    description: &Description,
+    keys: &HashMap<usize, Arc<CellKey>>,
+) -> Outputs {
+    let mut outputs = Outputs::default();
+    for (declared, encryption) in statement.parameters.iter().zip(&description.parameters) {
+        let (Some(encryption), Some(index)) = (encryption, declared.index) else { continue };
+        let Some(parameter) = request.parameters.get(index).filter(|p| p.is_output()) else {
+            continue;
+        };
+        outputs.0.push(Output {
+            name: parameter.name.clone(),
+            key: keys.get(&encryption.cek).cloned(),
+            values: description
+                .ceks
+                .get(encryption.cek)
+                .map(|c| c.values.clone())
+                .unwrap_or_default(),
+        });
+    }
+    outputs
+}
