@@ -41,6 +41,7 @@ mod outputs;
 mod request;
 mod respond;
 mod response;
+mod schema;
 mod scratch;
 mod statement;
 mod upload;

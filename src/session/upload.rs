@@ -4,7 +4,10 @@
 use zeroize::Zeroizing;
 
 use super::{
-    Session, SessionError, State, announce::may_be_insert_bulk, bulk::BulkLoad, respond::Responding,
+    Session, SessionError, State,
+    announce::{FirstLook, first_look},
+    bulk::BulkLoad,
+    respond::Responding,
 };
 use crate::tds::{
     HEADER_LEN, Malformed, PacketHeader, PacketType, WipedBuffer, done_status, push_message,
@@ -23,8 +26,8 @@ pub(super) struct Upload {
 enum Way {
     /// Held back until it is whole.
     Held(WipedBuffer),
-    /// Sent on packet by packet as it is.
-    Passing,
+    /// Sent on packet by packet as it is. Whether it may change what is known of tables.
+    Passing { changes_schema: bool },
     /// A bulk load, rewritten as it comes.
     Bulk(Box<BulkLoad>),
     /// The rest of a bulk load that has failed; the error is told at its end. Whether the server
@@ -75,7 +78,7 @@ impl Session {
         let packet = self.app_in.as_slice().get(..header.len).unwrap_or_default();
         let end = header.status.ends_message();
         match &mut upload.way {
-            Way::Passing => self.to_server.extend(packet),
+            Way::Passing { .. } => self.to_server.extend(packet),
             Way::Held(held) => held.extend(packet),
             Way::Failed { .. } => {}
             Way::Bulk(load) if header.status.is_ignored() => load.take_back(&mut self.to_server),
@@ -114,9 +117,10 @@ impl Session {
         let announced = self.bulk.take();
         let way = match header.packet_type {
             PacketType::Rpc => Way::Held(WipedBuffer::default()),
-            PacketType::SqlBatch if may_be_insert_bulk(Self::payload(&self.app_in, header)) => {
-                Way::Held(WipedBuffer::default())
-            }
+            PacketType::SqlBatch => match first_look(Self::payload(&self.app_in, header)) {
+                FirstLook::Hold => Way::Held(WipedBuffer::default()),
+                FirstLook::Pass { changes_schema } => Way::Passing { changes_schema },
+            },
             PacketType::BulkLoad => match announced {
                 Some(announced) => Way::Bulk(Box::new(BulkLoad::new(announced))),
                 None => {
@@ -125,7 +129,7 @@ impl Session {
                     Way::Failed { error_token, called_off: false }
                 }
             },
-            _ => Way::Passing,
+            _ => Way::Passing { changes_schema: false },
         };
         self.state = State::Uploading(Upload { packet_type: header.packet_type, way });
     }
@@ -137,7 +141,7 @@ impl Session {
         };
         match upload.way {
             // The server makes nothing of a message that is taken back, and says nothing to it.
-            Way::Held(_) | Way::Passing | Way::Bulk(_) if header.status.is_ignored() => {}
+            Way::Held(_) | Way::Passing { .. } | Way::Bulk(_) if header.status.is_ignored() => {}
             Way::Held(packets) => {
                 let held = Held { packets, reset_done: false };
                 if upload.packet_type == PacketType::Rpc {
@@ -152,7 +156,11 @@ impl Session {
             Way::Failed { error_token, called_off: false } => {
                 self.end_request(error_token, done_status::ERROR);
             }
-            Way::Passing | Way::Bulk(_) => self.state = State::Responding(Box::default()),
+            Way::Passing { changes_schema } => {
+                let responding = Responding::to_batch(changes_schema, false);
+                self.state = State::Responding(Box::new(responding));
+            }
+            Way::Bulk(_) => self.state = State::Responding(Box::default()),
         }
     }
 

@@ -8,6 +8,7 @@ use super::{
     SessionError, encrypt,
     hint::Hints,
     outputs::{Output, Outputs},
+    schema::may_change_schema,
     statement::Statement,
     upload::Held,
 };
@@ -29,6 +30,8 @@ pub(super) struct Work {
     pub(super) calls: Vec<Call>,
     /// Whether the results are shown as they are stored.
     pub(super) ciphertext: bool,
+    /// Whether it may change what is known of tables.
+    pub(super) changes_schema: bool,
 }
 
 /// One call of a request.
@@ -79,9 +82,10 @@ impl Work {
         let payload = held.payload();
         let message = read_message(&payload)?;
         let mut calls = Vec::with_capacity(message.requests.len());
-        let mut disabled = 0;
+        let (mut disabled, mut changes_schema) = (0, false);
         for request in &message.requests {
             let text = Statement::text_of(request).unwrap_or_default();
+            changes_schema |= may_change_schema(&text);
             let hints = Hints::of(&text)?;
             let setting = hints.encryption.unwrap_or(setting);
             disabled += usize::from(setting == ColumnEncryption::Disabled);
@@ -94,7 +98,7 @@ impl Work {
         }
         let ciphertext = disabled > 0 && disabled == calls.len();
         drop(message);
-        Ok(Self { held, payload, calls, ciphertext })
+        Ok(Self { held, payload, calls, ciphertext, changes_schema })
     }
 
     /// The first call of which nothing is known yet.
