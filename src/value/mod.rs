@@ -81,5 +81,8 @@ pub use code_page::CodePage;
 pub use convert::{ConversionError, ConversionType, convert, converted_len};
 pub use declaration::DeclarationError;
 pub use error::ValueError;
-pub use normal_form::{Rescaled, denormalize, find_lone_surrogate, normalize, rescale_time};
+pub use normal_form::{
+    Rescaled, denormalize, denormalized_in_place, find_lone_surrogate, normalize,
+    normalized_in_place, rescale_time,
+};
 pub use sql_type::{Length, SqlType};

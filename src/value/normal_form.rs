@@ -49,6 +49,37 @@ pub fn normalize(sql_type: SqlType, data: &[u8], out: &mut Vec<u8>) -> Result<()
     }
 }
 
+/// The normal form of a string or binary, which is its data: checked as by [`normalize`], and not
+/// copied. `None` for other types.
+///
+/// # Errors
+///
+/// The type does not have that value; see [`ValueError`].
+pub fn normalized_in_place(sql_type: SqlType, data: &[u8]) -> Result<Option<&[u8]>, ValueError> {
+    if !sql_type.is_variable_length() {
+        return Ok(None);
+    }
+    text::check_length(sql_type, data.len()).map(|()| Some(data))
+}
+
+/// The data of a string or binary that is not padded, which are its normal form: checked as by
+/// [`denormalize`], and not copied. `None` for other types.
+///
+/// # Errors
+///
+/// The bytes are not a normal form of the type; see [`ValueError`].
+pub fn denormalized_in_place(
+    sql_type: SqlType,
+    normal_form: &[u8],
+) -> Result<Option<&[u8]>, ValueError> {
+    match sql_type {
+        SqlType::VarChar(_) | SqlType::NVarChar(_) | SqlType::VarBinary(_) => {
+            text::check_length(sql_type, normal_form.len()).map(|()| Some(normal_form))
+        }
+        _ => Ok(None),
+    }
+}
+
 /// Appends to `out` the data, as the type has them on the wire, of a value in normal form.
 ///
 /// Integers, decimals and times take the width of the type; `char(n)` and `nchar(n)` are padded

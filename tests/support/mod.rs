@@ -542,7 +542,7 @@ impl Harness {
     }
 
     /// Refuses to answer a question about the catalogue, as a server does that hides it.
-    fn refuse_catalogue(&mut self) {
+    pub fn refuse_catalogue(&mut self) {
         if self.has_catalogue || !asks_catalogue(self.session.to_server()) {
             return;
         }
