@@ -691,7 +691,7 @@ fn a_load_that_failed_and_is_cancelled_too_gets_one_acknowledgement() {
         let reply = harness.server(&message(REPLY, &done(0x20)));
         let (_, payload) = messages(&reply).pop().unwrap();
         assert!(payload.ends_with(&done(0x20)));
-        assert_eq!(Harness::error_number(&reply), Some(16_040_043));
+        assert_eq!(Harness::error_number(&reply), Some(16_040_042));
         harness.assert_usable();
     }
 }
