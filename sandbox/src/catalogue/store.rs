@@ -367,7 +367,9 @@ pub(crate) fn insert_view(
 }
 
 pub(crate) fn delete_view(connection: &Connection, object_id: i64) -> Result<()> {
-    connection.execute("DELETE FROM views WHERE object_id = ?1", [object_id])?;
+    for table in ["views", "columns"] {
+        connection.execute(&format!("DELETE FROM {table} WHERE object_id = ?1"), [object_id])?;
+    }
     changed(connection)
 }
 

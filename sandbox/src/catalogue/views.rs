@@ -34,15 +34,20 @@ const TABLE_COLUMNS: &[ViewColumn] = &[
 
 const SCHEMA_ID: &str = "coalesce((SELECT s.id FROM schemas AS s WHERE s.name = t.schema_name), 1)";
 
-const OBJECTS: &str = "(SELECT object_id, schema_name, name, created, 'U ' AS type, 'USER_TABLE' AS description FROM tables UNION ALL \
-     SELECT object_id, schema_name, name, created, 'P ', 'SQL_STORED_PROCEDURE' FROM procedures UNION ALL SELECT object_id, schema_name, name, created, 'V ', 'VIEW' FROM views) AS t";
+const OBJECTS: &str = "(SELECT object_id, schema_name, name, created, 'U ' AS type, 'USER_TABLE' AS description, 0 AS \
+     parent FROM tables UNION ALL SELECT object_id, schema_name, name, created, 'P ', 'SQL_STORED_PROCEDURE', 0 FROM \
+     procedures UNION ALL SELECT object_id, schema_name, name, created, 'V ', 'VIEW', 0 FROM views UNION ALL SELECT k.id, \
+     o.schema_name, k.name, o.created, CASE k.kind WHEN 'CK' THEN 'C ' WHEN 'FK' THEN 'F ' WHEN 'DF' THEN 'D ' ELSE k.kind \
+     END, CASE k.kind WHEN 'PK' THEN 'PRIMARY_KEY_CONSTRAINT' WHEN 'UQ' THEN 'UNIQUE_CONSTRAINT' WHEN 'CK' THEN \
+     'CHECK_CONSTRAINT' WHEN 'FK' THEN 'FOREIGN_KEY_CONSTRAINT' ELSE 'DEFAULT_CONSTRAINT' END, k.object_id FROM \
+     constraints AS k JOIN tables AS o ON o.object_id = k.object_id) AS t";
 
 const OBJECT_COLUMNS: &[ViewColumn] = &[
     ("name", SYSNAME, "t.name"),
     ("object_id", SqlType::Int, "t.object_id"),
     ("principal_id", SqlType::Int, "NULL"),
     ("schema_id", SqlType::Int, SCHEMA_ID),
-    ("parent_object_id", SqlType::Int, "0"),
+    ("parent_object_id", SqlType::Int, "t.parent"),
     ("type", SqlType::Char(2), "t.type"),
     ("type_desc", DESC, "t.description"),
     ("create_date", SqlType::DateTime, "t.created"),
@@ -106,7 +111,7 @@ static VIEWS: &[View] = &[
         name: "views",
         object_id: -396,
         columns: OBJECT_COLUMNS,
-        from: "(SELECT object_id, schema_name, name, created, 'V ' AS type, 'VIEW' AS description FROM views) AS t",
+        from: "(SELECT object_id, schema_name, name, created, 'V ' AS type, 'VIEW' AS description, 0 AS parent FROM views) AS t",
     },
     View {
         name: "procedures",
@@ -240,9 +245,36 @@ pub(crate) fn find(name: &QualifiedName) -> Option<&'static View> {
     VIEWS.iter().find(|view| view.name.eq_ignore_ascii_case(&name.name))
 }
 
-/// OBJECT_ID of a view.
-pub(crate) fn object_id(name: &QualifiedName) -> Option<i64> {
-    find(name).map(|view| view.object_id)
+/// What a catalogue view that exists selects.
+pub(crate) fn query(name: &str) -> String {
+    let view = VIEWS.iter().find(|view| view.name == name);
+    view.map(|view| view.sql(false)).unwrap_or_default()
+}
+
+/// Everything that has an object id, those views included: object_id, schema_name, name and type.
+pub(crate) fn objects() -> String {
+    let views: Vec<String> = VIEWS
+        .iter()
+        .map(|view| format!("({}, 'sys', '{}', 'V ')", view.object_id, view.name))
+        .collect();
+    format!(
+        "SELECT t.object_id, t.schema_name, t.name, t.type FROM {OBJECTS} UNION ALL SELECT column1, column2, column3, \
+         column4 FROM (VALUES {})",
+        views.join(", ")
+    )
+}
+
+/// Rows of sys.columns and sys.parameters as one, with the length in characters of what has one.
+pub(crate) fn columns_and_parameters() -> String {
+    const SHARED: &str = "object_id, name, max_length, precision, scale, is_nullable, CASE WHEN system_type_id IN (165, \
+        167, 173, 175) THEN max_length WHEN system_type_id IN (231, 239) THEN CASE max_length WHEN -1 THEN -1 ELSE \
+        max_length / 2 END END AS characters";
+    format!(
+        "SELECT {SHARED}, column_id, is_ansi_padded, is_rowguidcol, is_identity, is_computed, is_hidden, NULL AS is_output \
+         FROM ({}) UNION ALL SELECT {SHARED}, parameter_id, NULL, NULL, NULL, NULL, NULL, is_output FROM ({})",
+        query("columns"),
+        query("parameters")
+    )
 }
 
 impl View {

@@ -9,10 +9,11 @@ use rusqlite::types::{Value as Stored, ValueRef};
 
 use crate::error::{Result, SqlError};
 use crate::exec::like::like;
+use crate::sql::names;
 use crate::types::collation::{Order, compare};
 use crate::types::convert::{Excess, convert};
 use crate::types::decimal::Decimal;
-use crate::types::{Family, SqlType, Value, parse, storage, text};
+use crate::types::{Collation, Family, SqlType, Value, parse, storage, text};
 
 /// Identity values of the statement that is running: object id to (last value, seed, increment).
 #[derive(Debug, Default)]
@@ -156,6 +157,31 @@ fn text_functions(connection: &Connection) -> Result<()> {
             value.truncate(length);
             Stored::Blob(value)
         }))
+    })?;
+    scalar(connection, "tds_name", 2, |context| {
+        let text: Option<String> = context.get(0).map_err(SqlError::from)?;
+        let Some((database, name)) = text.as_deref().and_then(names::in_text) else {
+            return Ok(Stored::Null);
+        };
+        Ok(match context.get::<i64>(1).map_err(SqlError::from)? {
+            1 => Stored::Text(name.name),
+            2 => Stored::Text(name.schema),
+            _ => database.map_or(Stored::Null, Stored::Text),
+        })
+    })?;
+    scalar(connection, "tds_collation_property", 2, |context| {
+        let read = |at: usize| context.get::<Option<String>>(at).map_err(SqlError::from);
+        let (Some(name), Some(property)) = (read(0)?, read(1)?) else {
+            return Ok(Stored::Null);
+        };
+        match Collation::parse(&name) {
+            Ok(collation) => {
+                Ok(collation.property(&property).map_or(Stored::Null, Stored::Integer))
+            }
+            // Not a name of a collation. One that is, but not here, is refused.
+            Err(error) if error.number == 448 => Ok(Stored::Null),
+            Err(error) => Err(error),
+        }
     })?;
     scalar(connection, "tds_type", 2, |context| {
         let property: String = context.get(0).map_err(SqlError::from)?;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::catalogue::{Encryption, store};
+use crate::catalogue::{DATABASE_NAME, Encryption, store};
 use crate::error::{Result, SqlError};
 use crate::exec::parameters::{Argument, Parameters};
 use crate::exec::response::{Outcome, Response, Stop};
 use crate::exec::session::Session;
 use crate::sql::batch::{self, Statement};
-use crate::sql::names::{self, QualifiedName};
+use crate::sql::names;
 use crate::sql::procedure::{CreateProcedure, DropProcedure, Exec, ExecArgument, Procedure};
 use crate::types::temporal::now_utc;
 use crate::types::{SqlType, Value};
@@ -114,10 +114,9 @@ impl Session {
 
     /// A procedure of the database by its name as a client wrote it.
     pub(crate) fn find_procedure(&self, name: &str) -> Option<Arc<StoredProcedure>> {
-        let mut parts = names::split(name);
-        let (name, schema) = (parts.pop()?, parts.pop());
-        let schema = schema.filter(|schema| !schema.is_empty()).unwrap_or_else(|| "dbo".to_owned());
-        self.catalogue.procedure(&QualifiedName { schema, name }).cloned()
+        let (database, name) = names::in_text(name)?;
+        let here = database.is_none_or(|name| name.eq_ignore_ascii_case(DATABASE_NAME));
+        self.catalogue.procedure(&name).filter(|_| here).cloned()
     }
 
     /// Parameters with the values that they have if nothing is passed, and which ones have such a value.

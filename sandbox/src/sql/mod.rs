@@ -13,6 +13,7 @@ pub(crate) mod encryption;
 pub(crate) mod expr;
 pub(crate) mod function;
 pub(crate) mod keys;
+pub(crate) mod metadata;
 pub(crate) mod names;
 pub(crate) mod predicate;
 pub(crate) mod procedure;
