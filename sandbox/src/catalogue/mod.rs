@@ -3,6 +3,7 @@
 //! `store` keeps it in SQLite; `views` shows it as SQL Server's catalogue views.
 
 pub(crate) mod constraints;
+pub(crate) mod security;
 pub(crate) mod store;
 pub(crate) mod views;
 
@@ -191,8 +192,8 @@ pub(crate) struct Catalogue {
     pub(crate) constraints: Vec<Constraint>,
     /// Besides dbo and sys.
     pub(crate) schemas: Vec<String>,
-    /// Whoever looks may not see the definitions of keys.
-    pub(crate) keys_hidden: bool,
+    /// What whoever looks may do.
+    pub(crate) access: security::Access,
 }
 
 impl Catalogue {
@@ -215,6 +216,46 @@ impl Catalogue {
         self.table(&name.schema, &name.name).is_some()
             || self.procedure(name).is_some()
             || self.view(name).is_some()
+    }
+
+    /// The id and the schema's true name of what has an id and can be given permissions on.
+    pub(crate) fn object(&self, name: &QualifiedName) -> Option<(i64, &str)> {
+        if let Some(table) = self.table(&name.schema, &name.name) {
+            return Some((table.object_id, &table.schema));
+        }
+        if let Some(procedure) = self.procedure(name) {
+            return Some((procedure.object_id, &procedure.procedure.name.schema));
+        }
+        let view = self.views.iter().find(|view| {
+            view.named.name.eq_ignore_ascii_case(&name.name)
+                && view.schema.eq_ignore_ascii_case(&name.schema)
+        });
+        view.map(|view| (view.object_id, view.schema.as_str()))
+    }
+
+    /// ` WHERE ...`: which objects the session may see, if not all, by the SQLite expression of their ids.
+    pub(crate) fn visible(&self, object_id: &str) -> String {
+        if self.access.owner {
+            return String::new();
+        }
+        let tables = self.tables.iter().map(|table| (table.object_id, table.schema.as_str()));
+        let views = self.views.iter().map(|view| (view.object_id, view.schema.as_str()));
+        let procedures = self
+            .procedures
+            .iter()
+            .map(|stored| (stored.object_id, stored.procedure.name.schema.as_str()));
+        let mut seen: Vec<i64> = tables
+            .chain(views)
+            .chain(procedures)
+            .filter(|(id, schema)| self.access.sees(*id, schema))
+            .map(|(id, _)| id)
+            .collect();
+        let of_seen =
+            self.constraints.iter().filter(|constraint| seen.contains(&constraint.object_id));
+        let constraints: Vec<i64> = of_seen.map(|constraint| constraint.id).collect();
+        seen.extend(constraints);
+        let seen: Vec<String> = seen.iter().map(i64::to_string).collect();
+        format!(" WHERE {object_id} IN ({})", seen.join(", "))
     }
 
     pub(crate) fn is_schema(&self, name: &str) -> bool {
@@ -256,7 +297,7 @@ impl Catalogue {
     pub(crate) fn cek_entry(&self, cek_id: i32) -> Result<CekEntry> {
         let lost = || SqlError::new(596, format!("The column encryption key {cek_id} is missing."));
         let key = self.encryption_key_by_id(cek_id).ok_or_else(lost)?;
-        if self.keys_hidden {
+        if !self.access.sees_keys() {
             return Err(SqlError::new(
                 15151,
                 format!(

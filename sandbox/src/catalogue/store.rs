@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::catalogue::constraints;
 pub(crate) use crate::catalogue::constraints::{
     delete as delete_constraint, insert as insert_constraint,
 };
@@ -15,6 +14,7 @@ use crate::catalogue::{
     Catalogue, Column, Encryption, EncryptionKey, EncryptionKeyValue, EncryptionType, MasterKey,
     StoredView, Table,
 };
+use crate::catalogue::{constraints, security};
 use crate::error::{Result, SqlError};
 use crate::exec::{stored, view};
 use crate::sql::procedure::Procedure;
@@ -63,10 +63,20 @@ const FIRST_OBJECT_ID: i64 = 901_578_250;
 static GENERATION: AtomicI64 = AtomicI64::new(1);
 
 pub(crate) fn initialise(connection: &Connection) -> Result<()> {
+    let new = !is_table(connection, "permissions")?;
     connection.execute_batch(SCHEMA)?;
+    connection.execute_batch(security::SCHEMA)?;
+    if new {
+        connection.execute_batch(security::FIRST_GRANTS)?;
+    }
     let stored = generation(connection)?;
     GENERATION.fetch_max(stored.saturating_add(1), Ordering::SeqCst);
     Ok(())
+}
+
+fn is_table(connection: &Connection, name: &str) -> Result<bool> {
+    let sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1";
+    Ok(connection.query_row(sql, [name], |_| Ok(())).optional()?.is_some())
 }
 
 pub(crate) fn generation(connection: &Connection) -> Result<i64> {
@@ -180,7 +190,7 @@ pub(crate) fn load(connection: &Connection) -> Result<Catalogue> {
         .collect::<Result<Vec<_>>>()?;
     let constraints = constraints::load(connection)?;
     let schemas = collect(connection, "SELECT name FROM schemas", None, |row| row.get(0))?;
-    let keys_hidden = false;
+    let access = security::Access::default();
     Ok(Catalogue {
         tables,
         master_keys,
@@ -189,7 +199,7 @@ pub(crate) fn load(connection: &Connection) -> Result<Catalogue> {
         views,
         constraints,
         schemas,
-        keys_hidden,
+        access,
     })
 }
 
@@ -282,6 +292,7 @@ pub(crate) fn delete_table(connection: &Connection, object_id: i64) -> Result<()
     for table in ["tables", "columns", "indexes", "constraints"] {
         connection.execute(&format!("DELETE FROM {table} WHERE object_id = ?1"), [object_id])?;
     }
+    security::forget_object(connection, object_id)?;
     changed(connection)
 }
 

@@ -1,6 +1,7 @@
 //! The catalogue views that drivers and tools read, as queries over the catalogue's own tables.
 
-use crate::catalogue::{ALGORITHM_NAME, DATABASE_ID, DATABASE_NAME};
+use crate::catalogue::security::{VIEW_ENCRYPTION_KEYS, VIEW_MASTER_KEYS};
+use crate::catalogue::{ALGORITHM_NAME, Catalogue, DATABASE_ID, DATABASE_NAME};
 use crate::sql::names::QualifiedName;
 use crate::types::{Length, SqlType};
 
@@ -246,34 +247,35 @@ pub(crate) fn find(name: &QualifiedName) -> Option<&'static View> {
 }
 
 /// What a catalogue view that exists selects.
-pub(crate) fn query(name: &str) -> String {
+pub(crate) fn query(catalogue: &Catalogue, name: &str) -> String {
     let view = VIEWS.iter().find(|view| view.name == name);
-    view.map(|view| view.sql(false)).unwrap_or_default()
+    view.map(|view| view.sql(catalogue)).unwrap_or_default()
 }
 
 /// Everything that has an object id, those views included: object_id, schema_name, name and type.
-pub(crate) fn objects() -> String {
+pub(crate) fn objects(catalogue: &Catalogue) -> String {
     let views: Vec<String> = VIEWS
         .iter()
         .map(|view| format!("({}, 'sys', '{}', 'V ')", view.object_id, view.name))
         .collect();
     format!(
-        "SELECT t.object_id, t.schema_name, t.name, t.type FROM {OBJECTS} UNION ALL SELECT column1, column2, column3, \
+        "SELECT t.object_id, t.schema_name, t.name, t.type FROM {OBJECTS}{} UNION ALL SELECT column1, column2, column3, \
          column4 FROM (VALUES {})",
+        catalogue.visible("t.object_id"),
         views.join(", ")
     )
 }
 
 /// Rows of sys.columns and sys.parameters as one, with the length in characters of what has one.
-pub(crate) fn columns_and_parameters() -> String {
+pub(crate) fn columns_and_parameters(catalogue: &Catalogue) -> String {
     const SHARED: &str = "object_id, name, max_length, precision, scale, is_nullable, CASE WHEN system_type_id IN (165, \
         167, 173, 175) THEN max_length WHEN system_type_id IN (231, 239) THEN CASE max_length WHEN -1 THEN -1 ELSE \
         max_length / 2 END END AS characters";
     format!(
         "SELECT {SHARED}, column_id, is_ansi_padded, is_rowguidcol, is_identity, is_computed, is_hidden, NULL AS is_output \
          FROM ({}) UNION ALL SELECT {SHARED}, parameter_id, NULL, NULL, NULL, NULL, NULL, is_output FROM ({})",
-        query("columns"),
-        query("parameters")
+        query(catalogue, "columns"),
+        query(catalogue, "parameters")
     )
 }
 
@@ -282,10 +284,22 @@ impl View {
         self.columns.iter().map(|(name, ty, _)| (*name, *ty))
     }
 
-    /// A SELECT over the catalogue's tables. Its constants are this program's own.
-    pub(crate) fn sql(&self, keys_hidden: bool) -> String {
-        let hidden = keys_hidden && self.name.starts_with("column_");
-        let condition = if hidden { " WHERE false" } else { "" };
+    /// A SELECT over the catalogue's tables, of what the session may see. Its constants are this program's own.
+    pub(crate) fn sql(&self, catalogue: &Catalogue) -> String {
+        let access = &catalogue.access;
+        let allowed = match self.name {
+            "column_master_keys" => access.on_database(VIEW_MASTER_KEYS),
+            "column_encryption_keys" | "column_encryption_key_values" => {
+                access.on_database(VIEW_ENCRYPTION_KEYS)
+            }
+            _ => true,
+        };
+        let by_object = self.columns.iter().find(|(name, _, _)| *name == "object_id");
+        let condition = match by_object {
+            _ if !allowed => " WHERE false".to_owned(),
+            Some((_, _, object_id)) => catalogue.visible(object_id),
+            None => String::new(),
+        };
         let columns: Vec<String> =
             self.columns.iter().map(|(name, _, expr)| format!("{expr} AS {name}")).collect();
         format!("SELECT {} FROM {}{condition}", columns.join(", "), self.from)

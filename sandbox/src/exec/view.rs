@@ -2,7 +2,7 @@
 
 use sqlparser::ast::{CreateView, ObjectName, Statement as SqlStatement};
 
-use crate::catalogue::{Column, StoredView, store};
+use crate::catalogue::{Column, StoredView, security, store};
 use crate::error::{Result, SqlError};
 use crate::exec::session::Session;
 use crate::sql::batch::{self, Statement};
@@ -49,6 +49,8 @@ impl Session {
         let name = names::qualified(&create.name)?;
         self.require_schema(&view.schema)?;
         let old = self.catalogue.view(&name).filter(|_| create.or_alter);
+        let replaced = old.as_ref().map(|old| old.object_id);
+        self.require_create("CREATE VIEW", &view.schema, replaced)?;
         if old.is_none() && self.catalogue.is_object(&name) {
             return Err(SqlError::new(
                 2714,
@@ -85,9 +87,15 @@ impl Session {
 
     pub(crate) fn drop_view(&mut self, name: &ObjectName, if_exists: bool) -> Result<()> {
         let name = names::qualified(name)?;
-        match self.catalogue.view(&name) {
-            Some(view) => store::delete_view(&self.connection, view.object_id),
-            None if if_exists => Ok(()),
+        let found = self.catalogue.view(&name);
+        let allowed =
+            found.as_ref().is_none_or(|view| self.may_alter(view.object_id, &view.schema));
+        match found.filter(|_| allowed) {
+            Some(view) => {
+                security::forget_object(&self.connection, view.object_id)?;
+                store::delete_view(&self.connection, view.object_id)
+            }
+            None if if_exists && allowed => Ok(()),
             None => Err(SqlError::new(
                 3701,
                 format!(

@@ -48,7 +48,7 @@ impl Binder<'_> {
             ("DB_NAME", []) => self.sysname(DATABASE_NAME),
             ("DB_NAME", [id]) => {
                 let id = self.number_argument(id)?;
-                let databases = views::query("databases");
+                let databases = views::query(self.catalogue, "databases");
                 sysname(format!(
                     "(SELECT d.name FROM ({databases}) AS d WHERE d.database_id = {id})"
                 ))
@@ -58,27 +58,51 @@ impl Binder<'_> {
             }
             ("DB_ID", [name]) => {
                 let name = self.name_argument(name)?;
-                let databases = views::query("databases");
+                let databases = views::query(self.catalogue, "databases");
                 let sql = format!(
                     "(SELECT d.database_id FROM ({databases}) AS d WHERE d.name = {name} COLLATE NOCASE)"
                 );
                 Operand::expression(sql, SqlType::SmallInt)
             }
-            ("SCHEMA_NAME" | "USER_NAME", []) => self.sysname("dbo"),
+            ("SCHEMA_NAME", []) => self.sysname("dbo"),
+            ("USER_NAME" | "CURRENT_USER" | "SESSION_USER", []) => {
+                let user = self.catalogue.access.user.clone();
+                self.sysname(&user)
+            }
+            ("USER_NAME", [id]) => {
+                let id = self.number_argument(id)?;
+                sysname(format!("(SELECT p.name FROM principals AS p WHERE p.id = {id})"))
+            }
+            ("IS_MEMBER" | "IS_ROLEMEMBER", [role]) => {
+                let role = self.name_argument(role)?;
+                let own: Vec<String> =
+                    self.catalogue.access.principals.iter().map(i64::to_string).collect();
+                int(format!(
+                    "(SELECT p.id IN ({}) FROM principals AS p WHERE p.kind = 'R' AND p.name = {role} COLLATE NOCASE)",
+                    own.join(", ")
+                ))
+            }
+            ("IS_SRVROLEMEMBER", [role]) => {
+                let role = self.name_argument(role)?;
+                let administrator = u8::from(self.session.administrator);
+                int(format!(
+                    "CASE lower({role}) WHEN 'sysadmin' THEN {administrator} WHEN 'public' THEN 1 END"
+                ))
+            }
             ("SCHEMA_NAME", [id]) => {
                 let id = self.number_argument(id)?;
-                let schemas = views::query("schemas");
+                let schemas = views::query(self.catalogue, "schemas");
                 sysname(format!("(SELECT s.name FROM ({schemas}) AS s WHERE s.schema_id = {id})"))
             }
             ("SCHEMA_ID", []) => self.literal(&Value::Integer(1), SqlType::Int),
             ("SCHEMA_ID", [name]) => {
                 let name = self.name_argument(name)?;
-                let schemas = views::query("schemas");
+                let schemas = views::query(self.catalogue, "schemas");
                 int(format!(
                     "(SELECT s.schema_id FROM ({schemas}) AS s WHERE s.name = {name} COLLATE NOCASE)"
                 ))
             }
-            ("SUSER_SNAME" | "SUSER_NAME" | "ORIGINAL_LOGIN", []) => {
+            ("SUSER_SNAME" | "SUSER_NAME" | "ORIGINAL_LOGIN" | "SYSTEM_USER", []) => {
                 let user = self.session.user.clone();
                 self.sysname(&user)
             }
@@ -88,19 +112,19 @@ impl Binder<'_> {
             ("OBJECT_NAME" | "OBJECT_SCHEMA_NAME", [id] | [id, _]) => {
                 let id = self.number_argument(id)?;
                 let column = if name == "OBJECT_NAME" { "name" } else { "schema_name" };
-                let objects = views::objects();
+                let objects = views::objects(self.catalogue);
                 sysname(format!(
                     "(SELECT o.{column} FROM ({objects}) AS o WHERE o.object_id = {id})"
                 ))
             }
             ("TYPE_NAME", [id]) => {
                 let id = self.number_argument(id)?;
-                let types = views::query("types");
+                let types = views::query(self.catalogue, "types");
                 sysname(format!("(SELECT t.name FROM ({types}) AS t WHERE t.user_type_id = {id})"))
             }
             ("TYPE_ID", [name]) => {
                 let name = self.name_argument(name)?;
-                let types = views::query("types");
+                let types = views::query(self.catalogue, "types");
                 int(format!(
                     "(SELECT t.user_type_id FROM ({types}) AS t WHERE t.name = tds_name({name}, {NAME}) COLLATE NOCASE)"
                 ))
@@ -108,15 +132,17 @@ impl Binder<'_> {
             ("COL_NAME", [object, column]) => {
                 let (object, column) =
                     (self.number_argument(object)?, self.number_argument(column)?);
+                let columns = views::query(self.catalogue, "columns");
                 sysname(format!(
-                    "(SELECT c.name FROM columns AS c WHERE c.object_id = {object} AND c.column_id = {column})"
+                    "(SELECT c.name FROM ({columns}) AS c WHERE c.object_id = {object} AND c.column_id = {column})"
                 ))
             }
             ("COL_LENGTH", [table, column]) => {
                 let table = self.object_id(table, None)?.sql;
                 let column = self.name_argument(column)?;
+                let columns = views::query(self.catalogue, "columns");
                 let sql = format!(
-                    "(SELECT tds_type('max_length', c.type) FROM columns AS c WHERE c.object_id = {table} AND c.name = \
+                    "(SELECT c.max_length FROM ({columns}) AS c WHERE c.object_id = {table} AND c.name = \
                      {column} COLLATE NOCASE)"
                 );
                 Operand::expression(sql, SqlType::SmallInt)
@@ -125,7 +151,7 @@ impl Binder<'_> {
                 let object = self.number_argument(object)?;
                 let (column, property) =
                     (self.name_argument(column)?, self.name_argument(property)?);
-                let columns = views::columns_and_parameters();
+                let columns = views::columns_and_parameters(self.catalogue);
                 int(format!(
                     "(SELECT CASE lower({property}) {COLUMN_PROPERTIES} END FROM ({columns}) AS c WHERE c.object_id = \
                      {object} AND c.name = {column} COLLATE NOCASE)"
@@ -134,7 +160,7 @@ impl Binder<'_> {
             ("OBJECTPROPERTY" | "OBJECTPROPERTYEX", [object, property]) => {
                 let (object, property) =
                     (self.number_argument(object)?, self.name_argument(property)?);
-                let objects = views::query("objects");
+                let objects = views::query(self.catalogue, "objects");
                 int(format!(
                     "(SELECT CASE lower({property}) {OBJECT_PROPERTIES} END FROM ({objects}) AS o WHERE o.object_id = \
                      {object})"
@@ -192,7 +218,7 @@ impl Binder<'_> {
     /// The id of what a string names, whatever it turns out to be when the statement runs.
     fn object_id(&mut self, object: &Expr, kind: Option<&&Expr>) -> Result<Operand> {
         let text = self.name_argument(object)?;
-        let objects = views::objects();
+        let objects = views::objects(self.catalogue);
         let mut sql = format!(
             "(SELECT o.object_id FROM ({objects}) AS o WHERE o.name = tds_name({text}, {NAME}) COLLATE NOCASE AND \
              o.schema_name = tds_name({text}, {SCHEMA}) COLLATE NOCASE AND coalesce(tds_name({text}, {DATABASE}), \

@@ -18,6 +18,7 @@ pub(crate) mod names;
 pub(crate) mod predicate;
 pub(crate) mod procedure;
 pub(crate) mod scope;
+pub(crate) mod security;
 pub(crate) mod select;
 
 use sqlparser::parser::ParserError;
