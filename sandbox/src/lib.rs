@@ -96,6 +96,9 @@
 //!   forms only.
 //! * A bulk load checks constraints whether it is asked to or not. Checks and foreign keys are asked of the whole table
 //!   after each statement, so writes to large tables that have them are slow.
+//! * Unique keys are checked row by row, so one UPDATE cannot exchange two keys. Cycles and several paths of foreign
+//!   keys that follow are not refused.
+//! * A primary key is clustered and everything else is not, whatever the statement said.
 //! * A view with `*` shows columns that its tables get later; SQL Server does not until it is refreshed.
 //! * Without permission to see keys, describing and reading an encrypted column fail with 15151. That SQL Server
 //!   refuses them is documented, with which number is not.

@@ -138,3 +138,132 @@ async fn functions_tell_what_the_views_tell() {
     let odd = wire.batch("SELECT COLLATIONPROPERTY('Japanese_CI_AS', 'CodePage')").await;
     assert_eq!(odd.numbers(), [49999], "no guess at the code page");
 }
+
+const KEYS: &str = "
+CREATE SCHEMA app;
+CREATE TABLE app.Parents (A int NOT NULL, B nvarchar(5) NOT NULL, C int NULL CONSTRAINT DF_C DEFAULT 7,
+    CONSTRAINT PK_Parents PRIMARY KEY (B, A), CONSTRAINT UQ_C UNIQUE (C), CHECK (A > 0));
+CREATE TABLE Children (Id int PRIMARY KEY, A int NULL, B nvarchar(5) NULL, CONSTRAINT FK_Child FOREIGN KEY (B, A)
+    REFERENCES app.Parents (B, A) ON DELETE SET NULL ON UPDATE CASCADE);
+CREATE INDEX IX_A ON Children (A, B)";
+
+#[tokio::test]
+async fn keys_and_constraints_are_in_the_catalogue() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let mut wire = Wire::connect(&sandbox, None).await;
+    wire.batch(KEYS).await.ok();
+    for (sql, expected) in [
+        (
+            "SELECT k.name, k.type, k.unique_index_id, k.is_system_named FROM sys.key_constraints k WHERE \
+             k.parent_object_id = OBJECT_ID(@P1) ORDER BY 1",
+            vec!["PK_Parents PK 1 0", "UQ_C UQ 2 0"],
+        ),
+        (
+            "SELECT d.name, d.definition, c.name FROM sys.default_constraints d JOIN sys.columns c ON c.object_id = \
+             d.parent_object_id AND c.column_id = d.parent_column_id AND c.default_object_id = d.object_id WHERE \
+             d.parent_object_id = OBJECT_ID(@P1)",
+            vec!["DF_C (7) C"],
+        ),
+        (
+            "SELECT definition, is_system_named FROM sys.check_constraints WHERE parent_object_id = OBJECT_ID(@P1)",
+            vec!["(A > 0) 1"],
+        ),
+        (
+            "SELECT f.name, OBJECT_NAME(f.parent_object_id), f.key_index_id, f.delete_referential_action_desc, \
+             f.update_referential_action FROM sys.foreign_keys f WHERE f.referenced_object_id = OBJECT_ID(@P1)",
+            vec!["FK_Child Children 1 SET_NULL 1"],
+        ),
+        (
+            "SELECT fc.constraint_column_id, COL_NAME(fc.parent_object_id, fc.parent_column_id), \
+             COL_NAME(fc.referenced_object_id, fc.referenced_column_id) FROM sys.foreign_key_columns fc WHERE \
+             fc.referenced_object_id = OBJECT_ID(@P1) ORDER BY 1",
+            vec!["1 B B", "2 A A"],
+        ),
+        (
+            "SELECT i.name, i.index_id, i.type_desc, i.is_unique, i.is_primary_key, c.name, ic.key_ordinal FROM \
+             sys.indexes i JOIN sys.index_columns ic ON ic.object_id = i.object_id AND ic.index_id = i.index_id JOIN \
+             sys.columns c ON c.object_id = ic.object_id AND c.column_id = ic.column_id WHERE i.object_id IN \
+             (OBJECT_ID(@P1), OBJECT_ID('Children')) AND i.name NOT LIKE 'PK\\_\\_%' ESCAPE '\\' ORDER BY 1, 7",
+            vec![
+                "IX_A 2 NONCLUSTERED 0 0 A 1",
+                "IX_A 2 NONCLUSTERED 0 0 B 2",
+                "PK_Parents 1 CLUSTERED 1 1 B 1",
+                "PK_Parents 1 CLUSTERED 1 1 A 2",
+                "UQ_C 2 NONCLUSTERED 1 0 C 1",
+            ],
+        ),
+        (
+            "SELECT TABLE_SCHEMA, TABLE_TYPE FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_NAME = PARSENAME(@P1, 1)",
+            vec!["app BASE TABLE"],
+        ),
+        (
+            "SELECT COLUMN_NAME, ORDINAL_POSITION, COLUMN_DEFAULT, IS_NULLABLE, DATA_TYPE, CHARACTER_MAXIMUM_LENGTH, \
+             CHARACTER_OCTET_LENGTH, NUMERIC_PRECISION, NUMERIC_SCALE FROM sandbox.INFORMATION_SCHEMA.COLUMNS WHERE \
+             TABLE_SCHEMA + '.' + TABLE_NAME = @P1 ORDER BY 2",
+            vec![
+                "A 1 NULL NO int NULL NULL 10 0",
+                "B 2 NULL NO nvarchar 5 10 NULL NULL",
+                "C 3 (7) YES int NULL NULL 10 0",
+            ],
+        ),
+        (
+            "SELECT CONSTRAINT_NAME, COLUMN_NAME, ORDINAL_POSITION FROM INFORMATION_SCHEMA.KEY_COLUMN_USAGE WHERE \
+             TABLE_SCHEMA + '.' + TABLE_NAME = @P1 ORDER BY 1, 3",
+            vec!["PK_Parents B 1", "PK_Parents A 2", "UQ_C C 1"],
+        ),
+        (
+            "SELECT UNIQUE_CONSTRAINT_NAME, UPDATE_RULE, DELETE_RULE FROM \
+             INFORMATION_SCHEMA.REFERENTIAL_CONSTRAINTS WHERE UNIQUE_CONSTRAINT_SCHEMA + '.Parents' = @P1",
+            vec!["PK_Parents CASCADE SET NULL"],
+        ),
+        (
+            "SELECT type, COUNT(*) FROM sys.objects WHERE parent_object_id = OBJECT_ID(@P1) GROUP BY type ORDER BY 1",
+            vec!["C  1", "D  1", "PK 1", "UQ 1"],
+        ),
+    ] {
+        assert_eq!(ask(&mut wire, sql, "app.Parents").await, expected, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_has_is_empty_and_the_rest_is_there() {
+    let (_sandbox, mut wire) = prepared().await;
+    for view in ["extended_properties", "triggers", "synonyms", "sequences", "computed_columns"] {
+        let set = wire.batch(&format!("SELECT * FROM sys.{view}")).await.ok().sets.remove(0);
+        assert!(set.rows.is_empty() && !set.columns.is_empty(), "{view}");
+    }
+    for (sql, p1, expected) in [
+        (
+            "SELECT seed_value, increment_value FROM sys.identity_columns WHERE object_id = OBJECT_ID(@P1)",
+            "People",
+            "1 1",
+        ),
+        (
+            "SELECT LEN(definition) FROM sys.sql_modules WHERE object_id = OBJECT_ID(@P1)",
+            "Find",
+            &PROCEDURE.len().to_string(),
+        ),
+        (
+            "SELECT COUNT(*) FROM INFORMATION_SCHEMA.PARAMETERS WHERE SPECIFIC_NAME = @P1",
+            "Find",
+            "3",
+        ),
+        (
+            "SELECT ROUTINE_TYPE FROM INFORMATION_SCHEMA.ROUTINES WHERE ROUTINE_NAME = @P1",
+            "Find",
+            "PROCEDURE",
+        ),
+        ("SELECT name FROM sys.databases WHERE name = @P1", "tempdb", "tempdb"),
+        ("SELECT default_schema_name FROM sys.database_principals WHERE name = @P1", "dbo", "dbo"),
+        (
+            "SELECT type, state FROM sys.database_permissions WHERE permission_name = @P1",
+            "VIEW ANY COLUMN MASTER KEY DEFINITION",
+            "VWCM G",
+        ),
+        ("SELECT COUNT(*) FROM tempdb.sys.tables WHERE name = @P1", "People", "0"),
+    ] {
+        assert_eq!(ask(&mut wire, sql, p1).await, [expected], "{sql}");
+    }
+    assert_eq!(wire.batch("SELECT * FROM sys.nonsense").await.numbers(), [208]);
+    assert_eq!(wire.batch("SELECT * FROM other.sys.tables").await.numbers(), [208]);
+}

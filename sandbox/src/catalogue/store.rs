@@ -30,7 +30,8 @@ CREATE TABLE IF NOT EXISTS columns (
     nullable INTEGER NOT NULL, identity_seed INTEGER, identity_increment INTEGER, identity_last INTEGER,
     default_value TEXT, encryption_type INTEGER, cek_id INTEGER, PRIMARY KEY (object_id, column_id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS indexes (
-    object_id INTEGER NOT NULL, name TEXT NOT NULL COLLATE NOCASE, PRIMARY KEY (object_id, name)) WITHOUT ROWID;
+    object_id INTEGER NOT NULL, name TEXT NOT NULL COLLATE NOCASE, id INTEGER NOT NULL DEFAULT 0,
+    is_unique INTEGER NOT NULL DEFAULT 0, columns TEXT NOT NULL DEFAULT '', PRIMARY KEY (object_id, name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS master_keys (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE COLLATE NOCASE, provider TEXT NOT NULL, path TEXT NOT NULL,
     signature BLOB, created INTEGER NOT NULL);
@@ -65,6 +66,14 @@ static GENERATION: AtomicI64 = AtomicI64::new(1);
 pub(crate) fn initialise(connection: &Connection) -> Result<()> {
     let new = !is_table(connection, "permissions")?;
     connection.execute_batch(SCHEMA)?;
+    // A file of before indexes had columns.
+    if connection.prepare("SELECT columns FROM indexes").is_err() {
+        connection.execute_batch(
+            "ALTER TABLE indexes ADD COLUMN id INTEGER NOT NULL DEFAULT 0;
+             ALTER TABLE indexes ADD COLUMN is_unique INTEGER NOT NULL DEFAULT 0;
+             ALTER TABLE indexes ADD COLUMN columns TEXT NOT NULL DEFAULT '';",
+        )?;
+    }
     connection.execute_batch(security::SCHEMA)?;
     if new {
         connection.execute_batch(security::FIRST_GRANTS)?;
@@ -200,6 +209,7 @@ pub(crate) fn load(connection: &Connection) -> Result<Catalogue> {
         constraints,
         schemas,
         access,
+        temporary: Vec::new(),
     })
 }
 
@@ -384,10 +394,25 @@ pub(crate) fn delete_view(connection: &Connection, object_id: i64) -> Result<()>
     changed(connection)
 }
 
-/// Inserts the index's name; false if the table has one of that name.
-pub(crate) fn insert_index(connection: &Connection, object_id: i64, name: &str) -> Result<bool> {
-    let inserted = connection
-        .execute("INSERT OR IGNORE INTO indexes VALUES (?1, ?2)", params![object_id, name])?;
+/// An index that is not a key's.
+#[derive(Debug)]
+pub(crate) struct Index<'a> {
+    pub(crate) id: i64,
+    pub(crate) name: &'a str,
+    pub(crate) unique: bool,
+    pub(crate) columns: &'a [i64],
+}
+
+/// Inserts the index; false if the table has one of that name.
+pub(crate) fn insert_index(
+    connection: &Connection,
+    object_id: i64,
+    index: &Index<'_>,
+) -> Result<bool> {
+    let inserted = connection.execute(
+        "INSERT OR IGNORE INTO indexes VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![object_id, index.name, index.id, index.unique, constraints::joined(index.columns)],
+    )?;
     changed(connection)?;
     Ok(inserted == 1)
 }

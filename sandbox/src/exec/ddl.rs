@@ -226,7 +226,10 @@ impl Session {
                     }
                     column.collation = Some(Collation::parse(&names::last(name)?)?);
                 }
-                ColumnOption::Default(expr) => column.default = Some(constant(expr)?),
+                ColumnOption::Default(expr) => {
+                    column.default = Some(constant(expr)?);
+                    constraints.push(NewConstraint { name, kind: NewKind::Default(id) });
+                }
                 ColumnOption::PrimaryKey(_) => {
                     constraints.push(NewConstraint { name, kind: key(true) })
                 }
@@ -315,7 +318,9 @@ impl Session {
             .ok_or_else(|| no_object(&table_name.name))?;
         let ids = key_columns(&create.columns, &table.columns)?;
         check_indexable(&ids, &table.columns)?;
-        if !store::insert_index(&self.connection, table.object_id, &name)? {
+        let id = store::next_id(&self.connection)?;
+        let index = store::Index { id, name: &name, unique: create.unique, columns: &ids };
+        if !store::insert_index(&self.connection, table.object_id, &index)? {
             return Err(SqlError::new(
                 1913,
                 format!(
@@ -325,7 +330,6 @@ impl Session {
             ));
         }
         let columns: Vec<String> = ids.iter().map(|id| format!("c{id}")).collect();
-        let id = store::next_id(&self.connection)?;
         let unique = if create.unique { "UNIQUE " } else { "" };
         let sql = format!(
             "CREATE {unique}INDEX i{id} ON {} ({})",

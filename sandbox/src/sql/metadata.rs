@@ -171,6 +171,10 @@ impl Binder<'_> {
                     (self.name_argument(collation)?, self.name_argument(property)?);
                 int(format!("tds_collation_property({collation}, {property})"))
             }
+            ("PARSENAME", [name, part]) => {
+                let (name, part) = (self.name_argument(name)?, self.number_argument(part)?);
+                sysname(format!("tds_part({name}, {part})"))
+            }
             ("SERVERPROPERTY", [property]) => self.server_property(property)?,
             ("DATABASEPROPERTYEX", [database, property]) => {
                 let (database, property) =
@@ -221,8 +225,8 @@ impl Binder<'_> {
         let objects = views::objects(self.catalogue);
         let mut sql = format!(
             "(SELECT o.object_id FROM ({objects}) AS o WHERE o.name = tds_name({text}, {NAME}) COLLATE NOCASE AND \
-             o.schema_name = tds_name({text}, {SCHEMA}) COLLATE NOCASE AND coalesce(tds_name({text}, {DATABASE}), \
-             '{DATABASE_NAME}') = '{DATABASE_NAME}' COLLATE NOCASE"
+             o.schema_name = tds_name({text}, {SCHEMA}) COLLATE NOCASE AND (o.database_name IS NULL OR coalesce(tds_name({text}, {DATABASE}), \
+             '{DATABASE_NAME}') = o.database_name COLLATE NOCASE)"
         );
         if let Some(kind) = kind {
             let kind = self.name_argument(kind)?;

@@ -5,6 +5,10 @@ use sqlparser::ast::{Ident, ObjectName, ObjectNamePart};
 use crate::catalogue::DATABASE_NAME;
 use crate::error::{Result, SqlError};
 
+/// How the schema `sys` of tempdb is called here, where temporary tables are the only other thing in it.
+pub(crate) const TEMPDB_SYS: &str = "tempdb.sys";
+const TEMPDB: &str = "tempdb";
+
 /// `schema` is dbo where none is given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct QualifiedName {
@@ -32,8 +36,17 @@ pub(crate) fn qualified(name: &ObjectName) -> Result<QualifiedName> {
         [database, schema, name] => (Some(database), Some(schema), name),
         _ => return Err(SqlError::invalid_object(&shown())),
     };
-    if database.is_some_and(|database| !database.value.eq_ignore_ascii_case(DATABASE_NAME)) {
-        return Err(SqlError::invalid_object(&shown()));
+    let temporary = name.value.starts_with('#');
+    if let Some(database) = database.filter(|d| !d.value.eq_ignore_ascii_case(DATABASE_NAME)) {
+        if !database.value.eq_ignore_ascii_case(TEMPDB) {
+            return Err(SqlError::invalid_object(&shown()));
+        }
+        if schema.is_some_and(|schema| schema.value.eq_ignore_ascii_case("sys")) {
+            return Ok(QualifiedName { schema: TEMPDB_SYS.to_owned(), name: name.value.clone() });
+        }
+        if !temporary {
+            return Err(SqlError::invalid_object(&shown()));
+        }
     }
     let schema = schema
         .map(|schema| schema.value.as_str())

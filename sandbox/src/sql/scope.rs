@@ -225,7 +225,7 @@ impl Binder<'_> {
             None => name.name.clone(),
         };
         let schema = alias.is_none().then(|| name.schema.clone());
-        if let Some(view) = views::find(name) {
+        if let Some((view, temporary)) = views::find(name) {
             let columns = view.columns().map(|(column, ty)| ScopeColumn {
                 name: column.to_owned(),
                 sql: format!("{sqlite_alias}.{column}"),
@@ -238,7 +238,7 @@ impl Binder<'_> {
             });
             let table =
                 ScopeTable { name: shown, schema, columns: columns.collect(), object_id: None };
-            let sql = view.sql(self.catalogue);
+            let sql = view.sql(self.catalogue, temporary);
             return Ok((format!("({sql}) AS {sqlite_alias}"), table));
         }
         if let Some(view) = self.catalogue.view(name) {
