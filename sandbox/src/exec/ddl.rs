@@ -262,11 +262,11 @@ impl Session {
             check_encrypted(&column, checked)?;
         }
         let code_page = matches!(column.ty, SqlType::Char(_) | SqlType::VarChar(_));
-        let utf8 = column.collation.as_ref().is_some_and(|collation| collation.utf8);
-        if code_page && utf8 && column.encryption.is_none() {
-            // Their lengths count bytes of UTF-8, which nothing else here does.
+        let other = column.collation.as_ref().is_some_and(|collation| !collation.is_latin1());
+        if code_page && other && column.encryption.is_none() {
+            // Values are converted by way of the default collation.
             return Err(SqlError::unsupported(
-                "plaintext char and varchar columns with a UTF-8 collation",
+                "plaintext char and varchar columns of a code page other than 1252",
             ));
         }
         check_identity(&mut column)?;
