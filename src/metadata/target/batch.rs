@@ -265,6 +265,10 @@ impl Batch<'_> {
         self.expression(Some(&variable))
     }
 
+    fn is_behind_the_type(&self) -> bool {
+        self.is_over() || (self.depth() == 0 && matches!(self.token(), Token::Eq | Token::Comma))
+    }
+
     /// `DECLARE @x int = …, @y TABLE (…)`, or a cursor, whose query is a statement that follows.
     fn declare(&mut self) -> Walked {
         self.parser.advance_token();
@@ -275,9 +279,7 @@ impl Batch<'_> {
                 return Ok(());
             };
             self.parser.advance_token();
-            while !self.is_over()
-                && !(self.depth() == 0 && matches!(self.token(), Token::Eq | Token::Comma))
-            {
+            while !self.is_behind_the_type() {
                 self.parser.advance_token();
             }
             if self.parser.consume_token(&Token::Eq) {
