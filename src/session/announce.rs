@@ -3,12 +3,15 @@
 use super::{
     Session, SessionError, State,
     bulk::{Announced, BulkAnswer, BulkTarget},
+    hint::{self, Hints},
     request::{Asking, NeededKey, Purpose, Question},
     respond::Responding,
+    schema::may_change_schema,
     upload::Held,
 };
 use crate::{
     metadata::DescribeFault,
+    policy::ColumnEncryption,
     tds::{InsertBulk, Malformed, PacketType, push_message, push_utf16, utf16_exact, utf16_lossy},
 };
 
@@ -16,8 +19,17 @@ impl Session {
     /// A whole batch that may announce a bulk load.
     pub(super) fn begin_batch(&mut self, mut held: Held) {
         let payload = held.payload();
-        let (headers, text) = split_batch(&payload);
-        if !InsertBulk::begins(&utf16_lossy(text)) {
+        let (headers, text) = split_batch(payload);
+        let text_read = utf16_lossy(text);
+        if !InsertBulk::begins(&text_read) {
+            match responding_to(&text_read, self.config.column_encryption) {
+                Ok(responding) => self.forward(held, responding),
+                Err(error) => self.refuse(error),
+            }
+            return;
+        }
+        if self.config.column_encryption != ColumnEncryption::Enabled {
+            self.bulk = Some(Announced::Plain);
             self.forward(held, Responding::default());
             return;
         }
@@ -86,7 +98,7 @@ impl Session {
         target: BulkTarget,
     ) {
         let payload = held.payload();
-        let mut message = split_batch(&payload).0.to_vec();
+        let mut message = split_batch(payload).0.to_vec();
         push_utf16(&target.announce(statement), &mut message);
         let reset = held.take_reset();
         push_message(PacketType::SqlBatch, reset, &message, self.packet_size, &mut self.to_server);
@@ -95,15 +107,36 @@ impl Session {
     }
 }
 
+/// A batch has no parameters that could be encrypted, but it may have a setting for its results.
+fn responding_to(text: &str, setting: ColumnEncryption) -> Result<Responding, SessionError> {
+    let hints = Hints::of(text)?;
+    if let Some(name) = hints.forced.first() {
+        return Err(SessionError::PlainParameter { name: (*name).to_owned() });
+    }
+    let ciphertext = hints.encryption.unwrap_or(setting) == ColumnEncryption::Disabled;
+    Ok(Responding::to_batch(may_change_schema(text), ciphertext))
+}
+
 /// ALL_HEADERS and the text of a batch.
 fn split_batch(payload: &[u8]) -> (&[u8], &[u8]) {
     let len = payload.first_chunk().map_or(0, |&n| u32::from_le_bytes(n) as usize);
     payload.split_at_checked(len).unwrap_or((&[], payload))
 }
 
-/// Whether a batch whose first packet this is has to be looked at in full. White space and comments
-/// may fill the packet, so only what is certainly something else passes at once.
-pub(super) fn may_be_insert_bulk(payload: &[u8]) -> bool {
+/// What becomes of a batch whose first packet has been seen.
+pub(super) enum FirstLook {
+    /// It may announce a bulk load or have something to say about its encryption.
+    Hold,
+    /// It passes as it comes.
+    Pass { changes_schema: bool },
+}
+
+/// White space and comments may fill the first packet of INSERT BULK, so only what is certainly
+/// something else passes at once.
+pub(super) fn first_look(payload: &[u8]) -> FirstLook {
     let text = utf16_lossy(split_batch(payload).1);
-    InsertBulk::begins(&text) || InsertBulk::may_begin_later(&text)
+    if InsertBulk::begins(&text) || InsertBulk::may_begin_later(&text) || hint::is_possible(&text) {
+        return FirstLook::Hold;
+    }
+    FirstLook::Pass { changes_schema: may_change_schema(&text) }
 }

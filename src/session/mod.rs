@@ -43,6 +43,7 @@ mod procedures;
 mod request;
 mod respond;
 mod response;
+mod schema;
 mod scratch;
 mod statement;
 mod upload;
@@ -454,6 +455,7 @@ impl Session {
     fn push_to_app(&mut self, payload: &[u8], end: bool) {
         let room = self.packet_size - HEADER_LEN;
         let mut rest = payload;
+        self.to_app.spare(payload.len() + (payload.len() / room + 1) * HEADER_LEN);
         loop {
             let (now, later) = rest.split_at(rest.len().min(room));
             rest = later;

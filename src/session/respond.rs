@@ -27,6 +27,8 @@ pub(super) struct Responding {
     retry: Option<Retry>,
     /// The descriptions that the request rests on, to be forgotten if the server disagrees.
     rests_on: Vec<DescribeKey>,
+    /// Whether what is known of tables may be out of date afterwards.
+    changes_schema: bool,
     /// Whether one of them was known from before.
     from_cache: bool,
     /// What its calls do to the handles of what is prepared.
@@ -45,6 +47,7 @@ impl Default for Responding {
             response: Response::new(Vec::new()),
             retry: None,
             rests_on: Vec::new(),
+            changes_schema: false,
             from_cache: false,
             effects: Vec::new(),
             attention: false,
@@ -64,7 +67,17 @@ impl Responding {
         if work.ciphertext {
             response.show_ciphertext();
         }
-        Self { response, rests_on, from_cache, effects, ..Self::default() }
+        let changes_schema = work.changes_schema;
+        Self { response, rests_on, changes_schema, from_cache, effects, ..Self::default() }
+    }
+
+    /// To a batch.
+    pub(super) fn to_batch(changes_schema: bool, ciphertext: bool) -> Self {
+        let mut responding = Self { changes_schema, ..Self::default() };
+        if ciphertext {
+            responding.response.show_ciphertext();
+        }
+        responding
     }
 
     /// Keeps the request, to send it again if what was known from before turns out to be out of
@@ -217,6 +230,9 @@ impl Session {
             for key in &responding.rests_on {
                 self.config.metadata_cache.remove(key);
             }
+        }
+        if responding.changes_schema {
+            self.config.metadata_cache.clear();
         }
         responding.at_end = false;
         if responding.attention && !responding.response.attention_acknowledged() {

@@ -20,9 +20,9 @@ use crate::{
     tds::{
         ColMetadata, CryptoMetadata, Done, EnvChange, Malformed, Reader, ReturnValue, RowScanner,
         ServerError, TokenLen, TypeInfo, ValueEncoding, ValueRange, WipedBuffer, collation_is_utf8,
-        token_id, token_len, value_data, write_null, write_value,
+        token_id, token_len, value_data_in_place, write_null, write_value,
     },
-    value::{Length, SqlType, ValueError, denormalize},
+    value::{Length, SqlType, ValueError, denormalize, denormalized_in_place},
 };
 
 /// No token but a row is longer than this in an honest response. A CEK table with 65,535 keys would
@@ -91,8 +91,8 @@ impl Shown {
         }
     }
 
-    /// Decrypts a cell and appends the value as the application's type encodes it. `clear` is a
-    /// buffer to work in.
+    /// Decrypts a cell where it stands and appends the value as the application's type encodes it.
+    /// `clear` is a buffer to work in.
     fn decrypt(
         &self,
         key: &CellKey,
@@ -111,15 +111,20 @@ impl Shown {
             }
         })?;
         let normal_form = cell.get(plaintext).unwrap_or_default();
-        let data = clear.emptied(self.sql_type.data_len(normal_form.len()));
-        denormalize(self.sql_type, normal_form, data)
-            .map_err(|source| SessionError::CellValue { column: column.to_owned(), source })?;
+        let no_value = |source| SessionError::CellValue { column: column.to_owned(), source };
+        let in_place = denormalized_in_place(self.sql_type, normal_form).map_err(no_value)?;
+        let data = match in_place {
+            Some(data) => data,
+            None => {
+                let data = clear.emptied(self.sql_type.data_len(normal_form.len()));
+                denormalize(self.sql_type, normal_form, data).map_err(no_value)?;
+                data
+            }
+        };
         let encoding = self.type_info.encoding();
         let written = if self.transcode {
-            let text = utf8_to_utf16(data).ok_or_else(|| SessionError::CellValue {
-                column: column.to_owned(),
-                source: ValueError::InvalidUtf8 { sql_type: self.sql_type },
-            })?;
+            let text = utf8_to_utf16(data)
+                .ok_or_else(|| no_value(ValueError::InvalidUtf8 { sql_type: self.sql_type }))?;
             write_value(encoding, Some(&text), out)
         } else {
             write_value(encoding, Some(data), out)
@@ -148,8 +153,8 @@ pub(super) struct Response {
     shown: Vec<Option<Shown>>,
     keys: Vec<Option<Arc<CellKey>>>,
     scanner: RowScanner,
-    /// For the cell, its value in the clear, and the row that is being written.
-    scratch: [Scratch; 3],
+    /// For values that are not their own normal form.
+    scratch: Scratch,
     /// Of each call that is still to come.
     outputs: VecDeque<Outputs>,
     /// Values that may be the handles of what the request prepares.
@@ -197,7 +202,7 @@ impl Response {
             shown: Vec::new(),
             keys: Vec::new(),
             scanner: RowScanner::default(),
-            scratch: Default::default(),
+            scratch: Scratch::default(),
             outputs: outputs.into(),
             returned: Returned::default(),
             ciphertext: false,
@@ -488,20 +493,29 @@ impl Response {
         None
     }
 
-    /// Writes the row with its cells decrypted, or nothing of it.
+    /// Writes the row with its cells decrypted, or nothing of it. The cells are decrypted where they
+    /// have arrived.
     fn decrypt_row(&mut self, len: usize) -> Result<(), SessionError> {
-        let row = self.inbox.as_slice().get(..len).unwrap_or_default();
+        let written = self.outbox.len();
+        let decrypted = self.write_decrypted_row(len);
+        if decrypted.is_err() {
+            self.outbox.truncate(written);
+        }
+        decrypted
+    }
+
+    fn write_decrypted_row(&mut self, len: usize) -> Result<(), SessionError> {
+        let row = self.inbox.as_mut_slice().get_mut(..len).unwrap_or_default();
         let bitmap = match row.first() {
             Some(&token_id::NBCROW) => self.encodings.len().div_ceil(8),
             _ => 0,
         };
-        let [cell, clear, written] = &mut self.scratch;
         // A decrypted row is shorter than the encrypted one: every cell has 49 bytes and more to
         // lose, and only fixed-length strings and the length fields to gain. UTF-8 becomes UTF-16.
         let shown = || self.shown.iter().flatten();
         let padding: usize = shown().map(Shown::most_padding).sum();
         let doubled = 1 + usize::from(shown().any(|s| s.transcode));
-        let out = written.emptied(doubled * (len + padding));
+        let out = self.outbox.spare(doubled * (len + padding));
         out.extend_from_slice(row.get(..1 + bitmap).unwrap_or_default());
         for (index, value) in self.scanner.values().iter().enumerate() {
             let shown = self.shown.get(index).and_then(Option::as_ref);
@@ -520,10 +534,10 @@ impl Response {
                     out.extend_from_slice(row.get(start..end).unwrap_or_default());
                 }
                 (Some(shown), ValueRange::At { start, end }) => {
-                    let encoded = row.get(start..end).unwrap_or_default();
+                    let encoded = row.get_mut(start..end).unwrap_or_default();
                     let encoding = self.encodings.get(index).copied();
-                    let cell = cell.emptied(encoded.len());
-                    value_data(encoding.unwrap_or(ValueEncoding::UShortLen), encoded, cell)
+                    let encoding = encoding.unwrap_or(ValueEncoding::UShortLen);
+                    let cell = value_data_in_place(encoding, encoded)
                         .map_err(SessionError::ServerMalformed)?;
                     let cek = usize::from(shown.crypto.cek_ordinal);
                     let Some(Some(key)) = self.keys.get(cek) else {
@@ -532,11 +546,10 @@ impl Response {
                     let name = self.metadata.columns.get(index).map(|c| c.name.as_str());
                     let values = self.metadata.ceks.get(cek).map(|c| c.values.as_slice());
                     let named = (name.unwrap_or_default(), values.unwrap_or_default());
-                    shown.decrypt(key, cell, named, clear, out)?;
+                    shown.decrypt(key, cell, named, &mut self.scratch, out)?;
                 }
             }
         }
-        self.outbox.extend(written.as_slice());
         Ok(())
     }
 

@@ -2,14 +2,13 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use zeroize::Zeroizing;
-
 use super::{
     SessionError, encrypt,
     hint::Hints,
     outputs::{Output, Outputs},
     prepared::{Effect, Handle, Prepared, PreparedStatements},
     procedures::{HandleKind, Role},
+    schema::may_change_schema,
     statement::Statement,
     upload::Held,
 };
@@ -27,10 +26,11 @@ use crate::{
 /// A held request and what is known of it.
 pub(super) struct Work {
     pub(super) held: Held,
-    pub(super) payload: Zeroizing<Vec<u8>>,
     pub(super) calls: Vec<Call>,
     /// Whether the results are shown as they are stored.
     pub(super) ciphertext: bool,
+    /// Whether it may change what is known of tables.
+    pub(super) changes_schema: bool,
 }
 
 /// One call of a request.
@@ -91,10 +91,9 @@ impl Work {
         prepared: &PreparedStatements,
         afresh: bool,
     ) -> Result<Self, SessionError> {
-        let payload = held.payload();
-        let message = read_message(&payload)?;
+        let message = read_message(held.payload())?;
         let mut calls = Vec::with_capacity(message.requests.len());
-        let mut disabled = 0;
+        let (mut disabled, mut changes_schema) = (0, false);
         for request in &message.requests {
             let role = Role::of(&request.procedure);
             let protects = setting == ColumnEncryption::Enabled;
@@ -103,6 +102,7 @@ impl Work {
                 Some((_, prepared)) => prepared.key.statement.clone(),
                 None => role.text(request).unwrap_or_default(),
             };
+            changes_schema |= may_change_schema(&text);
             let hints = Hints::of(&text)?;
             let setting = hints.encryption.unwrap_or(setting);
             disabled += usize::from(setting == ColumnEncryption::Disabled);
@@ -126,7 +126,7 @@ impl Work {
         }
         let ciphertext = disabled > 0 && disabled == calls.len();
         drop(message);
-        Ok(Self { held, payload, calls, ciphertext })
+        Ok(Self { held, calls, ciphertext, changes_schema })
     }
 
     /// The first call of which nothing is known yet.
@@ -191,7 +191,7 @@ impl Work {
     /// The keys that the request needs: the call, the index of the key in its description, and what
     /// needs it.
     pub(super) fn needed_keys(&self) -> Result<Vec<(usize, usize, String)>, SessionError> {
-        let message = read_message(&self.payload)?;
+        let message = read_message(self.held.payload())?;
         let mut needed = Vec::new();
         for (at, (call, request)) in self.calls.iter().zip(&message.requests).enumerate() {
             let (Some(statement), Some(described)) = (&call.statement, &call.described) else {
@@ -203,14 +203,23 @@ impl Work {
         Ok(needed)
     }
 
+    /// The length of the encrypted request, at most: large values cost the growth of no buffer.
+    fn encrypted_len(&self) -> usize {
+        /// A parameter's name, types and trailer, and what a cell has beyond its plaintext.
+        const PER_PARAMETER: usize = 800;
+        let parameters = self.calls.iter().filter_map(|c| c.statement.as_ref());
+        let parameters: usize = parameters.map(|s| s.parameters.len()).sum();
+        self.held.payload().len() + PER_PARAMETER * parameters + 8192
+    }
+
     /// The request with its parameters encrypted, and the outputs to expect of each call.
     pub(super) fn encrypt(
         &self,
         keys: &HashMap<(usize, usize), Arc<CellKey>>,
         collation: [u8; 5],
     ) -> Result<(Vec<u8>, Vec<Outputs>), SessionError> {
-        let message = read_message(&self.payload)?;
-        let mut out = Vec::with_capacity(self.payload.len() + 1024);
+        let message = read_message(self.held.payload())?;
+        let mut out = Vec::with_capacity(self.encrypted_len());
         let mut outputs = Vec::with_capacity(self.calls.len());
         for (at, (call, request)) in self.calls.iter().zip(&message.requests).enumerate() {
             match (&call.statement, &call.described) {

@@ -9,6 +9,9 @@ pub struct WipedBuffer {
     start: usize,
 }
 
+/// More room than this is given back once nothing waits. Above it, a buffer grows by a quarter and
+/// not to the double: it holds one large value.
+const KEPT: usize = 1024 * 1024;
 /// Below this, moving the bytes to the front costs more than it saves.
 const COMPACT_AT: usize = 4096;
 
@@ -42,6 +45,20 @@ impl WipedBuffer {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// The vector behind it, with room for `most` more bytes at the back. Whoever appends more makes
+    /// it grow and leave a copy behind.
+    pub fn spare(&mut self, most: usize) -> &mut Vec<u8> {
+        self.reserve(most);
+        &mut self.bytes
+    }
+
+    /// Keeps the first `len` bytes that wait and wipes the others.
+    pub fn truncate(&mut self, len: usize) {
+        let end = self.start.saturating_add(len).min(self.bytes.len());
+        self.bytes[end..].zeroize();
+        self.bytes.truncate(end);
+    }
+
     /// Takes `len` bytes (or all there are) off the front and wipes them.
     pub fn consume(&mut self, len: usize) {
         let end = self.start.saturating_add(len).min(self.bytes.len());
@@ -50,6 +67,9 @@ impl WipedBuffer {
         if self.start == self.bytes.len() {
             self.bytes.clear();
             self.start = 0;
+            if self.bytes.capacity() > KEPT {
+                self.bytes = Vec::new();
+            }
         }
     }
 
@@ -70,7 +90,8 @@ impl WipedBuffer {
             self.bytes.truncate(len);
         } else {
             // A plain reserve would leave the old allocation unwiped.
-            let mut grown = Vec::with_capacity((len + more).max(2 * len));
+            let extra = if len > KEPT { len / 4 } else { len };
+            let mut grown = Vec::with_capacity((len + more).max(len + extra));
             grown.extend_from_slice(self.as_slice());
             self.bytes.zeroize();
             self.bytes = grown;
@@ -110,6 +131,20 @@ mod tests {
             buffer.consume(n);
             assert_eq!(buffer.len(), expected.len());
         }
+    }
+
+    #[test]
+    fn what_is_cut_off_is_wiped_and_large_room_is_given_back() {
+        let mut buffer = WipedBuffer::default();
+        buffer.extend(b"kept and secret");
+        buffer.consume(1);
+        buffer.truncate(3);
+        assert_eq!(buffer.as_slice(), b"ept");
+        buffer.spare(100).extend_from_slice(b" more");
+        assert_eq!(buffer.as_slice(), b"ept more");
+        buffer.extend(&vec![1; 3 * KEPT]);
+        buffer.clear();
+        assert_eq!(buffer.bytes.capacity(), 0);
     }
 
     #[test]

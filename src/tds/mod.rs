@@ -42,8 +42,8 @@ pub use reader::{Malformed, Reader};
 pub(crate) use reader::{push_utf16, utf16_exact, utf16_lossy};
 pub use reply::{ReplyToken, ReplyTokens, RowValues};
 pub use return_value::ReturnValue;
-pub(crate) use row::value_data;
 pub use row::{RowScanner, ValueRange};
+pub(crate) use row::{value_data, value_data_in_place};
 pub use rpc::{
     CekIdentity, EncryptedParameter, Parameter, Procedure, RpcFault, RpcMessage, RpcRequest,
 };

@@ -207,6 +207,27 @@ pub(crate) fn value_data_of(encoding: ValueEncoding, encoded: &[u8]) -> Result<V
     Ok(data)
 }
 
+/// The data of an encoded value without its length fields, if they stand in one piece.
+pub(crate) fn value_data_slice(encoding: ValueEncoding, encoded: &[u8]) -> Option<&[u8]> {
+    match encoding {
+        ValueEncoding::Fixed(_) => Some(encoded),
+        ValueEncoding::ByteLen => encoded.get(1..),
+        ValueEncoding::UShortLen => encoded.get(2..),
+        ValueEncoding::LongLen => encoded.get(4..),
+        ValueEncoding::TextPointer => None,
+        ValueEncoding::Plp => {
+            let (total, rest) = encoded.split_first_chunk::<8>()?;
+            let (len, rest) = rest.split_first_chunk::<4>()?;
+            let (data, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+            let total = u64::from_le_bytes(*total);
+            let adds_up = total == u64::MAX - 1 || total == data.len() as u64;
+            // An empty value has no chunk but the last.
+            let ends = if data.is_empty() { rest.is_empty() } else { rest == [0; 4] };
+            (adds_up && ends).then_some(data)
+        }
+    }
+}
+
 /// The data of an encoded value without its length fields, appended to `out`.
 pub(crate) fn value_data(
     encoding: ValueEncoding,
@@ -244,9 +265,78 @@ pub(crate) fn value_data(
     Ok(())
 }
 
+/// The data of an encoded value without its length fields, its chunks brought together where they
+/// stand. What was behind them is left over.
+pub(crate) fn value_data_in_place(
+    encoding: ValueEncoding,
+    encoded: &mut [u8],
+) -> Result<&mut [u8], Malformed> {
+    const CUT: Malformed = Malformed::of("value");
+    let prefix = match encoding {
+        ValueEncoding::Fixed(_) => 0,
+        ValueEncoding::ByteLen => 1,
+        ValueEncoding::UShortLen => 2,
+        ValueEncoding::LongLen => 4,
+        ValueEncoding::TextPointer => text_pointer(encoded)?.ok_or(CUT)?.0,
+        ValueEncoding::Plp => {
+            let total = encoded.first_chunk::<8>().map(|&n| u64::from_le_bytes(n)).ok_or(CUT)?;
+            let (mut from, mut to) = (8, 8);
+            while let Some(len) = encoded.get(from..).and_then(|rest| rest.first_chunk::<4>()) {
+                let len = u32::from_le_bytes(*len) as usize;
+                let end = (from + 4).checked_add(len).filter(|&end| end <= encoded.len());
+                let end = end.ok_or(CUT)?;
+                encoded.copy_within(from + 4..end, to);
+                (from, to) = (end, to + len);
+            }
+            if total != u64::MAX - 1 && total != (to - 8) as u64 {
+                return Err(Malformed::of("value: its chunks do not add up to its length"));
+            }
+            return encoded.get_mut(8..to).ok_or(CUT);
+        }
+    };
+    encoded.get_mut(prefix..).ok_or(CUT)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn data_brought_together_in_place_are_those_that_are_copied_out() {
+        let chunks = |total: u64, chunks: &[&[u8]]| {
+            let mut out = total.to_le_bytes().to_vec();
+            for chunk in chunks {
+                out.extend((chunk.len() as u32).to_le_bytes());
+                out.extend_from_slice(chunk);
+            }
+            out.extend([0; 4]);
+            out
+        };
+        let plp = ValueEncoding::Plp;
+        let mut values = vec![
+            (plp, chunks(5, &[b"ab", b"c", b"de"])),
+            (plp, chunks(u64::MAX - 1, &[b"abcdefgh", b"i"])),
+            (plp, chunks(0, &[])),
+            (plp, chunks(3, &[b"abc"])),
+            (plp, chunks(4, &[b"abc"])),
+            (plp, chunks(6, &[b"ab", b"c", b"de"])),
+            (ValueEncoding::UShortLen, b"\x03\0abc".to_vec()),
+            (ValueEncoding::ByteLen, b"\x03abc".to_vec()),
+            (ValueEncoding::Fixed(3), b"abc".to_vec()),
+        ];
+        for len in 0..20 {
+            values.push((plp, chunks(5, &[b"ab", b"c", b"de"])[..len].to_vec()));
+        }
+        for (encoding, encoded) in values {
+            let copied = value_data_of(encoding, &encoded);
+            if let Some(slice) = value_data_slice(encoding, &encoded) {
+                assert_eq!(Ok(slice), copied.as_deref());
+            }
+            let mut in_place = encoded.clone();
+            let found = value_data_in_place(encoding, &mut in_place).map(|data| data.to_vec());
+            assert_eq!(found, copied, "{encoding:?} {encoded:?}");
+        }
+    }
 
     const COLUMNS: [ValueEncoding; 5] = [
         ValueEncoding::Fixed(4),

@@ -4,7 +4,9 @@ mod numeric;
 mod temporal;
 mod text;
 
+pub(super) use temporal::{DATETIME_TICKS_PER_DAY, MINUTES_PER_DAY};
 pub use temporal::{Rescaled, rescale_time};
+pub(super) use text::check_length;
 pub use text::find_lone_surrogate;
 
 use super::{SqlType, ValueError};
@@ -46,6 +48,37 @@ pub fn normalize(sql_type: SqlType, data: &[u8], out: &mut Vec<u8>) -> Result<()
         | SqlType::Binary(_)
         | SqlType::VarBinary(_) => text::copy(sql_type, data, out),
         SqlType::UniqueIdentifier => copy_exactly(16, sql_type, data, out),
+    }
+}
+
+/// The normal form of a string or binary, which is its data: checked as by [`normalize`], and not
+/// copied. `None` for other types.
+///
+/// # Errors
+///
+/// The type does not have that value; see [`ValueError`].
+pub fn normalized_in_place(sql_type: SqlType, data: &[u8]) -> Result<Option<&[u8]>, ValueError> {
+    if !sql_type.is_variable_length() {
+        return Ok(None);
+    }
+    text::check_length(sql_type, data.len()).map(|()| Some(data))
+}
+
+/// The data of a string or binary that is not padded, which are its normal form: checked as by
+/// [`denormalize`], and not copied. `None` for other types.
+///
+/// # Errors
+///
+/// The bytes are not a normal form of the type; see [`ValueError`].
+pub fn denormalized_in_place(
+    sql_type: SqlType,
+    normal_form: &[u8],
+) -> Result<Option<&[u8]>, ValueError> {
+    match sql_type {
+        SqlType::VarChar(_) | SqlType::NVarChar(_) | SqlType::VarBinary(_) => {
+            text::check_length(sql_type, normal_form.len()).map(|()| Some(normal_form))
+        }
+        _ => Ok(None),
     }
 }
 

@@ -418,6 +418,47 @@ pub fn description_parameters(verdicts: &[Verdict]) -> Vec<u8> {
     out
 }
 
+/// A column as the catalogue has it: name, type, max_length, precision, scale, code page (0 is none),
+/// encryption type (0 is none).
+pub struct CatalogueCol(
+    pub &'static str,
+    pub &'static str,
+    pub i32,
+    pub i32,
+    pub i32,
+    pub i32,
+    pub i32,
+);
+
+/// One result set for each object.
+pub fn catalogue(objects: &[&[CatalogueCol]]) -> Vec<u8> {
+    let names = ["name", "name", "max_length", "precision", "scale", "", "encryption_type", "", ""];
+    let of = |(i, name)| Col::Plain(name, if i < 2 { nvarchar(128) } else { INT.to_vec() });
+    let columns: Vec<Col> = names.into_iter().enumerate().map(of).collect();
+    let mut out = Vec::new();
+    for object in objects {
+        out.extend(col_metadata(Some(&[]), &columns));
+        for CatalogueCol(name, type_name, length, precision, scale, code_page, kind) in *object {
+            let or_null = |n: i32| if n == 0 { byte(&[]) } else { int(n) };
+            out.extend(row(&[
+                ushort(&utf16(name)),
+                ushort(&utf16(type_name)),
+                int(*length),
+                int(*precision),
+                int(*scale),
+                or_null(*code_page),
+                or_null(*kind),
+                int(0),
+                int(0),
+            ]));
+        }
+        out.extend([0xFF, 0x11, 0, 0xC1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    }
+    out.extend([0x79, 0, 0, 0, 0]);
+    out.extend([0xFE, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    out
+}
+
 /// Whether what is for the server is a question about the catalogue.
 pub fn asks_catalogue(bytes: &[u8]) -> bool {
     ["sys.columns c LEFT JOIN", "sys.parameters p LEFT JOIN"].iter().any(|text| {
@@ -443,8 +484,11 @@ pub struct Harness {
 
 impl Harness {
     pub fn new(trusted: TrustedKeyPaths, column_encryption: bool) -> Self {
+        Self::with(trusted, column_encryption, Arc::default())
+    }
+
+    fn with(trusted: TrustedKeyPaths, column_encryption: bool, cache: Arc<MetadataCache>) -> Self {
         let errors = Arc::new(ErrorLog::default());
-        let cache = Arc::new(MetadataCache::default());
         let session = Session::new(
             SessionConfig {
                 column_encryption: column_encryption.into(),
@@ -457,6 +501,21 @@ impl Harness {
         );
         let keys = vec![TestKey::new(1), TestKey::new(2)];
         Self { session, errors, cache, keys, sent: Vec::new(), chop: 0, has_catalogue: false }
+    }
+
+    /// A session that has logged in, with a catalogue that the test speaks for.
+    pub fn with_catalogue() -> Self {
+        let mut harness = Self::logged_in();
+        harness.has_catalogue = true;
+        harness
+    }
+
+    /// A session that has logged in, with what another knows.
+    pub fn beside(other: &Self) -> Self {
+        let mut harness = Self::with(TrustedKeyPaths::any(), true, other.cache.clone());
+        harness.log_in(&ACKNOWLEDGED);
+        harness.has_catalogue = other.has_catalogue;
+        harness
     }
 
     /// A session that has logged in with Always Encrypted.
@@ -484,7 +543,7 @@ impl Harness {
     }
 
     /// Refuses to answer a question about the catalogue, as a server does that hides it.
-    fn refuse_catalogue(&mut self) {
+    pub fn refuse_catalogue(&mut self) {
         if self.has_catalogue || !asks_catalogue(self.session.to_server()) {
             return;
         }

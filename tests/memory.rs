@@ -1,0 +1,113 @@
+//! What a large value costs: the most memory that the session holds at a time, as a multiple of the
+//! value's bytes.
+
+mod support;
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+
+use support::*;
+
+struct Measuring;
+
+static NOW: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: everything is handed on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Measuring {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let now = NOW.fetch_add(layout.size(), Relaxed) + layout.size();
+        MOST.fetch_max(now, Relaxed);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        NOW.fetch_sub(layout.size(), Relaxed);
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Measuring = Measuring;
+
+/// The tests share one allocator, so they run one after the other.
+static TURN: Mutex<()> = Mutex::new(());
+
+const LEN: usize = 16 << 20;
+
+/// The most memory that `work` holds beyond what is there before, in multiples of `LEN`.
+fn multiple_of_len(work: impl FnOnce()) -> f64 {
+    let before = NOW.load(Relaxed);
+    MOST.store(before, Relaxed);
+    work();
+    (MOST.load(Relaxed) - before) as f64 / LEN as f64
+}
+
+fn text() -> String {
+    "0123456789abcdef".repeat(LEN / 32)
+}
+
+#[test]
+fn a_large_parameter_is_held_a_few_times() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let request = executesql(
+        "INSERT INTO Messages (Id, Content) VALUES (@P1, @P2)",
+        "@P1 int,@P2 nvarchar(max)",
+        &[Param::int("@P1", 7), Param::long_text("@P2", &text(), 8000)],
+    );
+    let answer = description(
+        &[(1, TestKey::new(1))],
+        &[Verdict::plain(1, "@P1"), Verdict::encrypted(2, "@P2", 2, 1)],
+    );
+    let mut harness = Harness::logged_in();
+    let mut sent = 0;
+    let multiple = multiple_of_len(|| {
+        for packet in request.chunks(4096) {
+            harness.session.receive_from_app(packet, Instant::now());
+        }
+        harness.refuse_catalogue();
+        harness.session.sent_to_server(usize::MAX);
+        harness.session.receive_from_server(&message(REPLY, &answer), Instant::now());
+        harness.provide_keys();
+        while !harness.session.to_server().is_empty() {
+            let len = harness.session.to_server().len().min(65_536);
+            harness.session.sent_to_server(len);
+            sent += len;
+        }
+    });
+    assert!(sent > LEN);
+    println!("a parameter of {LEN} bytes: at most {multiple:.2} times its size");
+    assert!(multiple < 4.5, "{multiple}");
+}
+
+#[test]
+fn a_large_cell_is_held_a_few_times() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = TestKey::new(1);
+    let columns = [Col::Encrypted("Content", VARBINARY_MAX.to_vec(), 0, nvarchar(u16::MAX))];
+    let stored = cell(&key, &utf16(&text()));
+    let rows = [col_metadata(Some(&[key]), &columns), row(&[plp(&stored, 8000)]), done(0)].concat();
+    let response = message(REPLY, &rows);
+    drop((stored, rows));
+    let mut harness = Harness::logged_in();
+    harness.app(&batch("SELECT Content FROM Messages"));
+    let mut taken = 0;
+    let multiple = multiple_of_len(|| {
+        for packet in response.chunks(4096) {
+            harness.session.receive_from_server(packet, Instant::now());
+            harness.provide_keys();
+            let len = harness.session.to_app().len();
+            harness.session.taken_by_app(len);
+            taken += len;
+        }
+    });
+    assert!(taken > LEN);
+    println!("a cell of {LEN} bytes: at most {multiple:.2} times its size");
+    assert!(multiple < 2.5, "{multiple}");
+}
