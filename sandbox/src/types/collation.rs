@@ -130,6 +130,23 @@ impl Collation {
         self.wire
     }
 
+    /// COLLATIONPROPERTY. What is not known is NULL, as in SQL Server.
+    pub(crate) fn property(&self, property: &str) -> Option<i64> {
+        let [a, b, c, d, _] = self.wire;
+        let flags = u32::from_le_bytes([a, b, c, d]);
+        // NORM_IGNORECASE, NORM_IGNOREKANATYPE and NORM_IGNOREWIDTH of Windows.
+        let style = [(F_IGNORE_CASE, 1), (F_IGNORE_KANA, 0x1_0000), (F_IGNORE_WIDTH, 0x2_0000)];
+        match property.to_ascii_lowercase().as_str() {
+            "codepage" => Some(if self.utf8 { 65001 } else { 1252 }),
+            "lcid" => Some(i64::from(LCID_EN_US)),
+            "comparisonstyle" => {
+                Some(style.iter().filter(|(flag, _)| flags & flag != 0).map(|(_, n)| n).sum())
+            }
+            "version" => Some(if flags & VERSION_100 == 0 { 0 } else { 2 }),
+            _ => None,
+        }
+    }
+
     /// The name under which SQLite knows the order.
     pub(crate) fn sqlite_name(&self) -> &'static str {
         match self.order {
@@ -192,6 +209,11 @@ mod tests {
         assert!(bin2.bin2);
         assert!(!Collation::parse("Latin1_General_BIN").unwrap().bin2);
         assert!(Collation::parse("Latin1_General_100_BIN2_UTF8").unwrap().utf8);
+        let ask = |name, property| Collation::parse(name).unwrap().property(property);
+        assert_eq!(ask(DEFAULT, "ComparisonStyle"), Some(196_609));
+        assert_eq!(ask("Latin1_General_100_BIN2_UTF8", "CODEPAGE"), Some(65001));
+        assert_eq!(ask("Latin1_General_BIN2", "ComparisonStyle"), Some(0));
+        assert_eq!(ask("Latin1_General_BIN2", "nonsense"), None);
         assert_eq!(Collation::parse("Nonsense").unwrap_err().number, 448);
         assert_eq!(Collation::parse("Latin1_General_CI_AI").unwrap_err().number, 49999);
     }
