@@ -156,10 +156,11 @@ impl Work {
         self.calls.iter().map(Call::effect).collect()
     }
 
-    /// No table is encrypted. Every parameter that a statement forces must be one that the server says is encrypted.
-    pub(super) fn check_verdicts(&self) -> Result<(), (DescribeKey, SessionError)> {
-        for call in &self.calls {
-            let failed = |error| (call.key.clone(), error);
+    /// No table is encrypted. Every parameter that a statement forces must be one that the server
+    /// says is encrypted. An error comes with the call that it is about.
+    pub(super) fn check_verdicts(&self) -> Result<(), (usize, SessionError)> {
+        for (at, call) in self.calls.iter().enumerate() {
+            let failed = |error| (at, error);
             let Some(statement) = &call.statement else {
                 // Nothing of it will be encrypted, whatever the comment wants.
                 if let Some(name) = call.forced().map_err(failed)?.first() {
