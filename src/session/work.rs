@@ -136,10 +136,7 @@ impl Work {
 
     /// Whether the driver's own bytes are what is to be sent.
     pub(super) fn is_untouched(&self) -> bool {
-        self.calls.iter().filter_map(|call| call.described.as_ref()).all(|described| {
-            described.description.is_plain()
-                && !described.types.iter().flatten().any(|required| required.stated)
-        })
+        self.calls.iter().filter_map(|call| call.described.as_ref()).all(|d| passes_as_it_came(d))
     }
 
     /// The descriptions that the request rests on, and whether one was known before.
@@ -224,7 +221,7 @@ impl Work {
         let mut outputs = Vec::with_capacity(self.calls.len());
         for (at, (call, request)) in self.calls.iter().zip(&message.requests).enumerate() {
             match (&call.statement, &call.described) {
-                (Some(statement), Some(described)) => {
+                (Some(statement), Some(described)) if !passes_as_it_came(described) => {
                     let keys: HashMap<usize, Arc<CellKey>> = keys
                         .iter()
                         .filter(|((of, _), _)| *of == at)
@@ -487,6 +484,11 @@ impl Call {
     fn forced(&self) -> Result<Vec<&str>, SessionError> {
         Hints::of(&self.key.statement).map(|hints| hints.forced)
     }
+}
+
+/// Whether nothing of a call is encrypted or has a type that the application has stated.
+fn passes_as_it_came(described: &Described) -> bool {
+    described.description.is_plain() && !described.types.iter().flatten().any(|t| t.stated)
 }
 
 /// The requests of a message.
