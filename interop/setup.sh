@@ -109,7 +109,7 @@ set_up() { # DRIVER...
 # Other ways than its plainest in which a driver writes.
 forms() { # DRIVER
     case $1 in
-    odbc) printf '%s\n' odbc.prepared ;;
+    odbc) printf '%s\n' odbc.prepared odbc.bulk ;;
     esac
 }
 
