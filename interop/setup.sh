@@ -109,7 +109,9 @@ set_up() { # DRIVER...
 # Other ways than its plainest in which a driver writes.
 forms() { # DRIVER
     case $1 in
+    ours) printf '%s\n' ours.bulk ;;
     odbc) printf '%s\n' odbc.prepared odbc.bulk ;;
+    jdbc) printf '%s\n' jdbc.prepared jdbc.batch jdbc.bulk ;;
     esac
 }
 

@@ -358,7 +358,11 @@ impl Session {
             }
             inner.pass(declaration, argument.output, value, from, &self.catalogue)?;
         }
-        let clean = self.run(&sql, &mut inner, response)?;
+        // What it sets ends with it.
+        let format_only = self.format_only;
+        let outcome = self.run(&sql, &mut inner, response);
+        self.format_only = format_only;
+        let clean = outcome?;
         for (name, variable) in outputs {
             let (value, from) = inner.get(&name)?;
             parameters.assign(&variable, value, from)?;

@@ -7,6 +7,8 @@ use crate::tds::type_info::{IMAGETYPE, NTEXTTYPE, TEXTTYPE, TypeInfo};
 
 /// No table has more.
 const MAX_COLUMNS: u16 = 1024;
+/// The longest value that does not come in chunks.
+const MAX_SHORT: u32 = 8000;
 
 #[derive(Debug, Clone)]
 pub(crate) struct BulkColumn {
@@ -98,11 +100,15 @@ fn read_column(
 ) -> Read<BulkColumn> {
     cursor.u32()?;
     let flags = cursor.u16()?;
-    let info = TypeInfo::read(cursor)?;
+    let mut info = TypeInfo::read(cursor)?;
     if matches!(info.token, IMAGETYPE | TEXTTYPE | NTEXTTYPE) {
         return Err(Malformed("The types text, ntext and image are not loaded.".to_owned()));
     }
     let encrypted = column_encryption && flags & F_ENCRYPTED != 0;
+    // JDBC says the length of the plaintext.
+    if encrypted && info.length < MAX_SHORT {
+        info.length = MAX_SHORT;
+    }
     let cipher = if encrypted { Some(read_crypto_metadata(cursor, keys)?) } else { None };
     Ok(BulkColumn { name: cursor.b_varchar()?, info, cipher })
 }
