@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, process::ExitCode, sync::Arc};
 use mssql_tds::{
     connection::{
         client_context::{ClientContext, ColumnEncryptionSetting},
-        tds_client::{ResultSet, TdsClient},
+        tds_client::{PreparedStatement, ResultSet, TdsClient},
     },
     connection_provider::tds_connection_provider::TdsConnectionProvider,
     core::{EncryptionOptions, EncryptionSetting},
@@ -100,18 +100,29 @@ impl Program {
     }
 
     async fn write(&self, cases: &[Case]) -> Result<()> {
+        let prepared = self.name.ends_with(".prepared");
         let mut client = self.connect().await?;
+        let mut statement = PreparedStatement::new("");
         for case in cases {
             let sql = format!("INSERT INTO dbo.{} (w, n, v) VALUES (@w, @n, @v)", case.table);
+            if statement.sql() != sql {
+                statement = PreparedStatement::new(&sql);
+            }
             let parameters = vec![
                 parameter("@w", name(&self.name)),
                 parameter("@n", name(&case.name)),
                 parameter("@v", value(case)?),
             ];
-            let outcome = match execute(&mut client, sql, parameters).await {
-                Ok(_) => "ok".to_owned(),
+            let outcome = if prepared {
+                execute_prepared(&mut client, &mut statement, parameters).await
+            } else {
+                execute(&mut client, sql, parameters).await.map(drop)
+            };
+            let outcome = match outcome {
+                Ok(()) => "ok".to_owned(),
                 Err(error) => {
                     client = self.connect().await?;
+                    statement = PreparedStatement::new("");
                     format!("FAIL {}", one_line(error))
                 }
             };
@@ -210,6 +221,16 @@ async fn execute(
     }
     client.close_query().await?;
     Ok(rows)
+}
+
+/// sp_prepexec the first time, then sp_execute.
+async fn execute_prepared(
+    client: &mut TdsClient,
+    statement: &mut PreparedStatement,
+    parameters: Vec<RpcParameter>,
+) -> Result<()> {
+    client.execute_prepared(statement, parameters, &mut None, ()).await?;
+    Ok(client.close_query().await?)
 }
 
 fn parameter(name: &str, value: SqlType) -> RpcParameter {
