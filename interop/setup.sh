@@ -111,7 +111,7 @@ forms() { # DRIVER
     case $1 in
     ours) printf '%s\n' ours.bulk ;;
     odbc) printf '%s\n' odbc.prepared odbc.bulk ;;
-    mssql-tds) printf '%s\n' mssql-tds.prepared ;;
+    mssql-tds) printf '%s\n' mssql-tds.prepared mssql-tds.bulk ;;
     jdbc) printf '%s\n' jdbc.prepared jdbc.batch jdbc.bulk ;;
     esac
 }

@@ -165,6 +165,16 @@ mod tests {
     }
 
     #[test]
+    fn a_cell_may_be_longer_than_the_plaintext_that_jdbc_declares() {
+        let mut bytes = load();
+        let declared = bytes.windows(2).position(|pair| pair == [0xA5, 0x51]).unwrap() + 1;
+        bytes[declared] = 1;
+        let mut load = BulkLoad::read(&bytes, true).unwrap();
+        let row = load.next_row().unwrap().unwrap();
+        assert_eq!(row[1], Some(vec![1, 2]));
+    }
+
+    #[test]
     fn a_load_cut_or_changed_anywhere_never_panics() {
         let whole = load();
         let read = |bytes: &[u8]| {
