@@ -15,7 +15,7 @@ use crate::sql::names;
 use crate::types::collation::{Order, compare};
 use crate::types::convert::{Excess, convert};
 use crate::types::decimal::Decimal;
-use crate::types::{Collation, Family, SqlType, Value, parse, storage, text};
+use crate::types::{Collation, Family, SqlType, Value, odbc, parse, storage, text};
 
 /// Identity values of the statement that is running: object id to (last value, seed, increment).
 #[derive(Debug, Default)]
@@ -196,6 +196,12 @@ fn text_functions(connection: &Connection) -> Result<()> {
     scalar(connection, "tds_type", 2, |context| {
         let property: String = context.get(0).map_err(SqlError::from)?;
         type_property(&property, type_argument(context, 1)?)
+    })?;
+    scalar(connection, "tds_odbc", 3, |context| {
+        let property: String = context.get(0).map_err(SqlError::from)?;
+        let nullable: bool = context.get(2).map_err(SqlError::from)?;
+        let number = odbc::property(type_argument(context, 1)?, &property, nullable);
+        Ok(number.map_or(Stored::Null, Stored::Integer))
     })?;
     scalar(connection, "tds_action", 2, |context| {
         let text: String = context.get(0).map_err(SqlError::from)?;

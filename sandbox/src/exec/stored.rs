@@ -7,6 +7,7 @@ use crate::error::{Result, SqlError};
 use crate::exec::parameters::{Argument, Parameters};
 use crate::exec::response::{Outcome, Response, Stop};
 use crate::exec::session::Session;
+use crate::exec::system;
 use crate::sql::batch::{self, Statement};
 use crate::sql::names;
 use crate::sql::procedure::{CreateProcedure, DropProcedure, Exec, ExecArgument, Procedure};
@@ -122,12 +123,14 @@ impl Session {
     pub(crate) fn find_procedure(&self, name: &str) -> Option<Arc<StoredProcedure>> {
         let (database, name) = names::in_text(name)?;
         let here = database.is_none_or(|name| name.eq_ignore_ascii_case(DATABASE_NAME));
-        self.catalogue.procedure(&name).filter(|_| here).cloned()
+        let own = self.catalogue.procedure(&name).filter(|_| here).cloned();
+        own.or_else(|| system::procedure(&name))
     }
 
     /// 229, unless the login may run the procedure or one that runs vouches for it.
     pub(crate) fn require_execute(&self, stored: &StoredProcedure) -> Result<()> {
-        if self.values.vouched {
+        // Those of `sys` are everybody's.
+        if self.values.vouched || stored.object_id == 0 {
             return Ok(());
         }
         let name = &stored.procedure.name;
