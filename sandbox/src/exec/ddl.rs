@@ -2,8 +2,8 @@
 
 use sqlparser::ast::{
     ColumnDef, ColumnOption, CreateIndex, CreateTable, Expr, IdentityPropertyFormatKind,
-    IdentityPropertyKind, IndexColumn, ObjectType, SchemaName, Statement as SqlStatement,
-    TableConstraint, UnaryOperator,
+    IdentityPropertyKind, IndexColumn, ObjectName, ObjectType, SchemaName,
+    Statement as SqlStatement, TableConstraint, UnaryOperator,
 };
 use sqlparser::tokenizer::Token;
 
@@ -17,7 +17,7 @@ use crate::exec::security::no_schema;
 use crate::exec::session::Session;
 use crate::sql::dialect::is_clustering;
 use crate::sql::keys;
-use crate::sql::names;
+use crate::sql::names::{self, QualifiedName};
 use crate::types::temporal::now_utc;
 use crate::types::{Collation, Family, SqlType, storage};
 
@@ -30,7 +30,7 @@ impl Session {
             SqlStatement::CreateIndex(create) => self.create_index(create),
             SqlStatement::Drop { object_type: ObjectType::Table, if_exists, names, .. } => {
                 for name in names {
-                    let name = names::qualified(name)?;
+                    let name = self.name(name)?;
                     let found = self.catalogue.table(&name.schema, &name.name).cloned();
                     let allowed =
                         found.as_ref().is_none_or(|t| self.may_alter(t.object_id, &t.schema));
@@ -68,7 +68,7 @@ impl Session {
             }
             SqlStatement::Truncate(truncate) => {
                 for target in &truncate.table_names {
-                    let name = names::qualified(&target.name)?;
+                    let name = self.name(&target.name)?;
                     let table = self
                         .catalogue
                         .table(&name.schema, &name.name)
@@ -89,6 +89,11 @@ impl Session {
             }
             _ => Err(SqlError::unsupported("this statement")),
         }
+    }
+
+    /// A name of the statement, where the session finds it.
+    pub(crate) fn name(&self, name: &ObjectName) -> Result<QualifiedName> {
+        names::qualified(name).map(|name| self.values.locate(name))
     }
 
     fn create_schema(&mut self, name: &str) -> Result<()> {
@@ -126,6 +131,9 @@ impl Session {
 
     /// 2760, unless the schema exists.
     pub(crate) fn require_schema(&self, schema: &str) -> Result<()> {
+        if schema.starts_with(['#', '@']) {
+            return Ok(());
+        }
         if self.catalogue.is_schema(schema) && !schema.eq_ignore_ascii_case("sys") {
             return Ok(());
         }
@@ -151,7 +159,17 @@ impl Session {
 
     fn create_table(&mut self, create: &CreateTable) -> Result<()> {
         check_create(create)?;
-        let name = names::qualified(&create.name)?;
+        let name = self.name(&create.name)?;
+        self.make_table(name, &create.columns, &create.constraints)
+    }
+
+    /// A table of the database, a temporary one, or a table variable.
+    pub(crate) fn make_table(
+        &mut self,
+        name: QualifiedName,
+        definitions: &[ColumnDef],
+        more: &[TableConstraint],
+    ) -> Result<()> {
         self.require_schema(&name.schema)?;
         self.require_create("CREATE TABLE", &name.schema, None)?;
         if self.catalogue.is_object(&name) {
@@ -162,7 +180,7 @@ impl Session {
         }
         let mut columns: Vec<Column> = Vec::new();
         let mut constraints: Vec<NewConstraint> = Vec::new();
-        for (id, definition) in (1i64..).zip(&create.columns) {
+        for (id, definition) in (1i64..).zip(definitions) {
             let column = self.column(id, definition, &mut constraints)?;
             if columns.iter().any(|known| known.name.eq_ignore_ascii_case(&column.name)) {
                 return Err(SqlError::new(
@@ -176,7 +194,7 @@ impl Session {
             }
             columns.push(column);
         }
-        for constraint in &create.constraints {
+        for constraint in more {
             constraints.push(new_constraint(constraint, &columns)?);
         }
         finish_keys(&constraints, &mut columns)?;
@@ -186,7 +204,12 @@ impl Session {
                 "Multiple identity columns specified for table. Only one identity column per table is allowed.",
             ));
         }
-        let object_id = store::next_object_id(&self.connection)?;
+        let object_id = self.new_table_id(&name)?;
+        if object_id < 0 && columns.iter().any(|column| column.encryption.is_some()) {
+            return Err(SqlError::unsupported(
+                "encrypted columns of temporary tables, whose keys would have to be in tempdb",
+            ));
+        }
         let table = Table { object_id, schema: name.schema, name: name.name, columns };
         self.connection.execute_batch(&create_sql(&table))?;
         store::insert_table(&self.connection, &table, now_utc())?;
@@ -309,7 +332,7 @@ impl Session {
         }
         let name =
             create.name.as_ref().ok_or_else(|| SqlError::syntax("INDEX")).and_then(names::last)?;
-        let table_name = names::qualified(&create.table_name)?;
+        let table_name = self.name(&create.table_name)?;
         let table = self
             .catalogue
             .table(&table_name.schema, &table_name.name)

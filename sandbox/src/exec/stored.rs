@@ -170,7 +170,9 @@ impl Session {
         let (no_count, identity) = (self.no_count, self.values.scope_identity.take());
         self.nesting = self.nesting.saturating_add(1);
         let vouched = std::mem::replace(&mut self.values.vouched, true);
+        self.enter_scope(false);
         let outcome = self.run_statements(&stored.procedure.body, parameters, response, 0);
+        self.leave_scope(response);
         self.values.vouched = vouched;
         self.nesting = self.nesting.saturating_sub(1);
         self.no_count = no_count;
@@ -178,7 +180,12 @@ impl Session {
         match outcome {
             Ok(clean) => Ok((clean, 0)),
             Err(Stop::Return(status)) => Ok((true, status)),
-            Err(stop) => Err(stop),
+            Err(stop) => {
+                if matches!(stop, Stop::Error(_)) {
+                    self.failed_in.get_or_insert_with(|| stored.procedure.name.name.clone());
+                }
+                Err(stop)
+            }
         }
     }
 
