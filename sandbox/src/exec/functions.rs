@@ -31,6 +31,9 @@ pub(crate) struct Identity {
     pub(crate) ty: SqlType,
 }
 
+/// MAXRECURSION, if no OPTION says otherwise, which none can here.
+const MAX_RECURSION: i64 = 100;
+
 pub(crate) type SharedIdentities = Arc<Mutex<Identities>>;
 
 const PURE: FunctionFlags = FunctionFlags::SQLITE_UTF8.union(FunctionFlags::SQLITE_DETERMINISTIC);
@@ -202,6 +205,16 @@ fn text_functions(connection: &Connection) -> Result<()> {
         let nullable: bool = context.get(2).map_err(SqlError::from)?;
         let number = odbc::property(type_argument(context, 1)?, &property, nullable);
         Ok(number.map_or(Stored::Null, Stored::Integer))
+    })?;
+    scalar(connection, "tds_recursion", 1, |context| {
+        let depth: i64 = context.get(0).map_err(SqlError::from)?;
+        if depth >= MAX_RECURSION {
+            let text = format!(
+                "The statement terminated. The maximum recursion {MAX_RECURSION} has been exhausted before statement completion."
+            );
+            return Err(SqlError::new(530, text));
+        }
+        Ok(Stored::Integer(depth.saturating_add(1)))
     })?;
     scalar(connection, "tds_action", 2, |context| {
         let text: String = context.get(0).map_err(SqlError::from)?;

@@ -9,7 +9,7 @@ use sqlparser::ast::{ObjectName, Statement};
 use crate::catalogue::{Catalogue, Encryption};
 use crate::error::{Result, SqlError};
 use crate::exec::control::Caught;
-use crate::sql::compound::NamedQuery;
+use crate::sql::compound::{NamedQuery, Recursive};
 use crate::sql::names::{self, QualifiedName};
 use crate::sql::scope::Scope;
 use crate::types::{Collation, Family, SqlType, Value, storage};
@@ -160,6 +160,8 @@ pub(crate) struct Binder<'a> {
     pub(crate) scopes: Vec<Scope>,
     /// Of WITH, the later ones hiding the earlier.
     pub(crate) named: Vec<NamedQuery>,
+    /// Those whose second part is being bound, and so refers to itself.
+    pub(crate) recursive: Vec<Recursive>,
     /// Those that are being bound.
     pub(crate) being_named: Vec<String>,
     pub(crate) next_alias: usize,
@@ -198,6 +200,7 @@ impl<'a> Binder<'a> {
             binds: Vec::new(),
             scopes: Vec::new(),
             named: Vec::new(),
+            recursive: Vec::new(),
             being_named: Vec::new(),
             next_alias: 0,
             depth: 0,

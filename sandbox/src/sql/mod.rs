@@ -22,6 +22,7 @@ pub(crate) mod procedure;
 pub(crate) mod scope;
 pub(crate) mod security;
 pub(crate) mod select;
+pub(crate) mod window;
 
 use sqlparser::parser::ParserError;
 

@@ -175,7 +175,10 @@ impl Binder<'_> {
                             Some(alias) => check_alias(alias)?,
                             None => qualified.name,
                         };
-                        let sql = format!("({}) AS {sqlite_alias}", plan.sql);
+                        let sql = match compound::is_reference(&plan.sql) {
+                            true => format!("{} AS {sqlite_alias}", plan.sql),
+                            false => format!("({}) AS {sqlite_alias}", plan.sql),
+                        };
                         (sql, compound::derived(shown, columns))
                     }
                     None => self.named_table(&qualified, alias.as_ref())?,
