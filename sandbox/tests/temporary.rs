@@ -151,3 +151,26 @@ async fn columns_pass_through_a_table_variable() {
     let reply = wire.execute(sql, declare, &params).await.ok();
     assert_eq!(rows(&reply), ["Id other", "S text"]);
 }
+
+#[tokio::test]
+async fn select_into_makes_a_table_of_a_query() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let mut wire = Wire::connect(&sandbox, None).await;
+    wire.batch("CREATE TABLE T (Id int NOT NULL, S nvarchar(9) NULL); INSERT INTO T VALUES (1, N'a'), (2, N'b')").await.ok();
+    let sql = "SELECT Id, S, Id * @n AS Twice INTO #x FROM T WHERE Id > 0 ORDER BY Id DESC; SELECT @@ROWCOUNT; SELECT * FROM #x ORDER BY 1";
+    let reply = wire.execute(sql, "@n int", &[Param::int("@n", 2)]).await.ok();
+    assert_eq!(rows(&reply), ["2", "1 a 2", "2 b 4"]);
+    wire.batch("SELECT * INTO Copy FROM T").await.ok();
+    let columns = "SELECT name, TYPE_NAME(user_type_id), max_length, is_nullable FROM sys.columns WHERE object_id = OBJECT_ID('Copy')";
+    assert_eq!(rows(&wire.batch(columns).await.ok()), ["Id int 4 0", "S nvarchar 18 1"]);
+    for (sql, number) in [
+        ("SELECT * INTO Copy FROM T", 2714),
+        ("SELECT 1 INTO Other", 8155),
+        ("SELECT Id, Id INTO Other FROM T", 2705),
+        ("SELECT Nope INTO Other FROM T", 207),
+        ("SELECT 1 AS a INTO nowhere.Other", 2760),
+    ] {
+        assert_eq!(wire.batch(sql).await.numbers(), [number], "{sql}");
+    }
+    assert_eq!(wire.batch("SELECT * FROM Other").await.numbers(), [208]);
+}

@@ -18,7 +18,6 @@ use crate::exec::session::Session;
 use crate::sql::dialect::is_clustering;
 use crate::sql::keys;
 use crate::sql::names::{self, QualifiedName};
-use crate::types::temporal::now_utc;
 use crate::types::{Collation, Family, SqlType, storage};
 
 impl Session {
@@ -170,14 +169,6 @@ impl Session {
         definitions: &[ColumnDef],
         more: &[TableConstraint],
     ) -> Result<()> {
-        self.require_schema(&name.schema)?;
-        self.require_create("CREATE TABLE", &name.schema, None)?;
-        if self.catalogue.is_object(&name) {
-            return Err(SqlError::new(
-                2714,
-                format!("There is already an object named '{}' in the database.", name.name),
-            ));
-        }
         let mut columns: Vec<Column> = Vec::new();
         let mut constraints: Vec<NewConstraint> = Vec::new();
         for (id, definition) in (1i64..).zip(definitions) {
@@ -204,16 +195,7 @@ impl Session {
                 "Multiple identity columns specified for table. Only one identity column per table is allowed.",
             ));
         }
-        let object_id = self.new_table_id(&name)?;
-        if object_id < 0 && columns.iter().any(|column| column.encryption.is_some()) {
-            return Err(SqlError::unsupported(
-                "encrypted columns of temporary tables, whose keys would have to be in tempdb",
-            ));
-        }
-        let table = Table { object_id, schema: name.schema, name: name.name, columns };
-        self.connection.execute_batch(&create_sql(&table))?;
-        store::insert_table(&self.connection, &table, now_utc())?;
-        self.refresh()?;
+        let table = self.new_table(name, columns)?;
         constraints.iter().try_for_each(|constraint| self.add_constraint(&table, constraint))
     }
 
@@ -566,7 +548,7 @@ pub(crate) fn column_sql(column: &Column) -> String {
 }
 
 /// The table as SQLite keeps it. Keys are unique indexes of their own: they take the columns' collations.
-fn create_sql(table: &Table) -> String {
+pub(crate) fn create_sql(table: &Table) -> String {
     let columns: Vec<String> = table.columns.iter().map(column_sql).collect();
     format!("CREATE TABLE {} ({})", table.sqlite_name(), columns.join(", "))
 }

@@ -295,7 +295,11 @@ impl Session {
     }
 }
 
-fn bind(statement: &mut Statement<'_>, binds: &[Bind], parameters: &Parameters) -> Result<()> {
+pub(crate) fn bind(
+    statement: &mut Statement<'_>,
+    binds: &[Bind],
+    parameters: &Parameters,
+) -> Result<()> {
     // A constant that was bound and then not used has no place in the statement.
     let count = statement.parameter_count();
     for (i, bind) in binds.iter().take(count).enumerate() {

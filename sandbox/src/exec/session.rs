@@ -15,6 +15,7 @@ use crate::exec::functions::SharedIdentities;
 use crate::exec::insert_exec::Captured;
 use crate::exec::parameters::{Argument, Parameters};
 use crate::exec::response::{Outcome, Response, Stop};
+use crate::exec::select_into;
 use crate::exec::temporary::{self, RunScope, Temporary};
 use crate::exec::transaction::TransactionState;
 use crate::server::Counters;
@@ -375,7 +376,13 @@ impl Session {
         response: &mut Response,
     ) -> Outcome<()> {
         match statement {
-            SqlStatement::Query(query) => self.run_query(query, parameters, response),
+            SqlStatement::Query(query) => match select_into::split(query)? {
+                None => self.run_query(query, parameters, response),
+                Some((query, _)) if self.format_only => {
+                    self.run_query(&query, parameters, response)
+                }
+                Some((query, name)) => self.select_into(&query, &name, parameters, response),
+            },
             _ if self.format_only => {
                 self.bind_only(statement, parameters)?;
                 Ok(())

@@ -9,6 +9,7 @@ use sqlparser::ast::{ObjectName, Statement};
 use crate::catalogue::{Catalogue, Encryption};
 use crate::error::{Result, SqlError};
 use crate::exec::control::Caught;
+use crate::exec::select_into;
 use crate::sql::compound::{NamedQuery, Recursive};
 use crate::sql::names::{self, QualifiedName};
 use crate::sql::scope::Scope;
@@ -277,7 +278,10 @@ impl<'a> Binder<'a> {
     /// Binds a statement for the errors in it, and for what is found out by the way.
     pub(crate) fn statement(&mut self, statement: &Statement) -> Result<()> {
         match statement {
-            Statement::Query(query) => drop(self.query(query)?),
+            Statement::Query(query) => match select_into::split(query)? {
+                None => drop(self.query(query)?),
+                Some((query, _)) => drop(self.query(&query)?),
+            },
             Statement::Insert(insert) => drop(self.insert(insert)?),
             Statement::Update(update) => drop(self.update(update)?),
             Statement::Delete(delete) => drop(self.delete(delete)?),
