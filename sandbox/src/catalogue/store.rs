@@ -12,7 +12,7 @@ pub(crate) use crate::catalogue::constraints::{
 };
 use crate::catalogue::{
     Catalogue, Column, Encryption, EncryptionKey, EncryptionKeyValue, EncryptionType, MasterKey,
-    StoredView, Table,
+    StoredView, Table, sqlite_table,
 };
 use crate::catalogue::{constraints, security};
 use crate::error::{Result, SqlError};
@@ -77,6 +77,16 @@ pub(crate) fn initialise(connection: &Connection) -> Result<()> {
     connection.execute_batch(security::SCHEMA)?;
     if new {
         connection.execute_batch(security::FIRST_GRANTS)?;
+    }
+    // What a process that was killed has left behind.
+    for id in
+        collect(connection, "SELECT object_id FROM tables WHERE object_id < 0", None, |row| {
+            row.get::<_, i64>(0)
+        })?
+    {
+        let name = sqlite_table(id);
+        connection.execute(&format!("DROP TABLE IF EXISTS {name}"), [])?;
+        delete_table(connection, id)?;
     }
     let stored = generation(connection)?;
     GENERATION.fetch_max(stored.saturating_add(1), Ordering::SeqCst);

@@ -7,6 +7,7 @@ use crate::error::{Result, SqlError};
 use crate::exec::parameters::{Argument, Parameters};
 use crate::exec::response::{Outcome, Response, Stop};
 use crate::exec::session::Session;
+use crate::exec::system;
 use crate::sql::batch::{self, Statement};
 use crate::sql::names;
 use crate::sql::procedure::{CreateProcedure, DropProcedure, Exec, ExecArgument, Procedure};
@@ -122,12 +123,14 @@ impl Session {
     pub(crate) fn find_procedure(&self, name: &str) -> Option<Arc<StoredProcedure>> {
         let (database, name) = names::in_text(name)?;
         let here = database.is_none_or(|name| name.eq_ignore_ascii_case(DATABASE_NAME));
-        self.catalogue.procedure(&name).filter(|_| here).cloned()
+        let own = self.catalogue.procedure(&name).filter(|_| here).cloned();
+        own.or_else(|| system::procedure(&name))
     }
 
     /// 229, unless the login may run the procedure or one that runs vouches for it.
     pub(crate) fn require_execute(&self, stored: &StoredProcedure) -> Result<()> {
-        if self.values.vouched {
+        // Those of `sys` are everybody's.
+        if self.values.vouched || stored.object_id == 0 {
             return Ok(());
         }
         let name = &stored.procedure.name;
@@ -167,7 +170,9 @@ impl Session {
         let (no_count, identity) = (self.no_count, self.values.scope_identity.take());
         self.nesting = self.nesting.saturating_add(1);
         let vouched = std::mem::replace(&mut self.values.vouched, true);
+        self.enter_scope(false);
         let outcome = self.run_statements(&stored.procedure.body, parameters, response, 0);
+        self.leave_scope(response);
         self.values.vouched = vouched;
         self.nesting = self.nesting.saturating_sub(1);
         self.no_count = no_count;
@@ -175,7 +180,12 @@ impl Session {
         match outcome {
             Ok(clean) => Ok((clean, 0)),
             Err(Stop::Return(status)) => Ok((true, status)),
-            Err(stop) => Err(stop),
+            Err(stop) => {
+                if matches!(stop, Stop::Error(_)) {
+                    self.failed_in.get_or_insert_with(|| stored.procedure.name.name.clone());
+                }
+                Err(stop)
+            }
         }
     }
 

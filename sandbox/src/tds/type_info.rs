@@ -9,6 +9,8 @@ use crate::types::temporal::{
 };
 use crate::types::{Collation, Length, SqlType, Value, text};
 
+/// Table-valued parameters: whose values have columns and rows of their own.
+const TVPTYPE: u8 = 0xF3;
 pub(crate) const NULLTYPE: u8 = 0x1F;
 pub(crate) const IMAGETYPE: u8 = 0x22;
 pub(crate) const TEXTTYPE: u8 = 0x23;
@@ -89,6 +91,11 @@ impl TypeInfo {
             TEXTTYPE | NTEXTTYPE => {
                 info.length = cursor.u32()?;
                 info.collation = cursor.array()?;
+            }
+            TVPTYPE => {
+                return Err(Malformed(
+                    "The sandbox does not support table-valued parameters.".to_owned(),
+                ));
             }
             other => return Err(Malformed(format!("Data type {other:#04x} is unknown."))),
         }
