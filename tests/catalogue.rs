@@ -39,6 +39,14 @@ fn refusal(text: &str) -> Vec<u8> {
     answer(&[error(206, text), done(2)].concat())
 }
 
+/// What a statement that is known sends at once.
+fn sent_at_once(harness: &mut Harness, request: &[u8]) -> Vec<u8> {
+    let mut sent = harness.app(request);
+    harness.provide_keys();
+    sent.extend(harness.drain_to_server());
+    sent
+}
+
 fn holds(bytes: &[u8], text: &str) -> bool {
     let text = utf16(text);
     bytes.windows(text.len()).any(|w| w == text)
@@ -75,7 +83,7 @@ fn a_string_is_declared_and_encrypted_as_its_column_has_it() {
     harness.server(&answer(&done(0)));
 
     // The statement is known now, and for another one the table is.
-    let again = harness.app(&insert("kurz"));
+    let again = sent_at_once(&mut harness, &insert("kurz"));
     assert_eq!(opened(&again).0, b"kurz");
     harness.server(&answer(&done(0)));
     let other = INSERT.replace("Id, Content", "Id,Content");
@@ -228,7 +236,7 @@ fn with_known_insert() -> Harness {
 #[test]
 fn a_clash_at_execution_describes_anew_once_if_nothing_was_executed() {
     let mut harness = with_known_insert();
-    opened(&harness.app(&insert(SECRET)));
+    opened(&sent_at_once(&mut harness, &insert(SECRET)));
     let reply = harness.server(&refusal("Operand type clash"));
     assert!(reply.is_empty());
     assert!(asks_catalogue(&harness.drain_to_server()));

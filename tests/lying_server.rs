@@ -785,7 +785,7 @@ fn a_value_of_another_type_than_its_declaration_is_not_encrypted_as_it() {
     harness.app(&executesql(INSERT, "@P1 int,@P2 varbinary(100)", &params));
     let answer = describe_with(Verdict::encrypted(2, NAME, 2, 1));
     let reply = harness.server(&message(REPLY, &answer));
-    assert_eq!(Harness::error_number(&reply), Some(16_040_042));
+    assert_eq!(Harness::error_number(&reply), Some(16_040_043));
     assert!(harness.drain_to_server().is_empty());
     harness.assert_usable();
 }

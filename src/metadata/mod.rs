@@ -12,7 +12,7 @@ mod describe;
 mod expiring;
 mod resolve;
 mod row;
-pub mod target;
+mod target;
 
 pub use cache::{Claim, DescribeKey, MetadataCache, Ticket};
 pub use catalogue::{

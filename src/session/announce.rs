@@ -19,7 +19,7 @@ impl Session {
     /// A whole batch that may announce a bulk load.
     pub(super) fn begin_batch(&mut self, mut held: Held) {
         let payload = held.payload();
-        let (headers, text) = split_batch(&payload);
+        let (headers, text) = split_batch(payload);
         let text_read = utf16_lossy(text);
         if !InsertBulk::begins(&text_read) {
             match responding_to(&text_read, self.config.column_encryption) {
@@ -98,7 +98,7 @@ impl Session {
         target: BulkTarget,
     ) {
         let payload = held.payload();
-        let mut message = split_batch(&payload).0.to_vec();
+        let mut message = split_batch(payload).0.to_vec();
         push_utf16(&target.announce(statement), &mut message);
         let reset = held.take_reset();
         push_message(PacketType::SqlBatch, reset, &message, self.packet_size, &mut self.to_server);

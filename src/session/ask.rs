@@ -163,7 +163,7 @@ impl Session {
     ) -> Result<(), SessionError> {
         let mut message = Vec::new();
         RpcRequest::write_text_call(
-            all_headers(&work.payload),
+            all_headers(work.held.payload()),
             procedure,
             texts,
             self.collation,

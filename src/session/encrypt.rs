@@ -1,7 +1,6 @@
 //! Writing a request anew with its parameters encrypted.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::{collections::HashMap, ops::Deref, sync::Arc};
 
 use zeroize::Zeroizing;
 
@@ -15,7 +14,9 @@ use crate::{
     tds::{
         EncryptedParameter, Parameter, RpcRequest, TypeInfo, write_parameter, write_text_parameter,
     },
-    value::{CodePage, ConversionType, SqlType, convert, converted_len, normalize},
+    value::{
+        CodePage, ConversionType, SqlType, convert, converted_len, normalize, normalized_in_place,
+    },
 };
 
 /// The keys of a description that are needed for a request, by their index in it. A parameter that
@@ -85,17 +86,33 @@ pub(super) fn encrypt_request(
                     name: declared.name.clone(),
                     ordinal: encryption.cek as i64,
                 })?;
-                let cell =
-                    encrypt_value(declared, parameter, encryption, keys.get(&encryption.cek))?;
+                let plaintext = plaintext(declared, parameter)?;
+                // The keys were asked for by the same rule that brings us here.
+                let key = keys.get(&encryption.cek);
+                if plaintext.is_some() && key.is_none() {
+                    return Err(SessionError::Describe(DescribeFault::KeyMissing {
+                        name: declared.name.clone(),
+                        ordinal: encryption.cek as i64,
+                    }));
+                }
                 EncryptedParameter {
                     name: &parameter.name,
                     status: parameter.status,
-                    cell: cell.as_deref(),
+                    cell_len: plaintext.as_ref().map(|p| encrypted_len(p.len())),
                     base_type: &TypeInfo::of(as_drivers_write(sql_type), collation),
                     encryption_type: encryption.encryption_type,
                     cek: cek.identity,
                 }
-                .write(out)
+                .write(
+                    |cell| {
+                        if let (Some(plaintext), Some(key)) = (&plaintext, key) {
+                            let written =
+                                key.encrypt_into(plaintext, encryption.encryption_type, cell);
+                            debug_assert_eq!(written, Ok(cell.len()));
+                        }
+                    },
+                    out,
+                )
                 .map_err(SessionError::Request)?;
             }
         }
@@ -122,8 +139,7 @@ fn write_stated(
         false => Some(converted(declared, parameter, true)?),
     };
     let type_info = TypeInfo::of(sql_type, collation);
-    let data = data.as_ref().map(|data| data.as_slice());
-    write_parameter(&parameter.name, parameter.status, &type_info, data, out)
+    write_parameter(&parameter.name, parameter.status, &type_info, data.as_deref(), out)
         .map_err(SessionError::Request)
 }
 
@@ -135,48 +151,60 @@ fn as_drivers_write(sql_type: SqlType) -> SqlType {
     }
 }
 
-/// The cell of a value; `None` for NULL.
-fn encrypt_value(
+/// Bytes that are plaintext: the driver's own, or a copy that is wiped.
+enum Plaintext<'a> {
+    Sent(&'a [u8]),
+    Made(Zeroizing<Vec<u8>>),
+}
+
+impl Deref for Plaintext<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Sent(bytes) => bytes,
+            Self::Made(bytes) => bytes,
+        }
+    }
+}
+
+/// The normal form of a value; `None` for NULL.
+fn plaintext<'a>(
     declared: &Declared,
-    parameter: &Parameter<'_>,
-    encryption: &ParameterEncryption,
-    key: Option<&Arc<CellKey>>,
-) -> Result<Option<Vec<u8>>, SessionError> {
+    parameter: &'a Parameter<'_>,
+) -> Result<Option<Plaintext<'a>>, SessionError> {
     if parameter.is_null() {
         return Ok(None);
     }
     let sql_type = declared_type(declared)?;
-    let name = || declared.name.clone();
+    let no_value = |source| SessionError::Parameter { name: declared.name.clone(), source };
     let data = converted(declared, parameter, false)?;
+    if normalized_in_place(sql_type, &data).map_err(no_value)?.is_some() {
+        return Ok(Some(data));
+    }
     let mut normal_form = Zeroizing::new(Vec::with_capacity(sql_type.normal_form_len(data.len())));
-    normalize(sql_type, &data, &mut normal_form)
-        .map_err(|source| SessionError::Parameter { name: name(), source })?;
-    drop(data);
-    // The keys were asked for by the same rule that brings us here.
-    let Some(key) = key else {
-        return Err(SessionError::Describe(DescribeFault::KeyMissing {
-            name: name(),
-            ordinal: encryption.cek as i64,
-        }));
-    };
-    let mut cell = vec![0; encrypted_len(normal_form.len())];
-    let written = key.encrypt_into(&normal_form, encryption.encryption_type, &mut cell);
-    debug_assert_eq!(written, Ok(cell.len()));
-    Ok(Some(cell))
+    normalize(sql_type, &data, &mut normal_form).map_err(no_value)?;
+    Ok(Some(Plaintext::Made(normal_form)))
 }
 
 /// The value's data as its declared type lays them out: as they were sent, or converted without
 /// loss. Unless they must be `exact`, a number may have another of its family's widths, which
 /// [`normalize`] takes.
-fn converted(
+fn converted<'a>(
     declared: &Declared,
-    parameter: &Parameter<'_>,
+    parameter: &'a Parameter<'_>,
     exact: bool,
-) -> Result<Zeroizing<Vec<u8>>, SessionError> {
+) -> Result<Plaintext<'a>, SessionError> {
     let target = declared_type(declared)?;
     let sent = parameter.type_info.sql_type();
-    let mut data = Zeroizing::new(Vec::with_capacity(parameter.data_len()));
-    parameter.data(&mut data).map_err(SessionError::Request)?;
+    let data = match parameter.data_slice() {
+        Some(data) => Plaintext::Sent(data),
+        None => {
+            let mut data = Zeroizing::new(Vec::with_capacity(parameter.data_len()));
+            parameter.data(&mut data).map_err(SessionError::Request)?;
+            Plaintext::Made(data)
+        }
+    };
     let code_page = parameter.type_info.collation().and_then(CodePage::of_collation);
     let to = declared.required.as_ref().map(|required| required.conversion_type);
     let same_text = !matches!(target, SqlType::Char(_) | SqlType::VarChar(_))
@@ -202,7 +230,7 @@ fn converted(
         },
         source,
     })?;
-    Ok(out)
+    Ok(Plaintext::Made(out))
 }
 
 /// Whether values sent as one type have the layout of another.

@@ -230,6 +230,10 @@ impl Session {
             Err(error) => self.refuse(error),
             Ok((message, outputs)) => {
                 let reset = work.held.take_reset();
+                let mut responding = Responding::of(&work, outputs);
+                // Unless it may be needed again, the plaintext is wiped before there is another copy
+                // of the ciphertext.
+                responding.may_retry(work.held);
                 push_message(
                     PacketType::Rpc,
                     reset,
@@ -237,8 +241,6 @@ impl Session {
                     self.packet_size,
                     &mut self.to_server,
                 );
-                let mut responding = Responding::of(&work, outputs);
-                responding.may_retry(work.held);
                 self.state = State::Responding(Box::new(responding));
             }
         }

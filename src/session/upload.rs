@@ -1,8 +1,6 @@
 //! Messages of the driver's as they arrive: what passes at once, what is held back until it is whole,
 //! and what cancels it all.
 
-use zeroize::Zeroizing;
-
 use super::{
     Session, SessionError, State,
     announce::{FirstLook, first_look},
@@ -25,7 +23,7 @@ pub(super) struct Upload {
 /// What becomes of it.
 enum Way {
     /// Held back until it is whole.
-    Held(WipedBuffer),
+    Held(Held),
     /// Sent on packet by packet as it is. Whether it may change what is known of tables.
     Passing { changes_schema: bool },
     /// A bulk load, rewritten as it comes.
@@ -35,28 +33,23 @@ enum Way {
     Failed { error_token: Vec<u8>, called_off: bool },
 }
 
-/// A request held back, in the driver's own packets.
+/// A request held back.
 pub(super) struct Held {
-    packets: WipedBuffer,
-    /// RESETCONNECTION has gone out with the describe.
-    reset_done: bool,
+    packet_type: PacketType,
+    /// The payload of its packets.
+    payload: WipedBuffer,
+    /// The reset bits of its first packet that have not gone out with a question of ours.
+    reset: u8,
 }
 
 impl Held {
-    pub(super) fn payload(&self) -> Zeroizing<Vec<u8>> {
-        let mut payload = Zeroizing::new(Vec::with_capacity(self.packets.len()));
-        let mut rest = self.packets.as_slice();
-        while let Ok(Some(header)) = PacketHeader::parse(rest) {
-            payload.extend_from_slice(rest.get(HEADER_LEN..header.len).unwrap_or_default());
-            rest = rest.get(header.len..).unwrap_or_default();
-        }
-        payload
+    pub(super) fn payload(&self) -> &[u8] {
+        self.payload.as_slice()
     }
 
     /// The reset bits that are still to be sent.
     pub(super) fn take_reset(&mut self) -> u8 {
-        let status = self.packets.as_slice().get(1).copied().unwrap_or_default();
-        if std::mem::replace(&mut self.reset_done, true) { 0 } else { status & RESET_BITS }
+        std::mem::take(&mut self.reset)
     }
 }
 
@@ -79,7 +72,7 @@ impl Session {
         let end = header.status.ends_message();
         match &mut upload.way {
             Way::Passing { .. } => self.to_server.extend(packet),
-            Way::Held(held) => held.extend(packet),
+            Way::Held(held) => held.payload.extend(packet.get(HEADER_LEN..).unwrap_or_default()),
             Way::Failed { .. } => {}
             Way::Bulk(load) if header.status.is_ignored() => load.take_back(&mut self.to_server),
             Way::Bulk(load) => {
@@ -115,10 +108,17 @@ impl Session {
         }
         // An announcement holds for the message that follows it, and no other.
         let announced = self.bulk.take();
+        let held = || {
+            Way::Held(Held {
+                packet_type: header.packet_type,
+                payload: WipedBuffer::default(),
+                reset: header.status.0 & RESET_BITS,
+            })
+        };
         let way = match header.packet_type {
-            PacketType::Rpc => Way::Held(WipedBuffer::default()),
+            PacketType::Rpc => held(),
             PacketType::SqlBatch => match first_look(Self::payload(&self.app_in, header)) {
-                FirstLook::Hold => Way::Held(WipedBuffer::default()),
+                FirstLook::Hold => held(),
                 FirstLook::Pass { changes_schema } => Way::Passing { changes_schema },
             },
             PacketType::BulkLoad => match announced {
@@ -142,8 +142,7 @@ impl Session {
         match upload.way {
             // The server makes nothing of a message that is taken back, and says nothing to it.
             Way::Held(_) | Way::Passing { .. } | Way::Bulk(_) if header.status.is_ignored() => {}
-            Way::Held(packets) => {
-                let held = Held { packets, reset_done: false };
+            Way::Held(held) => {
                 if upload.packet_type == PacketType::Rpc {
                     self.begin_request(held);
                 } else {
@@ -167,11 +166,8 @@ impl Session {
     /// Sends a held request as it came, but for a reset that has been sent before.
     pub(super) fn forward(&mut self, mut held: Held, mut responding: Responding) {
         let reset = held.take_reset();
-        let start = self.to_server.len();
-        self.to_server.extend(held.packets.as_slice());
-        if let Some(status) = self.to_server.as_mut_slice().get_mut(start + 1) {
-            *status = (*status & !RESET_BITS) | reset;
-        }
+        let payload = held.payload.as_slice();
+        push_message(held.packet_type, reset, payload, self.packet_size, &mut self.to_server);
         responding.may_retry(held);
         self.state = State::Responding(Box::new(responding));
     }

@@ -2,8 +2,6 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use zeroize::Zeroizing;
-
 use super::{
     SessionError, encrypt,
     hint::Hints,
@@ -26,7 +24,6 @@ use crate::{
 /// A held request and what is known of it.
 pub(super) struct Work {
     pub(super) held: Held,
-    pub(super) payload: Zeroizing<Vec<u8>>,
     pub(super) calls: Vec<Call>,
     /// Whether the results are shown as they are stored.
     pub(super) ciphertext: bool,
@@ -79,8 +76,7 @@ impl Work {
         setting: ColumnEncryption,
         afresh: bool,
     ) -> Result<Self, SessionError> {
-        let payload = held.payload();
-        let message = read_message(&payload)?;
+        let message = read_message(held.payload())?;
         let mut calls = Vec::with_capacity(message.requests.len());
         let (mut disabled, mut changes_schema) = (0, false);
         for request in &message.requests {
@@ -98,7 +94,7 @@ impl Work {
         }
         let ciphertext = disabled > 0 && disabled == calls.len();
         drop(message);
-        Ok(Self { held, payload, calls, ciphertext, changes_schema })
+        Ok(Self { held, calls, ciphertext, changes_schema })
     }
 
     /// The first call of which nothing is known yet.
@@ -151,7 +147,7 @@ impl Work {
     /// The keys that the request needs: the call, the index of the key in its description, and what
     /// needs it.
     pub(super) fn needed_keys(&self) -> Result<Vec<(usize, usize, String)>, SessionError> {
-        let message = read_message(&self.payload)?;
+        let message = read_message(self.held.payload())?;
         let mut needed = Vec::new();
         for (at, (call, request)) in self.calls.iter().zip(&message.requests).enumerate() {
             let (Some(statement), Some(described)) = (&call.statement, &call.described) else {
@@ -163,14 +159,23 @@ impl Work {
         Ok(needed)
     }
 
+    /// The length of the encrypted request, at most: large values cost the growth of no buffer.
+    fn encrypted_len(&self) -> usize {
+        /// A parameter's name, types and trailer, and what a cell has beyond its plaintext.
+        const PER_PARAMETER: usize = 800;
+        let parameters = self.calls.iter().filter_map(|c| c.statement.as_ref());
+        let parameters: usize = parameters.map(|s| s.parameters.len()).sum();
+        self.held.payload().len() + PER_PARAMETER * parameters + 8192
+    }
+
     /// The request with its parameters encrypted, and the outputs to expect of each call.
     pub(super) fn encrypt(
         &self,
         keys: &HashMap<(usize, usize), Arc<CellKey>>,
         collation: [u8; 5],
     ) -> Result<(Vec<u8>, Vec<Outputs>), SessionError> {
-        let message = read_message(&self.payload)?;
-        let mut out = Vec::with_capacity(self.payload.len() + 1024);
+        let message = read_message(self.held.payload())?;
+        let mut out = Vec::with_capacity(self.encrypted_len());
         let mut outputs = Vec::with_capacity(self.calls.len());
         for (at, (call, request)) in self.calls.iter().zip(&message.requests).enumerate() {
             match (&call.statement, &call.described) {

@@ -147,6 +147,7 @@ pub fn push_message(
 ) {
     let room = packet_size.clamp(512, usize::from(u16::MAX)) - HEADER_LEN;
     let count = payload.len().div_ceil(room).max(1);
+    out.spare(payload.len() + count * HEADER_LEN);
     for index in 0..count {
         let start = index * room;
         let end = (start + room).min(payload.len());

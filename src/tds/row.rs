@@ -207,6 +207,27 @@ pub(crate) fn value_data_of(encoding: ValueEncoding, encoded: &[u8]) -> Result<V
     Ok(data)
 }
 
+/// The data of an encoded value without its length fields, if they stand in one piece.
+pub(crate) fn value_data_slice(encoding: ValueEncoding, encoded: &[u8]) -> Option<&[u8]> {
+    match encoding {
+        ValueEncoding::Fixed(_) => Some(encoded),
+        ValueEncoding::ByteLen => encoded.get(1..),
+        ValueEncoding::UShortLen => encoded.get(2..),
+        ValueEncoding::LongLen => encoded.get(4..),
+        ValueEncoding::TextPointer => None,
+        ValueEncoding::Plp => {
+            let (total, rest) = encoded.split_first_chunk::<8>()?;
+            let (len, rest) = rest.split_first_chunk::<4>()?;
+            let (data, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+            let total = u64::from_le_bytes(*total);
+            let adds_up = total == u64::MAX - 1 || total == data.len() as u64;
+            // An empty value has no chunk but the last.
+            let ends = if data.is_empty() { rest.is_empty() } else { rest == [0; 4] };
+            (adds_up && ends).then_some(data)
+        }
+    }
+}
+
 /// The data of an encoded value without its length fields, appended to `out`.
 pub(crate) fn value_data(
     encoding: ValueEncoding,
@@ -296,6 +317,8 @@ mod tests {
             (plp, chunks(5, &[b"ab", b"c", b"de"])),
             (plp, chunks(u64::MAX - 1, &[b"abcdefgh", b"i"])),
             (plp, chunks(0, &[])),
+            (plp, chunks(3, &[b"abc"])),
+            (plp, chunks(4, &[b"abc"])),
             (plp, chunks(6, &[b"ab", b"c", b"de"])),
             (ValueEncoding::UShortLen, b"\x03\0abc".to_vec()),
             (ValueEncoding::ByteLen, b"\x03abc".to_vec()),
@@ -306,6 +329,9 @@ mod tests {
         }
         for (encoding, encoded) in values {
             let copied = value_data_of(encoding, &encoded);
+            if let Some(slice) = value_data_slice(encoding, &encoded) {
+                assert_eq!(Ok(slice), copied.as_deref());
+            }
             let mut in_place = encoded.clone();
             let found = value_data_in_place(encoding, &mut in_place).map(|data| data.to_vec());
             assert_eq!(found, copied, "{encoding:?} {encoded:?}");

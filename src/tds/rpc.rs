@@ -11,9 +11,9 @@ use super::{
     Malformed, Reader, RowScanner, TypeInfo, ValueEncoding, ValueRange,
     col_metadata::{AEAD_AES_256_CBC_HMAC_SHA_256, NORMALIZATION_VERSION},
     reader::{push_utf16, utf16_exact},
-    row::{value_data, value_data_len},
+    row::{value_data, value_data_len, value_data_slice},
     type_info::id,
-    write_plp, write_value,
+    write_value,
 };
 use crate::crypto::EncryptionType;
 
@@ -85,6 +85,15 @@ impl Parameter<'_> {
         match self.type_info.encoding() {
             ValueEncoding::TextPointer => self.value.len(),
             encoding => value_data_len(encoding, self.value),
+        }
+    }
+
+    /// The value's data without length fields, if they stand in one piece.
+    pub(crate) fn data_slice(&self) -> Option<&[u8]> {
+        match self.type_info.encoding() {
+            _ if self.is_null => None,
+            ValueEncoding::TextPointer => Some(self.value),
+            encoding => value_data_slice(encoding, self.value),
         }
     }
 
@@ -324,8 +333,9 @@ pub struct EncryptedParameter<'a> {
     pub name: &'a str,
     /// The driver's status bits.
     pub status: u8,
-    /// The cell; `None` for NULL, which is never encrypted but still says what it would be.
-    pub cell: Option<&'a [u8]>,
+    /// The length of the cell; `None` for NULL, which is never encrypted but still says what it
+    /// would be.
+    pub cell_len: Option<usize>,
     /// The type of the plaintext.
     pub base_type: &'a TypeInfo,
     /// How it was encrypted.
@@ -335,12 +345,25 @@ pub struct EncryptedParameter<'a> {
 }
 
 impl EncryptedParameter<'_> {
-    /// Appends the parameter in SqlClient's form: varbinary(max) in one chunk.
-    pub fn write(&self, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    /// Appends the parameter in SqlClient's form: varbinary(max) in one chunk, into which
+    /// `write_cell` puts the cell.
+    pub fn write(
+        &self,
+        write_cell: impl FnOnce(&mut [u8]),
+        out: &mut Vec<u8>,
+    ) -> Result<(), Malformed> {
         write_parameter_head(self.name, self.status | ENCRYPTED, out);
         out.extend_from_slice(&[id::BIGVARBINTYPE, 0xFF, 0xFF]);
-        match self.cell {
-            Some(cell) => write_plp(cell, out)?,
+        match self.cell_len {
+            Some(len) => {
+                let len32 = u32::try_from(len).map_err(|_| Malformed::of("value: over 4 GiB"))?;
+                out.extend_from_slice(&u64::from(len32).to_le_bytes());
+                out.extend_from_slice(&len32.to_le_bytes());
+                let start = out.len();
+                out.resize(start + len, 0);
+                write_cell(out.get_mut(start..).unwrap_or_default());
+                out.extend_from_slice(&[0; 4]);
+            }
             None => out.extend_from_slice(&[0xFF; 8]),
         }
         out.extend_from_slice(self.base_type.as_bytes());
@@ -365,12 +388,11 @@ mod tests {
 
     #[test]
     fn an_encrypted_int_is_written_as_sqlclient_writes_it() {
-        let cell = [0x5A; 65];
         let base_type = TypeInfo::of(SqlType::Int, [0; 5]);
         let parameter = EncryptedParameter {
             name: "@p",
             status: 0,
-            cell: Some(&cell),
+            cell_len: Some(65),
             base_type: &base_type,
             encryption_type: EncryptionType::Deterministic,
             cek: CekIdentity {
@@ -381,7 +403,7 @@ mod tests {
             },
         };
         let mut out = Vec::new();
-        parameter.write(&mut out).unwrap();
+        parameter.write(|cell| cell.fill(0x5A), &mut out).unwrap();
         assert_eq!(out.len(), 115);
         assert_eq!(
             out[..21],

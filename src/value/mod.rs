@@ -1,7 +1,8 @@
 //! SQL types, and the two forms in which their values appear.
 //!
-//! This layer owns the conversion between a value's *data* and its *normal form*. It knows nothing
-//! of cryptography, of how values are framed on the wire, or of I/O.
+//! This layer owns the conversion between a value's *data* and its *normal form*, and that from the
+//! type that a driver declares to the type of the column: [`convert()`]. It knows nothing of
+//! cryptography, of how values are framed on the wire, or of I/O.
 //!
 //! * The **data** of a value are the bytes that MS-TDS lays out after the value's length prefix
 //!   (2.2.5.4 and 2.2.5.5): four bytes of an `INTN`, sign and magnitude of a `DECIMALN`, the UTF-16
@@ -77,8 +78,8 @@ mod error;
 mod normal_form;
 mod sql_type;
 
-pub use code_page::CodePage;
-pub use convert::{ConversionError, ConversionType, convert, converted_len};
+pub use code_page::{CodePage, CodePageError};
+pub use convert::{ConversionError, ConversionType, Loss, convert, converted_len};
 pub use declaration::DeclarationError;
 pub use error::ValueError;
 pub use normal_form::{

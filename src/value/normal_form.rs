@@ -4,7 +4,9 @@ mod numeric;
 mod temporal;
 mod text;
 
+pub(super) use temporal::{DATETIME_TICKS_PER_DAY, MINUTES_PER_DAY};
 pub use temporal::{Rescaled, rescale_time};
+pub(super) use text::check_length;
 pub use text::find_lone_surrogate;
 
 use super::{SqlType, ValueError};

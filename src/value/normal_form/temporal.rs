@@ -14,8 +14,8 @@ const MAX_OFFSET: i16 = 840;
 const FIRST_DATETIME_DAY: i32 = -53_690;
 const LAST_DATETIME_DAY: i32 = 2_958_463;
 /// Units of 1/300 s in a day.
-const DATETIME_TICKS_PER_DAY: u32 = 300 * 86_400;
-const MINUTES_PER_DAY: u16 = 1_440;
+pub(in crate::value) const DATETIME_TICKS_PER_DAY: u32 = 300 * 86_400;
+pub(in crate::value) const MINUTES_PER_DAY: u16 = 1_440;
 /// The bytes of a time of day in normal form, whatever its scale.
 const NORMAL_TIME: usize = 5;
 

@@ -35,7 +35,7 @@ pub(super) fn copy_padded(
     Ok(())
 }
 
-pub(super) fn check_length(sql_type: SqlType, len: usize) -> Result<(), ValueError> {
+pub(in crate::value) fn check_length(sql_type: SqlType, len: usize) -> Result<(), ValueError> {
     if sql_type.is_unicode() && !len.is_multiple_of(2) {
         return Err(ValueError::OddLength { sql_type, len });
     }
