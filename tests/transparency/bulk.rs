@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use tiberius::{ColumnData, SortOrder, SqlBulkCopyOption, SqlBulkCopyOptions, numeric::Numeric, time::Date};
+use tiberius::{
+    ColumnData, SortOrder, SqlBulkCopyOption, SqlBulkCopyOptions, numeric::Numeric, time::Date,
+};
 
 use super::comparison::{Actor, Comparison};
 
@@ -86,7 +88,11 @@ async fn variants(comparison: &mut Comparison) {
     };
     comparison.case("bulk: five thousand rows", body).await;
     let body = async |actor: &mut Actor| {
-        actor.batch("CREATE TABLE Large (Id int NOT NULL, T nvarchar(max) NULL, B varbinary(max) NULL)").await;
+        actor
+            .batch(
+                "CREATE TABLE Large (Id int NOT NULL, T nvarchar(max) NULL, B varbinary(max) NULL)",
+            )
+            .await;
         let row = |id, n: usize| {
             let bytes = ColumnData::Binary(Some(Cow::Owned(vec![id as u8; n])));
             vec![ColumnData::I32(Some(id)), text(&"\u{e4}".repeat(n)), bytes]

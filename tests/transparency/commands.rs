@@ -149,7 +149,9 @@ pub async fn cases(comparison: &mut Comparison) {
         }
         actor.query("EXEC Add1 @P1, @P2", &[&40, &"Hal"]).await;
         actor.query("EXEC Add1 @Name = @P2, @Id = @P1", &[&41, &"Ida"]).await;
-        actor.query("DECLARE @n int; EXEC Add1 @P1, @P2, @n OUTPUT; SELECT @n", &[&42, &"Jo"]).await;
+        actor
+            .query("DECLARE @n int; EXEC Add1 @P1, @P2, @n OUTPUT; SELECT @n", &[&42, &"Jo"])
+            .await;
         actor.query("DECLARE @s int; EXEC @s = Fails @P1; SELECT @s", &[&1]).await;
         actor.execute("EXEC Read2 @P1", &[&1]).await;
         actor.batch("EXEC Read2 2; EXEC Fails 0; EXEC [odd one] 5").await;

@@ -133,19 +133,40 @@ async fn texts(comparison: &mut Comparison) {
         ("in strings", "SELECT '@P1', N'@P1', @P1, '''@P2''', \"Id\" FROM People"),
         ("in comments", "SELECT /* @P2 /* @P3 */ */ @P1 -- @P4\n, 2"),
         ("in brackets", "SELECT @P1 AS [@P2], [a b] AS [x]]@P1] FROM [odd ]] name's]"),
-        ("inserted into odd names", "INSERT INTO [odd ]] name's] ([c]]d], [e'f]) VALUES (N'@P1', @P1)"),
+        (
+            "inserted into odd names",
+            "INSERT INTO [odd ]] name's] ([c]]d], [e'f]) VALUES (N'@P1', @P1)",
+        ),
         ("with other letters", "SELECT @p1, @P1 FROM people WHERE iD = @p1"),
         ("without spaces", "SELECT@P1,@P1+@P1,-@P1"),
         ("a comment that is nearly ours", "SELECT @P1 /* always encrypted: force @P1 */"),
         ("a string like our comment", "SELECT @P1, 'always-encrypted: force'"),
-        ("with qualified names", "SELECT sandbox.dbo.People.Name FROM sandbox.dbo.People WHERE dbo.People.Id = @P1"),
-        ("with aliases and hints", "SELECT p.[Name] AS n FROM [dbo].[People] AS p WITH (NOLOCK) WHERE p.[Id] = @P1"),
-        ("in a CTE", "WITH c (n) AS (SELECT Id FROM People WHERE Id = @P1) SELECT n FROM c WHERE n = @P1"),
-        ("in CASE and IN", "SELECT CASE WHEN Id IN (@P1, 2) THEN N'in' ELSE Name END FROM People ORDER BY Id"),
+        (
+            "with qualified names",
+            "SELECT sandbox.dbo.People.Name FROM sandbox.dbo.People WHERE dbo.People.Id = @P1",
+        ),
+        (
+            "with aliases and hints",
+            "SELECT p.[Name] AS n FROM [dbo].[People] AS p WITH (NOLOCK) WHERE p.[Id] = @P1",
+        ),
+        (
+            "in a CTE",
+            "WITH c (n) AS (SELECT Id FROM People WHERE Id = @P1) SELECT n FROM c WHERE n = @P1",
+        ),
+        (
+            "in CASE and IN",
+            "SELECT CASE WHEN Id IN (@P1, 2) THEN N'in' ELSE Name END FROM People ORDER BY Id",
+        ),
         ("in TOP and OFFSET", "SELECT TOP (@P1) Id FROM People ORDER BY Id"),
         ("in a subquery", "SELECT (SELECT Name FROM People WHERE Id = @P1) AS n"),
-        ("in a MERGE", "MERGE People AS t USING (SELECT @P1 AS Id) AS s ON t.Id = s.Id WHEN MATCHED THEN DELETE;"),
-        ("in LIKE and BETWEEN", "SELECT Id FROM People WHERE Name LIKE N'%a%' AND Id BETWEEN @P1 AND @P1"),
+        (
+            "in a MERGE",
+            "MERGE People AS t USING (SELECT @P1 AS Id) AS s ON t.Id = s.Id WHEN MATCHED THEN DELETE;",
+        ),
+        (
+            "in LIKE and BETWEEN",
+            "SELECT Id FROM People WHERE Name LIKE N'%a%' AND Id BETWEEN @P1 AND @P1",
+        ),
     ];
     for (name, sql) in cases {
         let body = async |actor: &mut Actor| actor.query(sql, &[&1]).await;

@@ -23,7 +23,9 @@ async fn transactions(comparison: &mut Comparison) {
                 false => actor.client.rollback_transaction().await,
             };
             actor.outcome("ended", ended);
-            actor.query("SELECT @@TRANCOUNT, COUNT(*) FROM Visits WHERE Place = @P1", &[&"in"]).await;
+            actor
+                .query("SELECT @@TRANCOUNT, COUNT(*) FROM Visits WHERE Place = @P1", &[&"in"])
+                .await;
         };
         comparison.case(&format!("begin_transaction, commits: {commits}"), body).await;
     }
@@ -110,7 +112,15 @@ async fn transactions(comparison: &mut Comparison) {
 async fn options(comparison: &mut Comparison) {
     let cases: &[(&str, &[&str])] = &[
         ("NOCOUNT", &["SET NOCOUNT ON"]),
-        ("ANSI and others", &["SET ANSI_NULLS ON; SET QUOTED_IDENTIFIER ON; SET ARITHABORT ON", "SET LANGUAGE us_english", "SET TEXTSIZE 100", "SET DATEFORMAT ymd"]),
+        (
+            "ANSI and others",
+            &[
+                "SET ANSI_NULLS ON; SET QUOTED_IDENTIFIER ON; SET ARITHABORT ON",
+                "SET LANGUAGE us_english",
+                "SET TEXTSIZE 100",
+                "SET DATEFORMAT ymd",
+            ],
+        ),
         ("IMPLICIT_TRANSACTIONS", &["SET IMPLICIT_TRANSACTIONS ON"]),
         ("isolation", &["SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"]),
         ("FMTONLY", &["SET FMTONLY ON"]),

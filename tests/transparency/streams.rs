@@ -66,7 +66,8 @@ pub async fn cases(comparison: &mut Comparison) {
     let body = async |actor: &mut Actor| {
         let first = actor.client.query(MANY, &[]).await.unwrap().into_row().await;
         actor.outcome("into_row", first.map(|row| row.map(shown_row)));
-        let none = actor.client.query("SELECT Id FROM People WHERE Id = @P1", &[&-1]).await.unwrap();
+        let none =
+            actor.client.query("SELECT Id FROM People WHERE Id = @P1", &[&-1]).await.unwrap();
         let none = none.into_row().await;
         actor.outcome("into_row", none.map(|row| row.map(shown_row)));
         let rows = actor.client.query("SELECT Id FROM People", &[]).await.unwrap();
@@ -88,7 +89,13 @@ pub async fn cases(comparison: &mut Comparison) {
     comparison.case("a procedure's result dropped half-way", body).await;
     let body = async |actor: &mut Actor| {
         let mut other = actor.somebody_else().await;
-        other.simple_query("BEGIN TRAN; UPDATE People SET Salary = 0").await.unwrap().into_results().await.unwrap();
+        other
+            .simple_query("BEGIN TRAN; UPDATE People SET Salary = 0")
+            .await
+            .unwrap()
+            .into_results()
+            .await
+            .unwrap();
         // The write waits for the other connection's transaction.
         let short = std::time::Duration::from_millis(200);
         let waits = actor.client.execute("UPDATE People SET Salary = @P1", &[&1]);
@@ -102,7 +109,13 @@ pub async fn cases(comparison: &mut Comparison) {
     comparison.case("a write that waits is given up and cancelled", body).await;
     let body = async |actor: &mut Actor| {
         let mut other = actor.somebody_else().await;
-        other.simple_query("BEGIN TRAN; UPDATE People SET Salary = 0").await.unwrap().into_results().await.unwrap();
+        other
+            .simple_query("BEGIN TRAN; UPDATE People SET Salary = 0")
+            .await
+            .unwrap()
+            .into_results()
+            .await
+            .unwrap();
         actor.execute("UPDATE People SET Salary = @P1", &[&1]).await;
         actor.query("SELECT @P1 AS next", &[&1]).await;
         actor.batch("SELECT 2 AS next").await;
@@ -116,6 +129,8 @@ pub async fn cases(comparison: &mut Comparison) {
             actor.execute("UPDATE People SET Photo = @P1", &[&vec![3u8; 70_000]]).await;
             actor.batch("SELECT * FROM People").await;
         };
-        comparison.case_with(&format!("Packet Size={size}"), &format!("packets of {size} bytes"), body).await;
+        comparison
+            .case_with(&format!("Packet Size={size}"), &format!("packets of {size} bytes"), body)
+            .await;
     }
 }
