@@ -214,14 +214,17 @@ async fn every_type_of_the_main_path_comes_back_as_it_was_bound() {
 }
 
 #[tokio::test]
-async fn a_value_that_its_column_does_not_hold_is_the_servers_error_before_anything_is_stored() {
+async fn a_value_that_its_column_does_not_hold_is_refused_before_anything_is_sent() {
     let database = Database::start().await;
     messages(&database).await;
     let mut client = database.connect().await;
     let long = "x".repeat(37);
     let error = client.execute(INSERT, &[&1, &long, &"y"]).await.unwrap_err();
-    assert_eq!(error.code(), Some(206), "{error}");
-    assert!(database.connector.error_behind(&error).is_none());
+    let behind = database.connector.error_behind(&error).unwrap();
+    assert!(matches!(*behind, SessionError::Conversion { .. }), "{behind}");
+    for part in ["@P2", "column Messages.", "nvarchar(36)", "make the column longer"] {
+        assert!(behind.to_string().contains(part), "{behind}");
+    }
     client.execute(INSERT, &[&1, &"x", &"y"]).await.unwrap();
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::catalogue::DATABASE_NAME;
 use crate::error::SqlError;
+use crate::exec::session::Connected;
 use crate::server::{Encryption, Recorder, Shared};
 use crate::tds::cursor::Malformed;
 use crate::tds::login::{
@@ -125,29 +126,48 @@ async fn send_whole(
     io.flush().await
 }
 
-fn login_error(shared: &Shared, login: &Login) -> Option<SqlError> {
+/// Who has logged in: the login's name, and whether it is the administrator's. Or why nobody has.
+fn authenticate(shared: &Shared, login: &Login) -> Result<(String, bool), Vec<SqlError>> {
     let failed =
         || SqlError::new(18456, format!("Login failed for user '{}'.", login.user)).class(14);
     if login.integrated {
-        return Some(
+        return Err(vec![
             SqlError::new(
                 18452,
                 "Login failed. The sandbox does not support integrated authentication.",
             )
             .class(14),
-        );
+        ]);
     }
-    if !login.user.eq_ignore_ascii_case(&shared.user) || login.password != shared.password {
-        return Some(failed());
+    let administrator = login.user.eq_ignore_ascii_case(&shared.user);
+    let known = if administrator {
+        (login.password == shared.password).then(|| shared.user.clone())
+    } else {
+        shared
+            .database
+            .authenticate(&login.user, &login.password)
+            .map_err(|error| vec![error, failed()])?
+    };
+    let name = known.ok_or_else(|| vec![failed()])?;
+    let elsewhere =
+        !login.database.is_empty() && !login.database.eq_ignore_ascii_case(DATABASE_NAME);
+    let may_connect = administrator
+        || shared.database.may_connect(&name).map_err(|error| vec![error, failed()])?;
+    if elsewhere || !may_connect {
+        let closed = if login.database.is_empty() {
+            SqlError::new(4064, "Cannot open user default database. Login failed.")
+        } else {
+            SqlError::new(
+                4060,
+                format!(
+                    "Cannot open database \"{}\" requested by the login. The login failed.",
+                    login.database
+                ),
+            )
+        };
+        return Err(vec![closed.class(11), failed()]);
     }
-    if !login.database.is_empty() && !login.database.eq_ignore_ascii_case(DATABASE_NAME) {
-        let message = format!(
-            "Cannot open database \"{}\" requested by the login. The login failed.",
-            login.database
-        );
-        return Some(SqlError::new(4060, message).class(11));
-    }
-    None
+    Ok((name, administrator))
 }
 
 async fn accept_login(
@@ -157,13 +177,22 @@ async fn accept_login(
     login: Login,
     spid: u16,
 ) -> io::Result<Option<Client>> {
-    if let Some(error) = login_error(shared, &login) {
-        let mut payload = Vec::new();
-        token::error(&mut payload, &error);
-        token::done(&mut payload, TOKEN_DONE, DONE_ERROR, 0, None);
-        send_whole(&mut io, &shared.recorder, spid, DEFAULT_PACKET_SIZE, &payload).await?;
-        return Ok(None);
-    }
+    // Passwords are slow to check on purpose.
+    let (asking, login) = (Arc::clone(shared), Arc::new(login));
+    let asked = Arc::clone(&login);
+    let checked = tokio::task::spawn_blocking(move || authenticate(&asking, &asked)).await;
+    let (user, administrator) = match checked.map_err(io::Error::other)? {
+        Ok(authenticated) => authenticated,
+        Err(errors) => {
+            let mut payload = Vec::new();
+            for error in &errors {
+                token::error(&mut payload, error);
+            }
+            token::done(&mut payload, TOKEN_DONE, DONE_ERROR, 0, None);
+            send_whole(&mut io, &shared.recorder, spid, DEFAULT_PACKET_SIZE, &payload).await?;
+            return Ok(None);
+        }
+    };
     let packet_size = match login.packet_size {
         0 => DEFAULT_PACKET_SIZE,
         wanted => usize::try_from(wanted).unwrap_or(DEFAULT_PACKET_SIZE).clamp(512, 32767),
@@ -183,7 +212,7 @@ async fn accept_login(
     }
     let ack = (!login.features.is_empty()).then_some(features.as_slice());
     let payload = login_answer(packet_size, login.tds_version, ack);
-    let worker = Worker::spawn(shared, spid, &login.user, column_encryption)?;
+    let worker = Worker::spawn(shared, spid, Connected { column_encryption, user, administrator })?;
     send_whole(&mut io, &shared.recorder, spid, DEFAULT_PACKET_SIZE, &payload).await?;
     reader.set_limit(MAX_MESSAGE);
     let (read_half, write_half) = tokio::io::split(io);

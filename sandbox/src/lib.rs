@@ -67,6 +67,15 @@
 //! into `x(max)`. It is lenient only where real drivers are known to differ: in a trailer the length of nvarchar may
 //! count bytes or characters, decimal and numeric are one, the collation is not compared.
 //!
+//! # Logins and permissions
+//!
+//! The login that [`Builder::login`] names may do everything. [`Builder::add_login`], or CREATE LOGIN and CREATE USER,
+//! make others, who may do what GRANT says: SELECT, INSERT, UPDATE, DELETE, EXECUTE, ALTER and CONTROL on objects,
+//! schemas or the database, CREATE TABLE and its kin, and the four permissions of Always Encrypted. As in SQL Server
+//! `public` has VIEW ANY COLUMN MASTER KEY DEFINITION and VIEW ANY COLUMN ENCRYPTION KEY DEFINITION until they are
+//! revoked; who lacks either sees fewer keys in the catalogue, and cannot touch encrypted columns on a connection with
+//! Always Encrypted. Everything belongs to dbo, so views and procedures vouch for what they use.
+//!
 //! # What it does not do
 //!
 //! The T-SQL is that of applications, not of administrators: schemas, tables, constraints, ALTER TABLE, views, indexes,
@@ -87,7 +96,14 @@
 //!   forms only.
 //! * A bulk load checks constraints whether it is asked to or not. Checks and foreign keys are asked of the whole table
 //!   after each statement, so writes to large tables that have them are slow.
+//! * Unique keys are checked row by row, so one UPDATE cannot exchange two keys. Cycles and several paths of foreign
+//!   keys that follow are not refused.
+//! * A primary key is clustered and everything else is not, whatever the statement said.
 //! * A view with `*` shows columns that its tables get later; SQL Server does not until it is refreshed.
+//! * Without permission to see keys, describing and reading an encrypted column fail with 15151. That SQL Server
+//!   refuses them is documented, with which number is not.
+//! * Permissions on columns, WITH GRANT OPTION, EXECUTE AS and application roles are refused; any password will do for
+//!   CREATE LOGIN.
 //! * Numbers of some errors in the DDL of keys (33278 to 33288) are from the right range but were not confirmed.
 //!
 //! It must not be believed on its own word: a client that works here has been tested against a reading of the

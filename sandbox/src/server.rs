@@ -113,7 +113,6 @@ pub(crate) struct Shared {
     pub(crate) database: Arc<Database>,
     pub(crate) encryption: Encryption,
     pub(crate) always_encrypted: bool,
-    pub(crate) hide_keys: bool,
     pub(crate) user: String,
     pub(crate) password: String,
     pub(crate) tls: Tls,
@@ -130,7 +129,7 @@ pub struct Builder {
     port: u16,
     encryption: Encryption,
     always_encrypted: bool,
-    hide_keys: bool,
+    logins: Vec<(String, String)>,
     record: bool,
     user: String,
     password: String,
@@ -147,7 +146,7 @@ impl Default for Builder {
             port: 0,
             encryption: Encryption::default(),
             always_encrypted: true,
-            hide_keys: false,
+            logins: Vec::new(),
             record: false,
             user: "sa".to_owned(),
             password: DEFAULT_PASSWORD.to_owned(),
@@ -187,11 +186,17 @@ impl Builder {
         self
     }
 
-    /// Whether the login lacks VIEW ANY COLUMN MASTER KEY DEFINITION and VIEW ANY COLUMN ENCRYPTION KEY DEFINITION:
-    /// statements that touch encrypted columns fail on connections with Always Encrypted, and the catalogue shows no
-    /// keys. False by default, as everybody has both in SQL Server.
-    pub fn hide_keys(mut self, hide: bool) -> Self {
-        self.hide_keys = hide;
+    /// One more login, with a user of the same name, who has what public has: as in SQL Server that is to connect and to
+    /// see the definitions of keys, and no table. The rest is GRANT's.
+    ///
+    /// ```
+    /// # use always_encrypted_sandbox::Sandbox;
+    /// let builder = Sandbox::builder().add_login("reader", "Reader-1433!");
+    /// // ... as sa: GRANT SELECT ON dbo.Patients TO reader;
+    /// // ... and, to hide all keys: REVOKE VIEW ANY COLUMN MASTER KEY DEFINITION TO public
+    /// ```
+    pub fn add_login(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
+        self.logins.push((name.into(), password.into()));
         self
     }
 
@@ -201,7 +206,7 @@ impl Builder {
         self
     }
 
-    /// The one login. `sa` by default.
+    /// The administrator, who may do everything. `sa` by default.
     pub fn login(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         self.user = user.into();
         self.password = password.into();
@@ -215,13 +220,15 @@ impl Builder {
     pub async fn start(self) -> Result<Sandbox, StartError> {
         let database =
             Database::open(self.file).map_err(|error| StartError::Database(error.to_string()))?;
+        database
+            .set_logins(&self.user, &self.logins)
+            .map_err(|error| StartError::Database(error.to_string()))?;
         let listener = TcpListener::bind((self.ip, self.port)).await?;
         let addr = listener.local_addr()?;
         let shared = Arc::new(Shared {
             database,
             encryption: self.encryption,
             always_encrypted: self.always_encrypted,
-            hide_keys: self.hide_keys,
             user: self.user,
             password: self.password,
             tls: Tls::self_signed()?,

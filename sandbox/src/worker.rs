@@ -38,17 +38,11 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn spawn(
-        shared: &Arc<Shared>,
-        spid: u16,
-        user: &str,
-        column_encryption: bool,
-    ) -> io::Result<Self> {
+    pub(crate) fn spawn(shared: &Arc<Shared>, spid: u16, connected: Connected) -> io::Result<Self> {
         let session = Session::new(
             Arc::clone(&shared.database),
             spid,
-            user,
-            Connected { column_encryption, hide_keys: shared.hide_keys },
+            connected,
             Arc::clone(&shared.counters),
         )
         .map_err(io::Error::other)?;

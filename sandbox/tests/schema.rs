@@ -189,3 +189,33 @@ async fn schemas_keep_equal_names_apart() {
     assert_eq!(wire.batch("SELECT * FROM App.V").await.ok().sets[0].rows.len(), 1);
     check(&mut wire, &[("DROP VIEW app.V; DROP TABLE app.T; DROP SCHEMA app", &[])]).await;
 }
+
+#[tokio::test]
+async fn foreign_keys_follow_what_they_refer_to() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let mut wire = Wire::connect(&sandbox, None).await;
+    wire.batch(
+        "CREATE TABLE P (K int PRIMARY KEY, V int);
+         CREATE TABLE A (K int REFERENCES P (K) ON UPDATE CASCADE ON DELETE CASCADE PRIMARY KEY);
+         CREATE TABLE B (K int REFERENCES A (K) ON UPDATE CASCADE ON DELETE SET DEFAULT DEFAULT 9);
+         CREATE TABLE C (K int REFERENCES P (K) ON UPDATE SET NULL);
+         INSERT INTO P VALUES (1, 0), (2, 0), (9, 0); INSERT INTO A VALUES (1), (2), (9);
+         INSERT INTO B VALUES (1), (2), (2); INSERT INTO C VALUES (2)",
+    )
+    .await
+    .ok();
+    let keys = "SELECT 'A', K FROM A UNION ALL SELECT 'B', K FROM B UNION ALL SELECT 'C', K FROM C ORDER BY 1, 2";
+    let shown = |set: &wire::ResultSet| {
+        set.shown().iter().map(|row| row.concat()).collect::<Vec<_>>().join(" ")
+    };
+    wire.batch("UPDATE P SET K = K + 10 WHERE K = 2").await.ok();
+    assert_eq!(shown(&wire.batch(keys).await.ok().sets[0]), "A1 A9 A12 B1 B12 B12 CNULL");
+    wire.batch("DELETE P WHERE K = 1").await.ok();
+    assert_eq!(shown(&wire.batch(keys).await.ok().sets[0]), "A9 A12 B9 B12 B12 CNULL");
+    assert_eq!(
+        wire.batch("DELETE FROM P WHERE K = 9").await.numbers(),
+        [547],
+        "no default to go to"
+    );
+    assert_eq!(shown(&wire.batch(keys).await.ok().sets[0]), "A9 A12 B9 B12 B12 CNULL");
+}

@@ -120,7 +120,9 @@ impl Stream {
 
     /// Waits while another connection asks about the same statement, but not for long: its
     /// application may have stopped reading.
-    fn poll_description(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// `true` if the session has moved.
+    fn poll_description(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let mut moved = false;
         while let Some(key) = self.session.awaited_description() {
             let settled = self.shared.metadata_cache.is_settled(key, cx.waker());
             if !settled {
@@ -128,9 +130,10 @@ impl Stream {
                 ready!(patience.as_mut().poll(cx));
             }
             self.session.stop_waiting(!settled, Instant::now());
+            moved = true;
         }
         self.patience = None;
-        Poll::Ready(())
+        Poll::Ready(moved)
     }
 
     /// Reads once from the server. `true` if the session has moved.
@@ -187,10 +190,10 @@ impl AsyncRead for Stream {
             if this.session.is_closed() {
                 return Poll::Ready(this.closed());
             }
-            if this.poll_keys(cx) {
+            // What another connection has found out may need a key, and that another answer.
+            if ready!(this.poll_description(cx)) || this.poll_keys(cx) {
                 continue;
             }
-            ready!(this.poll_description(cx));
             // A send that is pending wakes us by itself; meanwhile the server may be sending.
             let _ = this.poll_send(cx)?;
             if !this.fetches.is_empty() {

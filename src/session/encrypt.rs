@@ -15,7 +15,8 @@ use crate::{
         EncryptedParameter, Parameter, RpcRequest, TypeInfo, write_parameter, write_text_parameter,
     },
     value::{
-        CodePage, ConversionType, SqlType, convert, converted_len, normalize, normalized_in_place,
+        CodePage, ConversionError, ConversionType, SqlType, ValueError, convert, converted_len,
+        normalize, normalized_in_place,
     },
 };
 
@@ -177,7 +178,14 @@ fn plaintext<'a>(
         return Ok(None);
     }
     let sql_type = declared_type(declared)?;
-    let no_value = |source| SessionError::Parameter { name: declared.name.clone(), source };
+    let no_value = |source: ValueError| match &declared.required {
+        Some(required) => SessionError::Conversion {
+            name: declared.name.clone(),
+            target: required.says.clone(),
+            source: ConversionError::of_value(parameter.type_info.sql_type(), sql_type, source),
+        },
+        None => SessionError::Parameter { name: declared.name.clone(), source },
+    };
     let data = converted(declared, parameter, false)?;
     if normalized_in_place(sql_type, &data).map_err(no_value)?.is_some() {
         return Ok(Some(data));

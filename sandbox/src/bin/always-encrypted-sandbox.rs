@@ -14,8 +14,10 @@ Usage: always-encrypted-sandbox [options]
   --bind IP           address to listen on (127.0.0.1)
   --file PATH         keep the database in this SQLite file (in memory)
   --encryption MODE   off, login (TLS for the login only), on, strict (off)
-  --user NAME         login (sa)
+  --user NAME         administrator's login (sa)
   --password TEXT     its password (Sandbox-1433!)
+  --add-login NAME:PASSWORD
+                      one more login, with a user that has what public has; may be repeated
   --certificate PATH  write the TLS certificate there, for clients that must trust it
   --no-always-encrypted
                       never acknowledge Always Encrypted
@@ -36,6 +38,10 @@ fn arguments() -> Result<Option<(Builder, Option<String>)>, lexopt::Error> {
             Long("file") => builder.file(parser.value()?),
             Long("encryption") => builder.encryption(parser.value()?.parse_with(encryption)?),
             Long("no-always-encrypted") => builder.always_encrypted(false),
+            Long("add-login") => {
+                let (name, password) = parser.value()?.parse_with(name_and_password)?;
+                builder.add_login(name, password)
+            }
             Long("user") => {
                 user = parser.value()?.string()?;
                 builder
@@ -58,6 +64,13 @@ fn arguments() -> Result<Option<(Builder, Option<String>)>, lexopt::Error> {
         return Err("--user needs --password".into());
     }
     Ok(Some((builder, certificate)))
+}
+
+fn name_and_password(text: &str) -> Result<(String, String), String> {
+    match text.split_once(':') {
+        Some((name, password)) if !name.is_empty() => Ok((name.to_owned(), password.to_owned())),
+        _ => Err("a login is NAME:PASSWORD".to_owned()),
+    }
 }
 
 fn encryption(text: &str) -> Result<Encryption, String> {

@@ -3,11 +3,11 @@
 use rusqlite::{Connection, params};
 
 use crate::catalogue::store::{changed, collect};
-use crate::catalogue::{Constraint, ConstraintKind, OnDelete};
+use crate::catalogue::{Action, Constraint, ConstraintKind};
 use crate::error::{Result, SqlError};
 
 /// `1,2,3`.
-fn joined(ids: &[i64]) -> String {
+pub(super) fn joined(ids: &[i64]) -> String {
     ids.iter().map(i64::to_string).collect::<Vec<_>>().join(",")
 }
 
@@ -33,18 +33,20 @@ pub(super) fn load(connection: &Connection) -> Result<Vec<Constraint>> {
     rows.into_iter()
         .map(|(id, object_id, name, kind, columns, text, parent, parent_columns)| {
             let columns = split(&columns);
-            let on_delete = match text.as_str() {
-                "CASCADE" => OnDelete::Cascade,
-                "SET NULL" => OnDelete::SetNull,
-                _ => OnDelete::NoAction,
-            };
             let kind = match kind.as_str() {
                 "PK" => ConstraintKind::Key { primary: true, columns },
                 "UQ" => ConstraintKind::Key { primary: false, columns },
                 "CK" => ConstraintKind::Check { text },
                 "FK" => {
                     let parent_columns = split(&parent_columns);
-                    ConstraintKind::ForeignKey { columns, parent, parent_columns, on_delete }
+                    let (on_delete, on_update) = Action::pair(&text);
+                    ConstraintKind::ForeignKey {
+                        columns,
+                        parent,
+                        parent_columns,
+                        on_delete,
+                        on_update,
+                    }
                 }
                 _ => {
                     ConstraintKind::Default { column: columns.first().copied().unwrap_or_default() }
@@ -58,18 +60,16 @@ pub(super) fn load(connection: &Connection) -> Result<Vec<Constraint>> {
 pub(crate) fn insert(connection: &Connection, constraint: &Constraint) -> Result<()> {
     let (kind, columns, text, parent, parent_columns) = match &constraint.kind {
         ConstraintKind::Key { primary, columns } => {
-            (if *primary { "PK" } else { "UQ" }, joined(columns), "", 0, String::new())
+            (if *primary { "PK" } else { "UQ" }, joined(columns), String::new(), 0, String::new())
         }
-        ConstraintKind::Check { text } => ("CK", String::new(), text.as_str(), 0, String::new()),
-        ConstraintKind::ForeignKey { columns, parent, parent_columns, on_delete } => {
-            let action = match on_delete {
-                OnDelete::NoAction => "",
-                OnDelete::Cascade => "CASCADE",
-                OnDelete::SetNull => "SET NULL",
-            };
-            ("FK", joined(columns), action, *parent, joined(parent_columns))
+        ConstraintKind::Check { text } => ("CK", String::new(), text.clone(), 0, String::new()),
+        ConstraintKind::ForeignKey { columns, parent, parent_columns, on_delete, on_update } => {
+            let actions = format!("{}/{}", on_delete.name(), on_update.name());
+            ("FK", joined(columns), actions, *parent, joined(parent_columns))
         }
-        ConstraintKind::Default { column } => ("DF", joined(&[*column]), "", 0, String::new()),
+        ConstraintKind::Default { column } => {
+            ("DF", joined(&[*column]), String::new(), 0, String::new())
+        }
     };
     connection.execute(
         "INSERT INTO constraints VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",

@@ -3,6 +3,7 @@
 //! `store` keeps it in SQLite; `views` shows it as SQL Server's catalogue views.
 
 pub(crate) mod constraints;
+pub(crate) mod security;
 pub(crate) mod store;
 pub(crate) mod views;
 
@@ -91,6 +92,11 @@ impl Column {
     }
 }
 
+/// The name under which SQLite knows a table: ids of temporary ones are negative.
+pub(crate) fn sqlite_table(object_id: i64) -> String {
+    if object_id < 0 { format!("t_{}", object_id.unsigned_abs()) } else { format!("t{object_id}") }
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
     pub(crate) object_id: i64,
@@ -101,7 +107,7 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn sqlite_name(&self) -> String {
-        format!("t{}", self.object_id)
+        sqlite_table(self.object_id)
     }
 
     pub(crate) fn column(&self, name: &str) -> Option<&Column> {
@@ -140,7 +146,8 @@ pub(crate) enum ConstraintKind {
         columns: Vec<i64>,
         parent: i64,
         parent_columns: Vec<i64>,
-        on_delete: OnDelete,
+        on_delete: Action,
+        on_update: Action,
     },
     /// A default that ALTER TABLE has added; the column has its value.
     Default {
@@ -148,11 +155,40 @@ pub(crate) enum ConstraintKind {
     },
 }
 
+/// What a foreign key does when the row that it refers to goes, or changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OnDelete {
-    NoAction,
+pub(crate) enum Action {
+    Refuse,
     Cascade,
     SetNull,
+    SetDefault,
+}
+
+impl Action {
+    /// Number and name, as in sys.foreign_keys.
+    const ALL: [(Action, &'static str); 4] = [
+        (Action::Refuse, "NO ACTION"),
+        (Action::Cascade, "CASCADE"),
+        (Action::SetNull, "SET NULL"),
+        (Action::SetDefault, "SET DEFAULT"),
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        Self::ALL.iter().find(|known| known.0 == self).map_or("", |known| known.1)
+    }
+
+    pub(crate) fn number(self) -> i64 {
+        (0i64..).zip(Self::ALL).find(|(_, known)| known.0 == self).map_or(0, |(n, _)| n)
+    }
+
+    /// On delete and on update, as the catalogue keeps them: `CASCADE/NO ACTION`.
+    pub(crate) fn pair(text: &str) -> (Action, Action) {
+        let (delete, update) = text.split_once('/').unwrap_or((text, ""));
+        let read = |name: &str| {
+            Self::ALL.iter().find(|known| known.1 == name).map_or(Action::Refuse, |known| known.0)
+        };
+        (read(delete), read(update))
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -191,8 +227,10 @@ pub(crate) struct Catalogue {
     pub(crate) constraints: Vec<Constraint>,
     /// Besides dbo and sys.
     pub(crate) schemas: Vec<String>,
-    /// Whoever looks may not see the definitions of keys.
-    pub(crate) keys_hidden: bool,
+    /// Temporary tables of the session, and their constraints.
+    pub(crate) temporary: Vec<i64>,
+    /// What whoever looks may do.
+    pub(crate) access: security::Access,
 }
 
 impl Catalogue {
@@ -215,6 +253,51 @@ impl Catalogue {
         self.table(&name.schema, &name.name).is_some()
             || self.procedure(name).is_some()
             || self.view(name).is_some()
+    }
+
+    /// The id and the schema's true name of what has an id and can be given permissions on.
+    pub(crate) fn object(&self, name: &QualifiedName) -> Option<(i64, &str)> {
+        if let Some(table) = self.table(&name.schema, &name.name) {
+            return Some((table.object_id, &table.schema));
+        }
+        if let Some(procedure) = self.procedure(name) {
+            return Some((procedure.object_id, &procedure.procedure.name.schema));
+        }
+        let view = self.views.iter().find(|view| {
+            view.named.name.eq_ignore_ascii_case(&name.name)
+                && view.schema.eq_ignore_ascii_case(&name.schema)
+        });
+        view.map(|view| (view.object_id, view.schema.as_str()))
+    }
+
+    /// ` WHERE ...`: which objects the session may see, by the SQLite expression of their ids: its temporary tables, or
+    /// else those of the database, all of them or not.
+    pub(crate) fn visible(&self, object_id: &str, temporary: bool) -> String {
+        if temporary {
+            let own: Vec<String> = self.temporary.iter().map(i64::to_string).collect();
+            return format!(" WHERE {object_id} IN ({})", own.join(", "));
+        }
+        if self.access.owner {
+            return format!(" WHERE {object_id} >= 0");
+        }
+        let tables = self.tables.iter().map(|table| (table.object_id, table.schema.as_str()));
+        let views = self.views.iter().map(|view| (view.object_id, view.schema.as_str()));
+        let procedures = self
+            .procedures
+            .iter()
+            .map(|stored| (stored.object_id, stored.procedure.name.schema.as_str()));
+        let mut seen: Vec<i64> = tables
+            .chain(views)
+            .chain(procedures)
+            .filter(|(id, schema)| self.access.sees(*id, schema))
+            .map(|(id, _)| id)
+            .collect();
+        let of_seen =
+            self.constraints.iter().filter(|constraint| seen.contains(&constraint.object_id));
+        let constraints: Vec<i64> = of_seen.map(|constraint| constraint.id).collect();
+        seen.extend(constraints);
+        let seen: Vec<String> = seen.iter().map(i64::to_string).collect();
+        format!(" WHERE {object_id} IN ({})", seen.join(", "))
     }
 
     pub(crate) fn is_schema(&self, name: &str) -> bool {
@@ -256,7 +339,7 @@ impl Catalogue {
     pub(crate) fn cek_entry(&self, cek_id: i32) -> Result<CekEntry> {
         let lost = || SqlError::new(596, format!("The column encryption key {cek_id} is missing."));
         let key = self.encryption_key_by_id(cek_id).ok_or_else(lost)?;
-        if self.keys_hidden {
+        if !self.access.sees_keys() {
             return Err(SqlError::new(
                 15151,
                 format!(

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::catalogue::constraints;
 pub(crate) use crate::catalogue::constraints::{
     delete as delete_constraint, insert as insert_constraint,
 };
@@ -15,6 +14,7 @@ use crate::catalogue::{
     Catalogue, Column, Encryption, EncryptionKey, EncryptionKeyValue, EncryptionType, MasterKey,
     StoredView, Table,
 };
+use crate::catalogue::{constraints, security};
 use crate::error::{Result, SqlError};
 use crate::exec::{stored, view};
 use crate::sql::procedure::Procedure;
@@ -30,7 +30,8 @@ CREATE TABLE IF NOT EXISTS columns (
     nullable INTEGER NOT NULL, identity_seed INTEGER, identity_increment INTEGER, identity_last INTEGER,
     default_value TEXT, encryption_type INTEGER, cek_id INTEGER, PRIMARY KEY (object_id, column_id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS indexes (
-    object_id INTEGER NOT NULL, name TEXT NOT NULL COLLATE NOCASE, PRIMARY KEY (object_id, name)) WITHOUT ROWID;
+    object_id INTEGER NOT NULL, name TEXT NOT NULL COLLATE NOCASE, id INTEGER NOT NULL DEFAULT 0,
+    is_unique INTEGER NOT NULL DEFAULT 0, columns TEXT NOT NULL DEFAULT '', PRIMARY KEY (object_id, name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS master_keys (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE COLLATE NOCASE, provider TEXT NOT NULL, path TEXT NOT NULL,
     signature BLOB, created INTEGER NOT NULL);
@@ -63,10 +64,28 @@ const FIRST_OBJECT_ID: i64 = 901_578_250;
 static GENERATION: AtomicI64 = AtomicI64::new(1);
 
 pub(crate) fn initialise(connection: &Connection) -> Result<()> {
+    let new = !is_table(connection, "permissions")?;
     connection.execute_batch(SCHEMA)?;
+    // A file of before indexes had columns.
+    if connection.prepare("SELECT columns FROM indexes").is_err() {
+        connection.execute_batch(
+            "ALTER TABLE indexes ADD COLUMN id INTEGER NOT NULL DEFAULT 0;
+             ALTER TABLE indexes ADD COLUMN is_unique INTEGER NOT NULL DEFAULT 0;
+             ALTER TABLE indexes ADD COLUMN columns TEXT NOT NULL DEFAULT '';",
+        )?;
+    }
+    connection.execute_batch(security::SCHEMA)?;
+    if new {
+        connection.execute_batch(security::FIRST_GRANTS)?;
+    }
     let stored = generation(connection)?;
     GENERATION.fetch_max(stored.saturating_add(1), Ordering::SeqCst);
     Ok(())
+}
+
+fn is_table(connection: &Connection, name: &str) -> Result<bool> {
+    let sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1";
+    Ok(connection.query_row(sql, [name], |_| Ok(())).optional()?.is_some())
 }
 
 pub(crate) fn generation(connection: &Connection) -> Result<i64> {
@@ -180,7 +199,7 @@ pub(crate) fn load(connection: &Connection) -> Result<Catalogue> {
         .collect::<Result<Vec<_>>>()?;
     let constraints = constraints::load(connection)?;
     let schemas = collect(connection, "SELECT name FROM schemas", None, |row| row.get(0))?;
-    let keys_hidden = false;
+    let access = security::Access::default();
     Ok(Catalogue {
         tables,
         master_keys,
@@ -189,7 +208,8 @@ pub(crate) fn load(connection: &Connection) -> Result<Catalogue> {
         views,
         constraints,
         schemas,
-        keys_hidden,
+        access,
+        temporary: Vec::new(),
     })
 }
 
@@ -282,6 +302,7 @@ pub(crate) fn delete_table(connection: &Connection, object_id: i64) -> Result<()
     for table in ["tables", "columns", "indexes", "constraints"] {
         connection.execute(&format!("DELETE FROM {table} WHERE object_id = ?1"), [object_id])?;
     }
+    security::forget_object(connection, object_id)?;
     changed(connection)
 }
 
@@ -367,14 +388,31 @@ pub(crate) fn insert_view(
 }
 
 pub(crate) fn delete_view(connection: &Connection, object_id: i64) -> Result<()> {
-    connection.execute("DELETE FROM views WHERE object_id = ?1", [object_id])?;
+    for table in ["views", "columns"] {
+        connection.execute(&format!("DELETE FROM {table} WHERE object_id = ?1"), [object_id])?;
+    }
     changed(connection)
 }
 
-/// Inserts the index's name; false if the table has one of that name.
-pub(crate) fn insert_index(connection: &Connection, object_id: i64, name: &str) -> Result<bool> {
-    let inserted = connection
-        .execute("INSERT OR IGNORE INTO indexes VALUES (?1, ?2)", params![object_id, name])?;
+/// An index that is not a key's.
+#[derive(Debug)]
+pub(crate) struct Index<'a> {
+    pub(crate) id: i64,
+    pub(crate) name: &'a str,
+    pub(crate) unique: bool,
+    pub(crate) columns: &'a [i64],
+}
+
+/// Inserts the index; false if the table has one of that name.
+pub(crate) fn insert_index(
+    connection: &Connection,
+    object_id: i64,
+    index: &Index<'_>,
+) -> Result<bool> {
+    let inserted = connection.execute(
+        "INSERT OR IGNORE INTO indexes VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![object_id, index.name, index.id, index.unique, constraints::joined(index.columns)],
+    )?;
     changed(connection)?;
     Ok(inserted == 1)
 }

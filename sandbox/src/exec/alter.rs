@@ -19,7 +19,7 @@ impl Session {
         self.refresh()?;
         let name = names::qualified(&alter.table)?;
         let find = |session: &Self| {
-            session.catalogue.table(&name.schema, &name.name).cloned().ok_or_else(|| {
+            session.catalogue.table(&name.schema, &name.name).filter(|t| session.may_alter(t.object_id, &t.schema)).cloned().ok_or_else(|| {
                 SqlError::new(4902, format!("Cannot find the object \"{}\" because it does not exist or you do not have permissions.", name.name))
             })
         };

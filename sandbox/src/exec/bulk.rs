@@ -39,6 +39,7 @@ impl Session {
             .catalogue
             .table(&name.schema, &name.name)
             .ok_or_else(|| SqlError::invalid_object(&name.name))?;
+        self.access().require_object("INSERT", table.object_id, &table.schema, &table.name)?;
         let mut column_ids = Vec::new();
         for (name, data_type) in &insert.columns {
             let column = table.column(name).ok_or_else(|| SqlError::invalid_column(name))?;

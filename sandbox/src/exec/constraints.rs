@@ -3,7 +3,7 @@
 
 use sqlparser::ast::{Expr, ForeignKeyConstraint, ReferentialAction};
 
-use crate::catalogue::{Catalogue, Constraint, ConstraintKind, OnDelete, Table, store};
+use crate::catalogue::{Action, Catalogue, Column, Constraint, ConstraintKind, Table, store};
 use crate::error::{Result, SqlError};
 use crate::exec::ddl::check_indexable;
 use crate::exec::session::Session;
@@ -22,8 +22,13 @@ pub(crate) struct NewConstraint {
 
 #[derive(Debug, Clone)]
 pub(crate) enum NewKind {
-    Key { primary: bool, columns: Vec<i64> },
+    Key {
+        primary: bool,
+        columns: Vec<i64>,
+    },
     Check(Box<Expr>),
+    /// Of a column, which has the default already.
+    Default(i64),
     ForeignKey(Box<ForeignKeyConstraint>),
 }
 
@@ -36,6 +41,7 @@ impl Session {
             NewKind::Key { .. } => "UQ",
             NewKind::Check(_) => "CK",
             NewKind::ForeignKey(_) => "FK",
+            NewKind::Default(_) => "DF",
         };
         let name =
             new.name.clone().unwrap_or_else(|| format!("{prefix}__{}__{id:08X}", table.name));
@@ -51,6 +57,7 @@ impl Session {
             }
             NewKind::Check(expr) => ConstraintKind::Check { text: expr.to_string() },
             NewKind::ForeignKey(key) => self.make_foreign_key(table, &name, key)?,
+            NewKind::Default(column) => ConstraintKind::Default { column: *column },
         };
         let constraint = Constraint { id, object_id: table.object_id, name, kind };
         self.check_constraint(&constraint, table, "ALTER TABLE")?;
@@ -104,15 +111,17 @@ impl Session {
         name: &str,
         key: &ForeignKeyConstraint,
     ) -> Result<ConstraintKind> {
-        let on_delete = match key.on_delete {
-            None | Some(ReferentialAction::NoAction) => OnDelete::NoAction,
-            Some(ReferentialAction::Cascade) => OnDelete::Cascade,
-            Some(ReferentialAction::SetNull) => OnDelete::SetNull,
-            Some(other) => return Err(SqlError::unsupported(format!("ON DELETE {other}"))),
+        let action = |action: Option<ReferentialAction>| {
+            Ok(match action {
+                None | Some(ReferentialAction::NoAction) => Action::Refuse,
+                Some(ReferentialAction::Cascade) => Action::Cascade,
+                Some(ReferentialAction::SetNull) => Action::SetNull,
+                Some(ReferentialAction::SetDefault) => Action::SetDefault,
+                // No word of T-SQL's.
+                Some(other) => return Err(SqlError::syntax(&other.to_string())),
+            })
         };
-        if !matches!(key.on_update, None | Some(ReferentialAction::NoAction)) {
-            return Err(SqlError::unsupported("ON UPDATE of foreign keys"));
-        }
+        let (on_delete, on_update) = (action(key.on_delete)?, action(key.on_update)?);
         let parent = self.catalogue_table(&names::qualified(&key.foreign_table)?)?;
         let ids = |table: &Table, list: &[sqlparser::ast::Ident]| {
             let id = |ident: &sqlparser::ast::Ident| {
@@ -163,6 +172,7 @@ impl Session {
             parent: parent.object_id,
             parent_columns,
             on_delete,
+            on_update,
         })
     }
 
@@ -171,6 +181,25 @@ impl Session {
         table.cloned().ok_or_else(|| {
             SqlError::new(1767, format!("Foreign key references invalid table '{}'.", name.name))
         })
+    }
+
+    /// Before a statement updates a table: keeps its rows, if a foreign key will want to know what they were.
+    pub(crate) fn before_update(
+        &self,
+        catalogue: &Catalogue,
+        table: &Table,
+        depth: usize,
+    ) -> Result<()> {
+        let follows = |known: &Constraint| matches!(known.kind, ConstraintKind::ForeignKey { parent, on_update: Action::Cascade, .. } if parent == table.object_id);
+        if catalogue.constraints.iter().any(follows) {
+            let sql = format!(
+                "DROP TABLE IF EXISTS temp.before{depth}; CREATE TEMP TABLE before{depth} AS SELECT rowid AS old_row, * \
+                 FROM {}",
+                table.sqlite_name()
+            );
+            self.connection.execute_batch(&sql)?;
+        }
+        Ok(())
     }
 
     /// After a statement has written to a table: 547 for what it may not leave behind.
@@ -188,7 +217,7 @@ impl Session {
             if constraint.object_id == table.object_id && verb != "DELETE" {
                 self.check_constraint(constraint, table, verb)?;
             }
-            let ConstraintKind::ForeignKey { columns, parent, on_delete, .. } = &constraint.kind
+            let ConstraintKind::ForeignKey { parent, on_delete, on_update, .. } = &constraint.kind
             else {
                 continue;
             };
@@ -199,31 +228,83 @@ impl Session {
             else {
                 continue;
             };
-            let Some(orphans) = orphans(&constraint.kind) else { continue };
-            let name = child.sqlite_name();
-            let sets: Vec<String> = columns.iter().map(|id| format!("c{id} = NULL")).collect();
-            let (sql, next) = match on_delete {
-                OnDelete::Cascade if verb == "DELETE" => {
-                    (format!("DELETE FROM {name} AS c WHERE {orphans}"), "DELETE")
-                }
-                OnDelete::SetNull if verb == "DELETE" => (
-                    format!("UPDATE {name} AS c SET {} WHERE {orphans}", sets.join(", ")),
-                    "UPDATE",
-                ),
-                _ if self.exists(&format!("SELECT 1 FROM {name} AS c WHERE {orphans}"), &[])? => {
-                    return Err(conflict(verb, "REFERENCE", constraint, child));
-                }
-                _ => continue,
-            };
-            let changed = self
-                .connection
-                .execute(&sql, [])
-                .map_err(|error| crate::exec::query::constraint(error, child))?;
-            if changed > 0 {
-                self.enforce(catalogue, child, next, depth.saturating_add(1))?;
-            }
+            let action = if verb == "DELETE" { on_delete } else { on_update };
+            self.follow(catalogue, constraint, (table, child), (verb, *action), depth)?;
         }
         Ok(())
+    }
+
+    /// What a foreign key does to the rows of `child` whose rows of `parent` are gone, or have other keys.
+    fn follow(
+        &self,
+        catalogue: &Catalogue,
+        constraint: &Constraint,
+        (parent, child): (&Table, &Table),
+        (verb, action): (&str, Action),
+        depth: usize,
+    ) -> Result<()> {
+        let ConstraintKind::ForeignKey { columns, parent_columns, .. } = &constraint.kind else {
+            return Ok(());
+        };
+        let Some(orphans) = orphans(&constraint.kind) else { return Ok(()) };
+        let name = child.sqlite_name();
+        let mut binds = Vec::new();
+        let sql = match (verb, action) {
+            (_, Action::Refuse) => {
+                if self.exists(&format!("SELECT 1 FROM {name} AS c WHERE {orphans}"), &[])? {
+                    return Err(conflict(verb, "REFERENCE", constraint, child));
+                }
+                return Ok(());
+            }
+            ("DELETE", Action::Cascade) => format!("DELETE FROM {name} AS c WHERE {orphans}"),
+            (_, Action::Cascade) => {
+                let pairs: Vec<(&i64, &i64)> = columns.iter().zip(parent_columns).collect();
+                let list = |write: &dyn Fn(&i64, &i64) -> String, between: &str| {
+                    pairs
+                        .iter()
+                        .map(|(own, other)| write(own, other))
+                        .collect::<Vec<_>>()
+                        .join(between)
+                };
+                format!(
+                    "UPDATE {name} AS c SET {} FROM temp.before{depth} AS o JOIN {} AS n ON n.rowid = o.old_row WHERE {} \
+                     AND ({})",
+                    list(&|own, other| format!("c{own} = n.c{other}"), ", "),
+                    parent.sqlite_name(),
+                    list(&|own, other| format!("c.c{own} = o.c{other}"), " AND "),
+                    list(
+                        &|_, other| format!("n.c{other} COLLATE BINARY IS NOT o.c{other}"),
+                        " OR "
+                    )
+                )
+            }
+            (_, Action::SetNull) => {
+                let sets: Vec<String> = columns.iter().map(|id| format!("c{id} = NULL")).collect();
+                format!("UPDATE {name} AS c SET {} WHERE {orphans}", sets.join(", "))
+            }
+            (_, Action::SetDefault) => {
+                let mut binder = Binder::new(catalogue, &[], &self.values, false);
+                let own = child.columns.iter().filter(|column| columns.contains(&column.id));
+                let sets: Vec<String> = own
+                    .map(|column: &Column| {
+                        Ok(format!("c{} = {}", column.id, binder.default_of(column)?))
+                    })
+                    .collect::<Result<_>>()?;
+                binds = binder.binds;
+                format!("UPDATE {name} AS c SET {} WHERE {orphans}", sets.join(", "))
+            }
+        };
+        let next = if sql.starts_with("DELETE") { "DELETE" } else { "UPDATE" };
+        let depth = depth.saturating_add(1);
+        if next == "UPDATE" {
+            self.before_update(catalogue, child, depth)?;
+        }
+        let mut statement = self.connection.prepare(&sql)?;
+        bind_constants(&mut statement, &binds)?;
+        let changed = statement
+            .raw_execute()
+            .map_err(|error| crate::exec::query::constraint(error, child))?;
+        if changed > 0 { self.enforce(catalogue, child, next, depth) } else { Ok(()) }
     }
 
     fn check_constraint(&self, constraint: &Constraint, table: &Table, verb: &str) -> Result<()> {
@@ -257,14 +338,19 @@ impl Session {
 
     pub(crate) fn exists(&self, sql: &str, binds: &[Bind]) -> Result<bool> {
         let mut statement = self.connection.prepare_cached(sql)?;
-        for (at, bind) in (1usize..).zip(binds) {
-            if let Bind::Constant(value) = bind {
-                statement.raw_bind_parameter(at, value)?;
-            }
-        }
+        bind_constants(&mut statement, binds)?;
         let found = statement.raw_query().next()?.is_some();
         Ok(found)
     }
+}
+
+fn bind_constants(statement: &mut rusqlite::Statement<'_>, binds: &[Bind]) -> Result<()> {
+    for (at, bind) in (1usize..).zip(binds) {
+        if let Bind::Constant(value) = bind {
+            statement.raw_bind_parameter(at, value)?;
+        }
+    }
+    Ok(())
 }
 
 /// The condition under which a row `c` of the referencing table has nothing to refer to.
@@ -276,8 +362,9 @@ fn orphans(kind: &ConstraintKind) -> Option<String> {
     let pairs = columns.iter().zip(parent_columns);
     let same: Vec<String> = pairs.map(|(id, parent)| format!("p.c{parent} = c.c{id}")).collect();
     Some(format!(
-        "{} AND NOT EXISTS (SELECT 1 FROM t{parent} AS p WHERE {})",
+        "{} AND NOT EXISTS (SELECT 1 FROM {} AS p WHERE {})",
         set.join(" AND "),
+        crate::catalogue::sqlite_table(*parent),
         same.join(" AND ")
     ))
 }

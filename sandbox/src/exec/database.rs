@@ -5,21 +5,22 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::catalogue::store;
+use crate::catalogue::{security, store};
 use crate::error::{Result, SqlError};
 use crate::exec::functions::{self, SharedIdentities};
 use crate::exec::lock::WriteLock;
+use crate::types::temporal::now_utc;
 
 /// Where sessions find the database. Fields are dropped in this order: the folder must outlive the connection.
 #[derive(Debug)]
 pub(crate) struct Database {
-    /// Keeps SQLite from tearing the write-ahead log down and up again between sessions.
-    _anchor: Mutex<Connection>,
+    /// For logins, and to keep SQLite from tearing the write-ahead log down and up again between sessions.
+    anchor: Mutex<Connection>,
     path: PathBuf,
     temporary: Option<TemporaryFolder>,
     pub(crate) write_lock: WriteLock,
@@ -87,7 +88,7 @@ impl Database {
         let anchor = connect(&path, temporary.is_none(), SharedIdentities::default())?;
         store::initialise(&anchor)?;
         Ok(Arc::new(Self {
-            _anchor: Mutex::new(anchor),
+            anchor: Mutex::new(anchor),
             path,
             temporary,
             write_lock: WriteLock::default(),
@@ -99,6 +100,47 @@ impl Database {
         if let Some(folder) = &self.temporary {
             folder.remove();
         }
+    }
+
+    /// The login's name as it was made, if the password is its own. Not the administrator's.
+    pub(crate) fn authenticate(&self, name: &str, password: &str) -> Result<Option<String>> {
+        security::authenticate(&self.anchor(), name, password)
+    }
+
+    /// Whether a login has a user here that may connect.
+    pub(crate) fn may_connect(&self, login: &str) -> Result<bool> {
+        security::may_connect(&self.anchor(), login)
+    }
+
+    /// Makes the logins that the sandbox is started with. Those that are there already get the password.
+    pub(crate) fn set_logins(
+        &self,
+        administrator: &str,
+        logins: &[(String, String)],
+    ) -> Result<()> {
+        let anchor = self.anchor();
+        let now = now_utc();
+        security::set_administrator(&anchor, administrator, now)?;
+        for (name, password) in logins {
+            if name.eq_ignore_ascii_case(administrator) {
+                let text = format!("The login '{name}' is the administrator's.");
+                return Err(SqlError::new(15025, text));
+            }
+            if security::login_exists(&anchor, name)? {
+                security::set_password(&anchor, name, password)?;
+            } else {
+                security::insert_login(&anchor, name, password, now)?;
+            }
+            let known = security::user_of_login(&anchor, name)?.is_some();
+            if !known && security::principal(&anchor, name)?.is_none() {
+                security::insert_principal(&anchor, name, false, Some(name), now)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn anchor(&self) -> MutexGuard<'_, Connection> {
+        self.anchor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn connect(&self, identities: SharedIdentities) -> Result<Connection> {

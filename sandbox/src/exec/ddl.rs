@@ -13,6 +13,7 @@ use crate::catalogue::{
 use crate::error::{Result, SqlError};
 use crate::exec::constraints::{NewConstraint, NewKind};
 use crate::exec::key_ddl::no_encryption_key;
+use crate::exec::security::no_schema;
 use crate::exec::session::Session;
 use crate::sql::dialect::is_clustering;
 use crate::sql::keys;
@@ -30,9 +31,12 @@ impl Session {
             SqlStatement::Drop { object_type: ObjectType::Table, if_exists, names, .. } => {
                 for name in names {
                     let name = names::qualified(name)?;
-                    match self.catalogue.table(&name.schema, &name.name).cloned() {
+                    let found = self.catalogue.table(&name.schema, &name.name).cloned();
+                    let allowed =
+                        found.as_ref().is_none_or(|t| self.may_alter(t.object_id, &t.schema));
+                    match found.filter(|_| allowed) {
                         Some(table) => self.drop_table(&table)?,
-                        None if *if_exists => {}
+                        None if *if_exists && allowed => {}
                         None => {
                             return Err(SqlError::new(
                                 3701,
@@ -69,6 +73,9 @@ impl Session {
                         .catalogue
                         .table(&name.schema, &name.name)
                         .ok_or_else(|| SqlError::invalid_object(&name.name))?;
+                    if !self.may_alter(table.object_id, &table.schema) {
+                        return Err(no_object(&table.name));
+                    }
                     self.require_unreferenced(table, || {
                         SqlError::new(4712, format!("Cannot truncate table '{}' because it is being referenced by a FOREIGN KEY constraint.", table.name))
                     })?;
@@ -91,12 +98,15 @@ impl Session {
                 format!("There is already an object named '{name}' in the database."),
             ));
         }
+        self.access().require_database("CREATE SCHEMA")?;
         store::insert_schema(&self.connection, name)
     }
 
     fn drop_schema(&mut self, name: &str, if_exists: bool) -> Result<()> {
-        if !self.catalogue.schemas.iter().any(|known| known.eq_ignore_ascii_case(name)) {
-            return if if_exists {
+        let allowed = self.access().on_schema("CONTROL", name);
+        if !allowed || !self.catalogue.schemas.iter().any(|known| known.eq_ignore_ascii_case(name))
+        {
+            return if if_exists && allowed {
                 Ok(())
             } else {
                 let text = format!(
@@ -119,12 +129,7 @@ impl Session {
         if self.catalogue.is_schema(schema) && !schema.eq_ignore_ascii_case("sys") {
             return Ok(());
         }
-        Err(SqlError::new(
-            2760,
-            format!(
-                "The specified schema name \"{schema}\" either does not exist or you do not have permission to use it."
-            ),
-        ))
+        Err(no_schema(schema))
     }
 
     /// Another table's foreign key to this one is in the way.
@@ -148,6 +153,7 @@ impl Session {
         check_create(create)?;
         let name = names::qualified(&create.name)?;
         self.require_schema(&name.schema)?;
+        self.require_create("CREATE TABLE", &name.schema, None)?;
         if self.catalogue.is_object(&name) {
             return Err(SqlError::new(
                 2714,
@@ -220,7 +226,10 @@ impl Session {
                     }
                     column.collation = Some(Collation::parse(&names::last(name)?)?);
                 }
-                ColumnOption::Default(expr) => column.default = Some(constant(expr)?),
+                ColumnOption::Default(expr) => {
+                    column.default = Some(constant(expr)?);
+                    constraints.push(NewConstraint { name, kind: NewKind::Default(id) });
+                }
                 ColumnOption::PrimaryKey(_) => {
                     constraints.push(NewConstraint { name, kind: key(true) })
                 }
@@ -253,11 +262,11 @@ impl Session {
             check_encrypted(&column, checked)?;
         }
         let code_page = matches!(column.ty, SqlType::Char(_) | SqlType::VarChar(_));
-        let utf8 = column.collation.as_ref().is_some_and(|collation| collation.utf8);
-        if code_page && utf8 && column.encryption.is_none() {
-            // Their lengths count bytes of UTF-8, which nothing else here does.
+        let other = column.collation.as_ref().is_some_and(|collation| !collation.is_latin1());
+        if code_page && other && column.encryption.is_none() {
+            // Values are converted by way of the default collation.
             return Err(SqlError::unsupported(
-                "plaintext char and varchar columns with a UTF-8 collation",
+                "plaintext char and varchar columns of a code page other than 1252",
             ));
         }
         check_identity(&mut column)?;
@@ -305,10 +314,13 @@ impl Session {
             .catalogue
             .table(&table_name.schema, &table_name.name)
             .cloned()
-            .ok_or_else(|| SqlError::new(1088, format!("Cannot find the object \"{}\" because it does not exist or you do not have permissions.", table_name.name)))?;
+            .filter(|table| self.may_alter(table.object_id, &table.schema))
+            .ok_or_else(|| no_object(&table_name.name))?;
         let ids = key_columns(&create.columns, &table.columns)?;
         check_indexable(&ids, &table.columns)?;
-        if !store::insert_index(&self.connection, table.object_id, &name)? {
+        let id = store::next_id(&self.connection)?;
+        let index = store::Index { id, name: &name, unique: create.unique, columns: &ids };
+        if !store::insert_index(&self.connection, table.object_id, &index)? {
             return Err(SqlError::new(
                 1913,
                 format!(
@@ -318,7 +330,6 @@ impl Session {
             ));
         }
         let columns: Vec<String> = ids.iter().map(|id| format!("c{id}")).collect();
-        let id = store::next_id(&self.connection)?;
         let unique = if create.unique { "UNIQUE " } else { "" };
         let sql = format!(
             "CREATE {unique}INDEX i{id} ON {} ({})",
@@ -334,6 +345,14 @@ impl Session {
         })?;
         Ok(())
     }
+}
+
+/// 1088.
+fn no_object(name: &str) -> SqlError {
+    let text = format!(
+        "Cannot find the object \"{name}\" because it does not exist or you do not have permissions."
+    );
+    SqlError::new(1088, text)
 }
 
 fn check_create(create: &CreateTable) -> Result<()> {

@@ -71,7 +71,8 @@ impl Session {
         declarations: &[Declaration],
     ) -> Result<Vec<Option<Encryption>>> {
         self.refresh()?;
-        let mut schemes = self.describe_body(&batch::parse(sql)?, declarations, 0)?;
+        let mut schemes =
+            self.describe_body(&batch::parse(sql)?, declarations, 0, self.values.vouched)?;
         schemes.truncate(declarations.len());
         Ok(schemes)
     }
@@ -82,6 +83,7 @@ impl Session {
         statements: &[Statement],
         declarations: &[Declaration],
         depth: usize,
+        vouched: bool,
     ) -> Result<Vec<Option<Encryption>>> {
         if depth > MAX_NESTING {
             return Err(too_deep());
@@ -90,6 +92,7 @@ impl Session {
             parameters: Parameters::declared(declarations),
             verdicts: vec![None; declarations.len()],
             depth,
+            vouched,
         };
         self.describe_statements(statements, &mut described)?;
         let encryption = |verdict: &Option<Verdict>| match verdict {
@@ -115,8 +118,7 @@ impl Session {
         for statement in statements {
             match statement {
                 Statement::Sql(statement) => {
-                    let found = self.bind_only(statement, &described.parameters, true)?;
-                    described.merge(&self.catalogue, &found)?;
+                    self.describe_with(described, |binder| binder.statement(statement))?;
                 }
                 Statement::If { condition, then, otherwise } => {
                     self.describe_with(described, |binder| binder.condition(condition).map(drop))?;
@@ -159,6 +161,7 @@ impl Session {
     ) -> Result<()> {
         let types = described.parameters.types();
         let mut binder = Binder::new(&self.catalogue, &types, &self.values, true);
+        binder.vouched = described.vouched;
         bind(&mut binder)?;
         let found = binder.verdicts;
         described.merge(&self.catalogue, &found)
@@ -169,6 +172,9 @@ impl Session {
         let Some(stored) = self.find_procedure(&exec.procedure) else {
             return known_procedure(exec);
         };
+        if !described.vouched {
+            self.require_execute(&stored)?;
+        }
         let procedure = &stored.procedure;
         let schemes = self.schemes_of(procedure, described.depth.saturating_add(1))?;
         for (position, argument) in exec.arguments.iter().enumerate() {
@@ -294,6 +300,8 @@ struct Described {
     parameters: Parameters,
     verdicts: Vec<Option<Verdict>>,
     depth: usize,
+    /// Of a procedure, whose owner vouches for what it uses.
+    vouched: bool,
 }
 
 impl Described {

@@ -7,12 +7,15 @@ use rusqlite::Connection;
 use rusqlite::functions::{Aggregate, Context, FunctionFlags};
 use rusqlite::types::{Value as Stored, ValueRef};
 
+use crate::catalogue::Action;
+use crate::catalogue::security::PERMISSIONS;
 use crate::error::{Result, SqlError};
 use crate::exec::like::like;
+use crate::sql::names;
 use crate::types::collation::{Order, compare};
 use crate::types::convert::{Excess, convert};
 use crate::types::decimal::Decimal;
-use crate::types::{Family, SqlType, Value, parse, storage, text};
+use crate::types::{Collation, Family, SqlType, Value, parse, storage, text};
 
 /// Identity values of the statement that is running: object id to (last value, seed, increment).
 #[derive(Debug, Default)]
@@ -157,16 +160,88 @@ fn text_functions(connection: &Connection) -> Result<()> {
             Stored::Blob(value)
         }))
     })?;
+    scalar(connection, "tds_name", 2, |context| {
+        let text: Option<String> = context.get(0).map_err(SqlError::from)?;
+        let Some((database, name)) = text.as_deref().and_then(names::in_text) else {
+            return Ok(Stored::Null);
+        };
+        Ok(match context.get::<i64>(1).map_err(SqlError::from)? {
+            1 => Stored::Text(name.name),
+            2 => Stored::Text(name.schema),
+            _ => database.map_or(Stored::Null, Stored::Text),
+        })
+    })?;
+    scalar(connection, "tds_part", 2, |context| {
+        let text: Option<String> = context.get(0).map_err(SqlError::from)?;
+        let at: Option<i64> = context.get(1).map_err(SqlError::from)?;
+        let parts = text.as_deref().and_then(names::split).unwrap_or_default();
+        let from_end = at.and_then(|at| usize::try_from(at).ok()).and_then(|at| at.checked_sub(1));
+        let part = from_end.and_then(|at| parts.into_iter().rev().nth(at));
+        Ok(part.filter(|part| !part.is_empty()).map_or(Stored::Null, Stored::Text))
+    })?;
+    scalar(connection, "tds_collation_property", 2, |context| {
+        let read = |at: usize| context.get::<Option<String>>(at).map_err(SqlError::from);
+        let (Some(name), Some(property)) = (read(0)?, read(1)?) else {
+            return Ok(Stored::Null);
+        };
+        match Collation::parse(&name) {
+            Ok(collation) => {
+                Ok(collation.property(&property).map_or(Stored::Null, Stored::Integer))
+            }
+            // Not a name of a collation. One that is, but not here, is refused.
+            Err(error) if error.number == 448 => Ok(Stored::Null),
+            Err(error) => Err(error),
+        }
+    })?;
     scalar(connection, "tds_type", 2, |context| {
         let property: String = context.get(0).map_err(SqlError::from)?;
-        let ty = type_argument(context, 1)?;
-        Ok(Stored::Integer(match property.as_str() {
-            "system_type_id" => i64::from(ty.system_type_id()),
-            "max_length" => ty.max_length(),
-            "precision" => i64::from(ty.precision_scale().0),
-            _ => i64::from(ty.precision_scale().1),
-        }))
+        type_property(&property, type_argument(context, 1)?)
+    })?;
+    scalar(connection, "tds_action", 2, |context| {
+        let text: String = context.get(0).map_err(SqlError::from)?;
+        let (delete, update) = Action::pair(&text);
+        Ok(match context.get::<i64>(1).map_err(SqlError::from)? {
+            0 => Stored::Integer(delete.number()),
+            1 => Stored::Integer(update.number()),
+            2 => Stored::Text(delete.name().to_owned()),
+            _ => Stored::Text(update.name().to_owned()),
+        })
+    })?;
+    scalar(connection, "tds_permission", 1, |context| {
+        let name: String = context.get(0).map_err(SqlError::from)?;
+        let known = PERMISSIONS.iter().find(|known| known.0 == name);
+        Ok(Stored::Text(format!("{:<4}", known.map_or("", |known| known.1))))
     })
+}
+
+/// What catalogue views say of a type. `characters` and its followers are INFORMATION_SCHEMA's.
+fn type_property(property: &str, ty: SqlType) -> Result<Stored> {
+    let (precision, scale) = ty.precision_scale();
+    let wide = matches!(ty, SqlType::NChar(_) | SqlType::NVarChar(_));
+    let string = matches!(ty.family(), Family::Text | Family::Bytes);
+    let exact = matches!(ty.family(), Family::Integer | Family::Decimal) && ty != SqlType::Bit;
+    let float = ty.family() == Family::Float;
+    let fraction = match ty {
+        SqlType::Date | SqlType::SmallDateTime => Some(0),
+        _ => matches!(ty.family(), Family::Time | Family::DateTime | Family::Offset)
+            .then(|| i64::from(scale)),
+    };
+    let number = match property {
+        "name" => return Ok(Stored::Text(ty.name().to_owned())),
+        "system_type_id" => Some(i64::from(ty.system_type_id())),
+        "max_length" => Some(ty.max_length()),
+        "precision" => Some(i64::from(precision)),
+        "scale" => Some(i64::from(scale)),
+        "characters" if string && wide && ty.max_length() > 0 => Some(ty.max_length() / 2),
+        "characters" | "octets" if string => Some(ty.max_length()),
+        "numeric_precision" if exact || float => Some(i64::from(precision)),
+        "radix" if exact => Some(10),
+        "radix" if float => Some(2),
+        "numeric_scale" if exact => Some(i64::from(scale)),
+        "fraction" => fraction,
+        _ => None,
+    };
+    Ok(number.map_or(Stored::Null, Stored::Integer))
 }
 
 /// A type by its text. SQLite keeps what it parsed for arguments that are constant.

@@ -1,6 +1,7 @@
 //! CREATE, ALTER and DROP of column master keys and column encryption keys. What a key's encrypted value means is
 //! between clients and their key stores; here it is bytes.
 
+use crate::catalogue::security::{ALTER_ENCRYPTION_KEYS, ALTER_MASTER_KEYS, not_allowed};
 use crate::catalogue::{EncryptionKey, EncryptionKeyValue, MasterKey, Table, store};
 use crate::error::{Result, SqlError};
 use crate::exec::session::Session;
@@ -13,6 +14,7 @@ const MAX_CEK_VALUES: usize = 2;
 impl Session {
     pub(crate) fn run_key_statement(&mut self, statement: &KeyStatement) -> Result<()> {
         self.refresh()?;
+        self.require_key_permission(statement)?;
         match statement {
             KeyStatement::CreateMaster { name, provider, path, signature } => {
                 if self.catalogue.master_key(name).is_some() {
@@ -54,6 +56,25 @@ impl Session {
             KeyStatement::DropMaster { name } => self.drop_master_key(name),
             KeyStatement::DropEncryption { name } => self.drop_encryption_key(name),
         }
+    }
+
+    /// Making keys takes a permission; to those who lack it, keys that they would change are not there.
+    fn require_key_permission(&self, statement: &KeyStatement) -> Result<()> {
+        use KeyStatement::*;
+        let permission = match statement {
+            CreateMaster { .. } | DropMaster { .. } => ALTER_MASTER_KEYS,
+            _ => ALTER_ENCRYPTION_KEYS,
+        };
+        if self.access().on_database(permission) {
+            return Ok(());
+        }
+        Err(match statement {
+            CreateMaster { .. } | CreateEncryption { .. } => not_allowed(),
+            DropMaster { name } => no_master_key(name),
+            AddValue { name, .. } | DropValue { name, .. } | DropEncryption { name } => {
+                no_encryption_key(name)
+            }
+        })
     }
 
     /// Like a rowversion: never the same twice.

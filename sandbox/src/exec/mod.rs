@@ -14,6 +14,7 @@ pub(crate) mod parameters;
 pub(crate) mod procedures;
 pub(crate) mod query;
 pub(crate) mod response;
+pub(crate) mod security;
 pub(crate) mod session;
 pub(crate) mod stored;
 pub(crate) mod system;

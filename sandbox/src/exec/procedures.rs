@@ -182,6 +182,7 @@ impl Session {
         sent: &[WireParameter],
         response: &mut Response,
     ) -> Outcome<Returned> {
+        self.require_execute(stored)?;
         let procedure = &stored.procedure;
         let shown = &procedure.name.name;
         let (mut parameters, mut given) = self.with_defaults(procedure)?;
@@ -352,7 +353,11 @@ impl Session {
             }
             inner.pass(declaration, argument.output, value, from, &self.catalogue)?;
         }
-        let clean = self.run(&sql, &mut inner, response)?;
+        // Nobody vouches for what a text does.
+        let vouched = std::mem::take(&mut self.values.vouched);
+        let ran = self.run(&sql, &mut inner, response);
+        self.values.vouched = vouched;
+        let clean = ran?;
         for (name, variable) in outputs {
             let (value, from) = inner.get(&name)?;
             parameters.assign(&variable, value, from)?;
@@ -370,7 +375,9 @@ impl Session {
             _ => return Ok(true),
         };
         self.nesting = self.nesting.saturating_add(1);
+        let vouched = std::mem::take(&mut self.values.vouched);
         let outcome = self.run(&text, &mut Parameters::default(), response);
+        self.values.vouched = vouched;
         self.nesting = self.nesting.saturating_sub(1);
         outcome
     }

@@ -214,6 +214,9 @@ impl Session {
             .find(|table| table.object_id == plan.object_id)
             .ok_or_else(lost)?;
         self.load_identity(table)?;
+        if plan.verb() == "UPDATE" {
+            self.before_update(catalogue, table, 0)?;
+        }
         let mut written = Written { count: 0, rows: Vec::new(), identity: None };
         for (sql, binds) in &plan.statements {
             let mut statement = self.connection.prepare_cached(sql)?;

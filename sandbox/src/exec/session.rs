@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use sqlparser::ast::{Expr, Statement as SqlStatement};
 
+use crate::catalogue::security::Access;
 use crate::catalogue::{Catalogue, DATABASE_NAME, store};
 use crate::error::{Result, SqlError};
 use crate::exec::bulk::PendingLoad;
@@ -34,8 +35,6 @@ pub(crate) struct Session {
     pub(crate) spid: u16,
     /// Always Encrypted was acknowledged on this connection.
     pub(crate) column_encryption: bool,
-    /// The login may not see the definitions of keys.
-    hide_keys: bool,
     /// Declarations and text of sp_prepare.
     pub(crate) prepared: HashMap<i32, (String, String)>,
     pub(crate) next_handle: i32,
@@ -49,10 +48,11 @@ pub(crate) struct Session {
 }
 
 /// What the login has settled.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Connected {
     pub(crate) column_encryption: bool,
-    pub(crate) hide_keys: bool,
+    pub(crate) user: String,
+    pub(crate) administrator: bool,
 }
 
 /// Errors after which a batch goes on with its next statement.
@@ -65,7 +65,6 @@ impl Session {
     pub(crate) fn new(
         database: Arc<Database>,
         spid: u16,
-        user: &str,
         connected: Connected,
         counters: Arc<Counters>,
     ) -> Result<Self> {
@@ -79,7 +78,8 @@ impl Session {
             generation: None,
             values: SessionValues {
                 spid: i64::from(spid),
-                user: user.to_owned(),
+                user: connected.user,
+                administrator: connected.administrator,
                 ..SessionValues::default()
             },
             transaction: TransactionState::default(),
@@ -88,7 +88,6 @@ impl Session {
             holds_lock: false,
             spid,
             column_encryption: connected.column_encryption,
-            hide_keys: connected.hide_keys,
             prepared: HashMap::new(),
             next_handle: 1,
             text: String::new(),
@@ -103,7 +102,9 @@ impl Session {
         let generation = store::generation(&self.connection)?;
         if self.generation != Some(generation) {
             let mut catalogue = store::load(&self.connection)?;
-            catalogue.keys_hidden = self.hide_keys;
+            if !self.values.administrator {
+                catalogue.access = Access::of_login(&self.connection, &self.values.user)?;
+            }
             self.catalogue = Arc::new(catalogue);
             self.generation = Some(generation);
         }
@@ -156,7 +157,7 @@ impl Session {
                     let text = "'CREATE VIEW' must be the only statement in the batch.";
                     return Err(SqlError::new(111, text).class(15));
                 }
-                if let Err(error) = self.bind_only(statement, parameters, false)
+                if let Err(error) = self.bind_only(statement, parameters)
                     && COMPILE_ERRORS.contains(&error.number)
                 {
                     return Err(error);
@@ -166,17 +167,15 @@ impl Session {
         Ok(statements)
     }
 
-    /// Binds a statement for the errors in it, and for what describing finds out.
+    /// Binds a statement for the errors in it.
     pub(crate) fn bind_only(
         &self,
         statement: &SqlStatement,
         parameters: &Parameters,
-        describing: bool,
-    ) -> Result<Vec<Option<crate::sql::bind::Verdict>>> {
+    ) -> Result<()> {
         let types = parameters.types();
-        let mut binder = Binder::new(&self.catalogue, &types, &self.values, describing);
-        binder.statement(statement)?;
-        Ok(binder.verdicts)
+        let mut binder = Binder::new(&self.catalogue, &types, &self.values, false);
+        binder.statement(statement)
     }
 
     pub(crate) fn run_statements(
@@ -227,6 +226,10 @@ impl Session {
             }
             Statement::Key(statement) => {
                 self.write(response, |session| session.run_key_statement(statement))?;
+                response.done(0, None);
+            }
+            Statement::Security(statement) => {
+                self.write(response, |session| session.run_security(statement))?;
                 response.done(0, None);
             }
             Statement::BeginTransaction(name) => {
@@ -308,7 +311,7 @@ impl Session {
         match statement {
             SqlStatement::Query(query) => self.run_query(query, parameters, response),
             _ if self.format_only => {
-                self.bind_only(statement, parameters, false)?;
+                self.bind_only(statement, parameters)?;
                 Ok(())
             }
             SqlStatement::Insert(_) | SqlStatement::Update(_) | SqlStatement::Delete(_) => {

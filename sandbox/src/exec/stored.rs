@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::catalogue::{Encryption, store};
+use crate::catalogue::{DATABASE_NAME, Encryption, security, store};
 use crate::error::{Result, SqlError};
 use crate::exec::parameters::{Argument, Parameters};
 use crate::exec::response::{Outcome, Response, Stop};
 use crate::exec::session::Session;
 use crate::sql::batch::{self, Statement};
-use crate::sql::names::{self, QualifiedName};
+use crate::sql::names;
 use crate::sql::procedure::{CreateProcedure, DropProcedure, Exec, ExecArgument, Procedure};
 use crate::types::temporal::now_utc;
 use crate::types::{SqlType, Value};
@@ -54,6 +54,7 @@ impl Session {
         let name = &procedure.name;
         self.require_schema(&name.schema)?;
         let old = self.catalogue.procedure(name).map(|procedure| procedure.object_id);
+        self.require_create("CREATE PROCEDURE", &name.schema, old)?;
         if (old.is_some() && !create.replaces) || (old.is_none() && self.catalogue.is_object(name))
         {
             return Err(SqlError::new(
@@ -90,9 +91,14 @@ impl Session {
         self.write(response, |session| {
             session.refresh()?;
             for name in &drop.names {
-                match session.catalogue.procedure(name).map(|procedure| procedure.object_id) {
-                    Some(object_id) => store::delete_procedure(&session.connection, object_id)?,
-                    None if drop.if_exists => {}
+                let found = session.catalogue.procedure(name).map(|stored| stored.object_id);
+                let allowed = found.is_none_or(|id| session.may_alter(id, &name.schema));
+                match found.filter(|_| allowed) {
+                    Some(object_id) => {
+                        security::forget_object(&session.connection, object_id)?;
+                        store::delete_procedure(&session.connection, object_id)?;
+                    }
+                    None if drop.if_exists && allowed => {}
                     None => {
                         return Err(SqlError::new(
                             3701,
@@ -114,10 +120,18 @@ impl Session {
 
     /// A procedure of the database by its name as a client wrote it.
     pub(crate) fn find_procedure(&self, name: &str) -> Option<Arc<StoredProcedure>> {
-        let mut parts = names::split(name);
-        let (name, schema) = (parts.pop()?, parts.pop());
-        let schema = schema.filter(|schema| !schema.is_empty()).unwrap_or_else(|| "dbo".to_owned());
-        self.catalogue.procedure(&QualifiedName { schema, name }).cloned()
+        let (database, name) = names::in_text(name)?;
+        let here = database.is_none_or(|name| name.eq_ignore_ascii_case(DATABASE_NAME));
+        self.catalogue.procedure(&name).filter(|_| here).cloned()
+    }
+
+    /// 229, unless the login may run the procedure or one that runs vouches for it.
+    pub(crate) fn require_execute(&self, stored: &StoredProcedure) -> Result<()> {
+        if self.values.vouched {
+            return Ok(());
+        }
+        let name = &stored.procedure.name;
+        self.access().require_object("EXECUTE", stored.object_id, &name.schema, &name.name)
     }
 
     /// Parameters with the values that they have if nothing is passed, and which ones have such a value.
@@ -152,7 +166,9 @@ impl Session {
         // What the body sets and inserts is its own affair.
         let (no_count, identity) = (self.no_count, self.values.scope_identity.take());
         self.nesting = self.nesting.saturating_add(1);
+        let vouched = std::mem::replace(&mut self.values.vouched, true);
         let outcome = self.run_statements(&stored.procedure.body, parameters, response, 0);
+        self.values.vouched = vouched;
         self.nesting = self.nesting.saturating_sub(1);
         self.no_count = no_count;
         self.values.scope_identity = identity;
@@ -171,6 +187,7 @@ impl Session {
         caller: &mut Parameters,
         response: &mut Response,
     ) -> Outcome<bool> {
+        self.require_execute(stored)?;
         let procedure = &stored.procedure;
         let (mut parameters, mut given) = self.with_defaults(procedure)?;
         let mut outputs = Vec::new();
@@ -235,7 +252,8 @@ impl Session {
         procedure: &Procedure,
         depth: usize,
     ) -> Result<Vec<Option<Encryption>>> {
-        let mut schemes = self.describe_body(&procedure.body, &procedure.parameters, depth)?;
+        let mut schemes =
+            self.describe_body(&procedure.body, &procedure.parameters, depth, true)?;
         schemes.truncate(procedure.parameters.len());
         Ok(schemes)
     }

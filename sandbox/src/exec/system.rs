@@ -3,7 +3,7 @@
 use crate::error::SqlError;
 use crate::exec::response::{Outcome, Response};
 use crate::exec::session::Session;
-use crate::sql::names::{self, QualifiedName};
+use crate::sql::names;
 use crate::tds::token::ResultColumn;
 use crate::types::{Length, SqlType, Value};
 
@@ -12,11 +12,7 @@ const SYSNAME: SqlType = SqlType::NVarChar(Length::N(128));
 impl Session {
     /// sp_tablecollations_100: a row per column of the table.
     pub(crate) fn table_collations(&self, table: &str, response: &mut Response) -> Outcome<()> {
-        let mut parts = names::split(table);
-        let name = parts.pop().unwrap_or_default();
-        let schema =
-            parts.pop().filter(|schema| !schema.is_empty()).unwrap_or_else(|| "dbo".to_owned());
-        let name = QualifiedName { schema, name };
+        let (_, name) = names::in_text(table).ok_or_else(|| SqlError::invalid_object(table))?;
         let found = self
             .catalogue
             .table(&name.schema, &name.name)

@@ -2,7 +2,7 @@
 
 use sqlparser::ast::{CreateView, ObjectName, Statement as SqlStatement};
 
-use crate::catalogue::{StoredView, store};
+use crate::catalogue::{Column, StoredView, security, store};
 use crate::error::{Result, SqlError};
 use crate::exec::session::Session;
 use crate::sql::batch::{self, Statement};
@@ -49,6 +49,8 @@ impl Session {
         let name = names::qualified(&create.name)?;
         self.require_schema(&view.schema)?;
         let old = self.catalogue.view(&name).filter(|_| create.or_alter);
+        let replaced = old.as_ref().map(|old| old.object_id);
+        self.require_create("CREATE VIEW", &view.schema, replaced)?;
         if old.is_none() && self.catalogue.is_object(&name) {
             return Err(SqlError::new(
                 2714,
@@ -56,7 +58,8 @@ impl Session {
             ));
         }
         // Every name must be known now, and every column have one. There are no variables to be seen.
-        Binder::new(&self.catalogue, &[], &self.values, false).named_query(&view.named, false)?;
+        let (_, columns, _) = Binder::new(&self.catalogue, &[], &self.values, false)
+            .named_query(&view.named, false)?;
         view.object_id = match &old {
             Some(old) => old.object_id,
             None => store::next_object_id(&self.connection)?,
@@ -64,14 +67,35 @@ impl Session {
         if old.is_some() {
             store::delete_view(&self.connection, view.object_id)?;
         }
-        store::insert_view(&self.connection, &view, text, now_utc())
+        store::insert_view(&self.connection, &view, text, now_utc())?;
+        // sys.columns shows a view as it was when it was made, as in SQL Server.
+        for (id, column) in (1i64..).zip(columns) {
+            let column = Column {
+                id,
+                name: column.name,
+                ty: column.ty,
+                collation: column.ty.is_text().then(|| column.collation.unwrap_or_default()),
+                nullable: column.nullable,
+                identity: None,
+                default: None,
+                encryption: column.encryption,
+            };
+            store::insert_column(&self.connection, view.object_id, &column)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn drop_view(&mut self, name: &ObjectName, if_exists: bool) -> Result<()> {
         let name = names::qualified(name)?;
-        match self.catalogue.view(&name) {
-            Some(view) => store::delete_view(&self.connection, view.object_id),
-            None if if_exists => Ok(()),
+        let found = self.catalogue.view(&name);
+        let allowed =
+            found.as_ref().is_none_or(|view| self.may_alter(view.object_id, &view.schema));
+        match found.filter(|_| allowed) {
+            Some(view) => {
+                security::forget_object(&self.connection, view.object_id)?;
+                store::delete_view(&self.connection, view.object_id)
+            }
+            None if if_exists && allowed => Ok(()),
             None => Err(SqlError::new(
                 3701,
                 format!(

@@ -14,6 +14,7 @@ use crate::sql::bulk::{self, InsertBulk};
 use crate::sql::dialect::{TransactSql, is_clustering};
 use crate::sql::keys::{self, KeyStatement};
 use crate::sql::procedure::{self, CreateProcedure, DropProcedure, Exec};
+use crate::sql::security::{self, SecurityStatement};
 use crate::sql::syntax_error;
 
 /// Bounds the depth of the tree that one batch can become.
@@ -24,6 +25,7 @@ const MAX_NESTING: usize = 32;
 pub(crate) enum Statement {
     Sql(Box<SqlStatement>),
     Key(KeyStatement),
+    Security(SecurityStatement),
     BeginTransaction(Option<String>),
     Commit,
     /// To a savepoint of that name if there is one, else all of it.
@@ -98,6 +100,9 @@ fn is_keyword(token: &TokenWithSpan, keyword: &str) -> bool {
 /// Tokens of `server.database.schema.table`, and the one behind it.
 const LONGEST_NAME: usize = 8;
 
+/// What may follow DELETE and is no table: in GRANT and MERGE it is not a statement.
+const NO_TABLE: &[&str] = &["FROM", "TOP", "ON", "TO", "WHEN", "OUTPUT"];
+
 /// `DELETE t WHERE` is T-SQL, sqlparser wants its FROM. Not after ON, as in `ON DELETE CASCADE`, and not before a
 /// FROM of its own, as in `DELETE x FROM t AS x`.
 fn with_delete_from(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
@@ -113,7 +118,7 @@ fn with_delete_from(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         }
         let mut rest = significant.clone().map(|(_, token)| token).take(LONGEST_NAME);
         let names_table = rest.next().is_some_and(|t| {
-            word_of(t).is_some() && !is_keyword(t, "FROM") && !is_keyword(t, "TOP")
+            word_of(t).is_some() && !NO_TABLE.iter().any(|word| is_keyword(t, word))
         });
         let own_from = rest
             .find(|token| !matches!(token.token, Token::Period) && !rest_of_name(token))
@@ -186,6 +191,9 @@ fn statement(parser: &mut Parser<'_>, depth: usize) -> Result<Statement> {
     }
     if let Some(statement) = keys::parse(parser)? {
         return Ok(Statement::Key(statement));
+    }
+    if let Some(statement) = security::parse(parser)? {
+        return Ok(Statement::Security(statement));
     }
     if let Some(statement) = procedure::drop_procedure(parser)? {
         return Ok(Statement::DropProcedure(statement));

@@ -1,5 +1,8 @@
 //! The binder: what a statement's names and parameters mean. `expr`, `predicate`, `select` and `dml` extend it.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use rusqlite::types::Value as Stored;
 use sqlparser::ast::Statement;
 
@@ -104,8 +107,13 @@ pub(crate) struct SessionValues {
     pub(crate) transaction_count: i64,
     pub(crate) scope_identity: Option<i64>,
     pub(crate) spid: i64,
+    /// The login's name.
     pub(crate) user: String,
     pub(crate) error: i64,
+    /// The login is the one that the sandbox was started with.
+    pub(crate) administrator: bool,
+    /// A procedure is running, whose owner vouches for what it uses.
+    pub(crate) vouched: bool,
 }
 
 /// Parameters that nobody has declared: those from `first` on, with the types found for them so far.
@@ -141,6 +149,10 @@ pub(crate) struct Binder<'a> {
     /// Aggregates may stand here.
     pub(crate) aggregates_allowed: bool,
     pub(crate) saw_aggregate: bool,
+    /// A view or a procedure vouches for what is used here.
+    pub(crate) vouched: bool,
+    /// Tables whose columns have been read, and not only written.
+    pub(crate) read: RefCell<BTreeSet<i64>>,
 }
 
 /// Columns that may be used outside of aggregates, as SQLite text.
@@ -172,6 +184,8 @@ impl<'a> Binder<'a> {
             grouping: None,
             aggregates_allowed: false,
             saw_aggregate: false,
+            vouched: session.vouched,
+            read: RefCell::default(),
         }
     }
 

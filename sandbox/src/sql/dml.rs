@@ -44,6 +44,7 @@ impl Binder<'_> {
             return Err(SqlError::unsupported("INSERT into anything but a table"));
         };
         let table = self.table(&names::qualified(name)?)?.clone();
+        self.require_write("INSERT", &table)?;
         let columns = insert_columns(&table, insert)?;
         let (output, returning) = self.output(&table, insert.output.as_ref(), "inserted")?;
         let mut plan = WritePlan { object_id: table.object_id, statements: Vec::new(), output };
@@ -207,6 +208,7 @@ impl Binder<'_> {
             sql.push_str(&format!(" WHERE {}", self.condition(condition)?));
         }
         self.scopes.pop();
+        self.require_write("UPDATE", &table)?;
         sql.push_str(&returning);
         let statements = vec![(sql, std::mem::take(&mut self.binds))];
         Ok(WritePlan { object_id: table.object_id, statements, output })
@@ -261,6 +263,7 @@ impl Binder<'_> {
             sql.push_str(&format!(" WHERE {}", self.condition(condition)?));
         }
         self.scopes.pop();
+        self.require_write("DELETE", &table)?;
         sql.push_str(&returning);
         let statements = vec![(sql, std::mem::take(&mut self.binds))];
         Ok(WritePlan { object_id: table.object_id, statements, output })
@@ -298,6 +301,7 @@ impl Binder<'_> {
             Some(OutputClause::Output { select_items, into_table: None, .. }) => select_items,
             Some(_) => return Err(SqlError::unsupported("OUTPUT INTO")),
         };
+        self.require("SELECT", table.object_id, &table.schema, &table.name)?;
         let mut columns = Vec::new();
         let mut names = Vec::new();
         for item in items {

@@ -35,6 +35,7 @@ impl Binder<'_> {
             rows.push_str(&format!(" WHERE {}", self.condition(condition)?));
         }
         self.scopes.pop();
+        self.require_write("UPDATE", &table)?;
         let name = table.sqlite_name();
         // If several rows would update one, the first that is found does, where SQL Server leaves it open.
         let sql = format!(
@@ -59,6 +60,7 @@ impl Binder<'_> {
             rows.push_str(&format!(" WHERE {}", self.condition(condition)?));
         }
         self.scopes.pop();
+        self.require_write("DELETE", &table)?;
         let sql = format!("DELETE FROM {} WHERE rowid IN ({rows}){returning}", table.sqlite_name());
         let statements = vec![(sql, std::mem::take(&mut self.binds))];
         Ok(WritePlan { object_id: table.object_id, statements, output })

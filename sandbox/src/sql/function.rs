@@ -2,20 +2,18 @@
 
 use sqlparser::ast::{
     DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
-    Value as Literal, ValueWithSpan,
 };
 
-use crate::catalogue::{DATABASE_ID, DATABASE_NAME, views};
 use crate::error::{Result, SqlError};
 use crate::sql::bind::{Binder, Operand};
-use crate::sql::names::{self, QualifiedName};
+use crate::sql::names;
 use crate::types::temporal::now_utc;
 use crate::types::{Family, Length, SqlType, Value};
 
 /// What `SELECT @@VERSION` says.
 const VERSION: &str = "Microsoft SQL Server 2022 stand-in (always-encrypted-sandbox) - 16.0.4100.0";
 
-const SYSNAME: SqlType = SqlType::NVarChar(Length::N(128));
+pub(super) const SYSNAME: SqlType = SqlType::NVarChar(Length::N(128));
 
 impl Binder<'_> {
     pub(crate) fn function(&mut self, function: &Function) -> Result<Operand> {
@@ -149,97 +147,6 @@ impl Binder<'_> {
         })
     }
 
-    fn metadata_function(&mut self, name: &str, arguments: &[&Expr]) -> Result<Option<Operand>> {
-        let text = |binder: &mut Self, value: &str| {
-            binder.literal(&Value::Text(value.to_owned()), SYSNAME)
-        };
-        Ok(Some(match (name, arguments) {
-            ("DB_NAME", []) => text(self, DATABASE_NAME),
-            ("DB_ID", []) => {
-                self.literal(&Value::Integer(i64::from(DATABASE_ID)), SqlType::SmallInt)
-            }
-            ("SCHEMA_NAME", []) => text(self, "dbo"),
-            ("SUSER_SNAME" | "SUSER_NAME" | "ORIGINAL_LOGIN", []) => {
-                let user = self.session.user.clone();
-                text(self, &user)
-            }
-            ("USER_NAME", []) => text(self, "dbo"),
-            ("SCOPE_IDENTITY", []) => {
-                let value = self.session.scope_identity.map_or(Value::Null, Value::Integer);
-                let operand = self.literal(&value, SqlType::BigInt);
-                let to = SqlType::Decimal { precision: 38, scale: 0, named_numeric: true };
-                let sql = self.convert(&operand, to, true)?;
-                Operand::expression(sql, to)
-            }
-            ("OBJECT_ID", [object] | [object, _]) => {
-                let Expr::Value(ValueWithSpan { value, .. }) = object else {
-                    return Err(SqlError::unsupported(
-                        "OBJECT_ID of anything but a string constant",
-                    ));
-                };
-                let (Literal::SingleQuotedString(text) | Literal::NationalStringLiteral(text)) =
-                    value
-                else {
-                    return Err(SqlError::unsupported(
-                        "OBJECT_ID of anything but a string constant",
-                    ));
-                };
-                let id = self.object_id(text).map_or(Value::Null, Value::Integer);
-                self.literal(&id, SqlType::Int)
-            }
-            ("SERVERPROPERTY", [property]) => self.server_property(property)?,
-            _ => return Ok(None),
-        }))
-    }
-
-    fn object_id(&self, text: &str) -> Option<i64> {
-        let mut parts = names::split(text);
-        let name = parts.pop()?;
-        let schema =
-            parts.pop().filter(|schema| !schema.is_empty()).unwrap_or_else(|| "dbo".to_owned());
-        if parts.pop().is_some_and(|database| !database.eq_ignore_ascii_case(DATABASE_NAME)) {
-            return None;
-        }
-        if let Some(table) = self.catalogue.table(&schema, &name) {
-            return Some(table.object_id);
-        }
-        let name = QualifiedName { schema, name };
-        if let Some(view) = self.catalogue.view(&name) {
-            return Some(view.object_id);
-        }
-        match self.catalogue.procedure(&name) {
-            Some(procedure) => Some(procedure.object_id),
-            None => views::object_id(&name),
-        }
-    }
-
-    fn server_property(&mut self, property: &Expr) -> Result<Operand> {
-        let name = match property {
-            Expr::Value(ValueWithSpan {
-                value: Literal::SingleQuotedString(text) | Literal::NationalStringLiteral(text),
-                ..
-            }) => text.to_ascii_lowercase(),
-            _ => {
-                return Err(SqlError::unsupported(
-                    "SERVERPROPERTY of anything but a string constant",
-                ));
-            }
-        };
-        let value = match name.as_str() {
-            "productversion" => "16.0.4100.0",
-            "productmajorversion" => "16",
-            "productlevel" => "RTM",
-            "edition" => "Developer Edition (64-bit)",
-            "engineedition" => "3",
-            "servername" | "machinename" => "sandbox",
-            "collation" => crate::types::collation::DEFAULT,
-            _ => {
-                return Ok(Operand { ty: Some(SYSNAME), ..Operand::null() });
-            }
-        };
-        Ok(self.literal(&Value::Text(value.to_owned()), SYSNAME))
-    }
-
     fn value_function(&mut self, name: &str, arguments: &[&Expr]) -> Result<Operand> {
         let mut operands = Vec::new();
         for argument in arguments {
@@ -309,15 +216,8 @@ impl Binder<'_> {
             "@@SPID" => integer(self, self.session.spid, SqlType::SmallInt),
             "@@ERROR" => integer(self, self.session.error, SqlType::Int),
             "@@MAX_PRECISION" => integer(self, 38, SqlType::TinyInt),
-            "@@IDENTITY" => self.function_scope_identity(),
+            "@@IDENTITY" => self.scope_identity(),
             other => Err(SqlError::unsupported(format!("the global variable {other}"))),
-        }
-    }
-
-    fn function_scope_identity(&mut self) -> Result<Operand> {
-        match self.metadata_function("SCOPE_IDENTITY", &[])? {
-            Some(operand) => Ok(operand),
-            None => Ok(Operand::null()),
         }
     }
 }

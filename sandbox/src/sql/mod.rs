@@ -13,10 +13,12 @@ pub(crate) mod encryption;
 pub(crate) mod expr;
 pub(crate) mod function;
 pub(crate) mod keys;
+pub(crate) mod metadata;
 pub(crate) mod names;
 pub(crate) mod predicate;
 pub(crate) mod procedure;
 pub(crate) mod scope;
+pub(crate) mod security;
 pub(crate) mod select;
 
 use sqlparser::parser::ParserError;

@@ -95,13 +95,16 @@ impl Binder<'_> {
                         })
                 }
             });
-            let found: Vec<&ScopeColumn> = tables
-                .flat_map(|t| &t.columns)
-                .filter(|c| c.name.eq_ignore_ascii_case(name))
+            let found: Vec<(Option<i64>, &ScopeColumn)> = tables
+                .flat_map(|table| table.columns.iter().map(|column| (table.object_id, column)))
+                .filter(|(_, column)| column.name.eq_ignore_ascii_case(name))
                 .collect();
             match found.as_slice() {
                 [] => {}
-                [column] => return Ok(column),
+                [(object_id, column)] => {
+                    self.read.borrow_mut().extend(object_id);
+                    return Ok(column);
+                }
                 _ => {
                     return Err(SqlError::new(209, format!("Ambiguous column name '{name}'.")));
                 }
@@ -222,7 +225,7 @@ impl Binder<'_> {
             None => name.name.clone(),
         };
         let schema = alias.is_none().then(|| name.schema.clone());
-        if let Some(view) = views::find(name) {
+        if let Some((view, temporary)) = views::find(name) {
             let columns = view.columns().map(|(column, ty)| ScopeColumn {
                 name: column.to_owned(),
                 sql: format!("{sqlite_alias}.{column}"),
@@ -235,19 +238,47 @@ impl Binder<'_> {
             });
             let table =
                 ScopeTable { name: shown, schema, columns: columns.collect(), object_id: None };
-            let sql = view.sql(self.catalogue.keys_hidden);
+            let sql = view.sql(self.catalogue, temporary);
             return Ok((format!("({sql}) AS {sqlite_alias}"), table));
         }
         if let Some(view) = self.catalogue.view(name) {
-            let (plan, columns, alias) = self.named_query(&view.named, false)?;
+            self.require("SELECT", view.object_id, &view.schema, &view.named.name)?;
+            let vouched = std::mem::replace(&mut self.vouched, true);
+            let bound = self.named_query(&view.named, false);
+            self.vouched = vouched;
+            let (plan, columns, alias) = bound?;
             let table = ScopeTable { name: shown, schema, columns, object_id: None };
             return Ok((format!("({}) AS {alias}", plan.sql), table));
         }
         let table = self.table(name)?;
+        self.require("SELECT", table.object_id, &table.schema, &table.name)?;
         let object_id = Some(table.object_id);
         let sql = format!("{} AS {sqlite_alias}", table.sqlite_name());
         let columns = table_columns(table, &sqlite_alias);
         Ok((sql, ScopeTable { name: shown, schema, columns, object_id }))
+    }
+
+    /// 229, unless the login has the permission or somebody vouches for it.
+    pub(crate) fn require(
+        &self,
+        permission: &str,
+        object_id: i64,
+        schema: &str,
+        name: &str,
+    ) -> Result<()> {
+        if self.vouched {
+            return Ok(());
+        }
+        self.catalogue.access.require_object(permission, object_id, schema, name)
+    }
+
+    /// Of a table that a write is about: SELECT too, if it has read any of its columns.
+    pub(crate) fn require_write(&self, permission: &str, table: &Table) -> Result<()> {
+        self.require(permission, table.object_id, &table.schema, &table.name)?;
+        if self.read.borrow().contains(&table.object_id) {
+            self.require("SELECT", table.object_id, &table.schema, &table.name)?;
+        }
+        Ok(())
     }
 
     /// A user's table.

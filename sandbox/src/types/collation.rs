@@ -1,7 +1,7 @@
 //! Collations: which names are known, how they look on the wire, and how they compare.
 //!
-//! Latin1_General and SQL_Latin1_General_CP1 families only, case sensitive or not, accent sensitive, and the binary
-//! ones. Weights are Unicode's simple lower case, not Windows' tables, so the order of punctuation differs.
+//! SQL_Latin1_General_CP1 and one family of Windows' for each code page, case sensitive or not, accent sensitive, and
+//! the binary ones. Weights are Unicode's simple lower case, not Windows' tables, so the order of punctuation differs.
 
 use std::cmp::Ordering;
 
@@ -10,6 +10,22 @@ use crate::types::text;
 
 /// The database's collation, and so that of every column which names none.
 pub(crate) const DEFAULT: &str = "SQL_Latin1_General_CP1_CI_AS";
+
+/// Windows' collations: name, LCID, code page.
+const FAMILIES: [(&str, u32, u16, &encoding_rs::Encoding); 12] = [
+    ("Latin1_General", LCID_EN_US, 1252, encoding_rs::WINDOWS_1252),
+    ("Polish", 0x0415, 1250, encoding_rs::WINDOWS_1250),
+    ("Cyrillic_General", 0x0419, 1251, encoding_rs::WINDOWS_1251),
+    ("Greek", 0x0408, 1253, encoding_rs::WINDOWS_1253),
+    ("Turkish", 0x041F, 1254, encoding_rs::WINDOWS_1254),
+    ("Hebrew", 0x040D, 1255, encoding_rs::WINDOWS_1255),
+    ("Arabic", 0x0401, 1256, encoding_rs::WINDOWS_1256),
+    ("Thai", 0x041E, 874, encoding_rs::WINDOWS_874),
+    ("Japanese", 0x0411, 932, encoding_rs::SHIFT_JIS),
+    ("Chinese_PRC", 0x0804, 936, encoding_rs::GBK),
+    ("Korean_Wansung", 0x0412, 949, encoding_rs::EUC_KR),
+    ("Chinese_Taiwan_Stroke", 0x0404, 950, encoding_rs::BIG5),
+];
 
 /// How strings compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,20 +76,29 @@ impl Collation {
         if upper == "DATABASE_DEFAULT" {
             return Ok(Self::default());
         }
-        let (prefix, rest, sort_ids) =
-            if let Some(rest) = upper.strip_prefix("SQL_LATIN1_GENERAL_CP1_") {
-                ("SQL_Latin1_General_CP1_", rest, true)
-            } else if let Some(rest) = upper.strip_prefix("LATIN1_GENERAL_100_") {
-                ("Latin1_General_100_", rest, false)
-            } else if let Some(rest) = upper.strip_prefix("LATIN1_GENERAL_") {
-                ("Latin1_General_", rest, false)
-            } else if upper.contains("_CI_") || upper.contains("_CS_") || upper.contains("_BIN") {
-                return Err(SqlError::unsupported(format!("the collation {name}")));
-            } else {
-                return Err(invalid());
+        let family = FAMILIES.iter().find_map(|(family, lcid, ..)| {
+            let rest = upper.strip_prefix(&family.to_ascii_uppercase())?.strip_prefix('_')?;
+            Some((*family, *lcid, rest))
+        });
+        let (prefix, lcid, rest, sort_ids) =
+            match (upper.strip_prefix("SQL_LATIN1_GENERAL_CP1_"), family) {
+                (Some(rest), _) => ("SQL_Latin1_General_CP1_".to_owned(), LCID_EN_US, rest, true),
+                (None, Some((family, lcid, rest))) => (format!("{family}_"), lcid, rest, false),
+                (None, None)
+                    if upper.contains("_CI_")
+                        || upper.contains("_CS_")
+                        || upper.contains("_BIN") =>
+                {
+                    return Err(SqlError::unsupported(format!("the collation {name}")));
+                }
+                (None, None) => return Err(invalid()),
             };
-        let mut flags = LCID_EN_US;
-        if prefix == "Latin1_General_100_" {
+        let (version, rest) = match rest.strip_prefix("100_") {
+            Some(rest) if !sort_ids => ("100_", rest),
+            _ => ("", rest),
+        };
+        let mut flags = lcid;
+        if !version.is_empty() {
             flags |= VERSION_100;
         }
         let utf8 = rest.ends_with("_UTF8");
@@ -116,18 +141,60 @@ impl Collation {
             return Err(SqlError::unsupported(format!("the collation {name}")));
         }
         let [a, b, c, d] = flags.to_le_bytes();
-        Ok(Self { name: format!("{prefix}{rest}"), order, bin2, utf8, wire: [a, b, c, d, sort_id] })
+        Ok(Self {
+            name: format!("{prefix}{version}{rest}"),
+            order,
+            bin2,
+            utf8,
+            wire: [a, b, c, d, sort_id],
+        })
     }
 
     /// A collation with the code page that five bytes on the wire name, for reading char and varchar values.
     pub(crate) fn of_wire(wire: [u8; 5]) -> Self {
         let [a, b, c, d, _] = wire;
-        Self { utf8: u32::from_le_bytes([a, b, c, d]) & F_UTF8 != 0, ..Self::default() }
+        Self { utf8: u32::from_le_bytes([a, b, c, d]) & F_UTF8 != 0, wire, ..Self::default() }
     }
 
     /// The five bytes of MS-TDS COLLATION.
     pub(crate) fn wire(&self) -> [u8; 5] {
         self.wire
+    }
+
+    /// COLLATIONPROPERTY. What is not known is NULL, as in SQL Server.
+    pub(crate) fn property(&self, property: &str) -> Option<i64> {
+        let [a, b, c, d, _] = self.wire;
+        let flags = u32::from_le_bytes([a, b, c, d]);
+        // NORM_IGNORECASE, NORM_IGNOREKANATYPE and NORM_IGNOREWIDTH of Windows.
+        let style = [(F_IGNORE_CASE, 1), (F_IGNORE_KANA, 0x1_0000), (F_IGNORE_WIDTH, 0x2_0000)];
+        match property.to_ascii_lowercase().as_str() {
+            "codepage" => Some(if self.utf8 { 65001 } else { i64::from(self.code_page().0) }),
+            "lcid" => Some(i64::from(self.lcid())),
+            "comparisonstyle" => {
+                Some(style.iter().filter(|(flag, _)| flags & flag != 0).map(|(_, n)| n).sum())
+            }
+            "version" => Some(if flags & VERSION_100 == 0 { 0 } else { 2 }),
+            _ => None,
+        }
+    }
+
+    /// Whether its code page is the default collation's.
+    pub(crate) fn is_latin1(&self) -> bool {
+        !self.utf8 && self.code_page().0 == 1252
+    }
+
+    fn lcid(&self) -> u32 {
+        let [a, b, c, d, _] = self.wire;
+        u32::from_le_bytes([a, b, c, d]) & 0x000F_FFFF
+    }
+
+    /// The code page that is not UTF-8: that of the LCID, and that of Western Europe for those that are not known.
+    fn code_page(&self) -> (u16, &'static encoding_rs::Encoding) {
+        let lcid = self.lcid();
+        let family = FAMILIES.iter().find(|(_, known, ..)| *known == lcid);
+        family.map_or((1252, encoding_rs::WINDOWS_1252), |(_, _, number, encoding)| {
+            (*number, encoding)
+        })
     }
 
     /// The name under which SQLite knows the order.
@@ -144,12 +211,12 @@ impl Collation {
         if self.utf8 {
             return String::from_utf16_lossy(&text::to_utf16(text)).into_bytes();
         }
+        let encoding = self.code_page().1;
         let mut bytes = Vec::with_capacity(text.len());
         let plain = String::from_utf16_lossy(&text::to_utf16(text));
         let mut buffer = [0u8; 4];
         for c in plain.chars() {
-            let (encoded, _, unmappable) =
-                encoding_rs::WINDOWS_1252.encode(c.encode_utf8(&mut buffer));
+            let (encoded, _, unmappable) = encoding.encode(c.encode_utf8(&mut buffer));
             if unmappable { bytes.push(b'?') } else { bytes.extend_from_slice(&encoded) }
         }
         bytes
@@ -160,7 +227,7 @@ impl Collation {
         if self.utf8 {
             text::from_utf16(String::from_utf8_lossy(bytes).encode_utf16())
         } else {
-            encoding_rs::WINDOWS_1252.decode_without_bom_handling(bytes).0.into_owned()
+            self.code_page().1.decode_without_bom_handling(bytes).0.into_owned()
         }
     }
 }
@@ -185,6 +252,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_code_page_has_its_characters() {
+        for (name, page, text, bytes) in [
+            ("Cyrillic_General_BIN2", 1251, "Привет", &b"\xCF\xF0\xE8\xE2\xE5\xF2"[..]),
+            ("Cyrillic_General_100_CI_AS", 1251, "я", b"\xFF"),
+            ("Japanese_BIN2", 932, "日本", b"\x93\xFA\x96\x7B"),
+            ("Greek_CI_AS", 1253, "ω", b"\xF9"),
+            ("Latin1_General_CI_AS", 1252, "ω€", b"?\x80"),
+        ] {
+            let collation = Collation::parse(name).unwrap();
+            assert_eq!(collation.name, name);
+            assert_eq!(collation.property("CodePage"), Some(page), "{name}");
+            assert_eq!(collation.encode(text), bytes, "{name}");
+            assert_eq!(Collation::of_wire(collation.wire()).encode(text), bytes, "{name}");
+        }
+    }
+
+    #[test]
     fn known_collations_have_sql_servers_bytes() {
         assert_eq!(Collation::parse(DEFAULT).unwrap(), Collation::default());
         let bin2 = Collation::parse("latin1_general_bin2").unwrap();
@@ -192,6 +276,11 @@ mod tests {
         assert!(bin2.bin2);
         assert!(!Collation::parse("Latin1_General_BIN").unwrap().bin2);
         assert!(Collation::parse("Latin1_General_100_BIN2_UTF8").unwrap().utf8);
+        let ask = |name, property| Collation::parse(name).unwrap().property(property);
+        assert_eq!(ask(DEFAULT, "ComparisonStyle"), Some(196_609));
+        assert_eq!(ask("Latin1_General_100_BIN2_UTF8", "CODEPAGE"), Some(65001));
+        assert_eq!(ask("Latin1_General_BIN2", "ComparisonStyle"), Some(0));
+        assert_eq!(ask("Latin1_General_BIN2", "nonsense"), None);
         assert_eq!(Collation::parse("Nonsense").unwrap_err().number, 448);
         assert_eq!(Collation::parse("Latin1_General_CI_AI").unwrap_err().number, 49999);
     }

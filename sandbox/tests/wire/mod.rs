@@ -49,6 +49,40 @@ pub struct ResultSet {
     pub bitmaps: usize,
 }
 
+impl ResultSet {
+    /// Rows as text: NULL, integers, strings, and hexadecimal digits of the rest.
+    pub fn shown(&self) -> Vec<Vec<String>> {
+        let row = |row: &Vec<Option<Vec<u8>>>| {
+            row.iter().zip(&self.columns).map(|(value, column)| show(value, &column.ty)).collect()
+        };
+        self.rows.iter().map(row).collect()
+    }
+
+    /// Names of the columns.
+    pub fn names(&self) -> Vec<&str> {
+        self.columns.iter().map(|column| column.name.as_str()).collect()
+    }
+}
+
+fn show(value: &Option<Vec<u8>>, ty: &Type) -> String {
+    let Some(bytes) = value else { return "NULL".to_owned() };
+    match ty.token {
+        0xE7 | 0xEF => {
+            let units: Vec<u16> =
+                bytes.chunks(2).map(|c| u16::from_le_bytes([c[0], c[1]])).collect();
+            String::from_utf16_lossy(&units)
+        }
+        0xA7 | 0xAF => bytes.iter().map(|b| char::from(*b)).collect(),
+        0x26 if bytes.len() == 1 => bytes[0].to_string(),
+        0x26 | 0x68 => {
+            let mut wide = [if bytes.last().is_some_and(|b| b & 0x80 != 0) { 0xFF } else { 0 }; 8];
+            wide[..bytes.len()].copy_from_slice(bytes);
+            i64::from_le_bytes(wide).to_string()
+        }
+        _ => bytes.iter().map(|b| format!("{b:02x}")).collect(),
+    }
+}
+
 /// A RETURNVALUE.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Output {

@@ -22,8 +22,8 @@ use super::{
     walk::{Walk, Walked},
 };
 
-/// How deep expressions and queries may be nested: what fits into a stack of 2 MiB several times over
-/// without optimisation.
+/// How deep expressions and queries may be nested, as the parser counts. [`super::STACK`] has twice the
+/// room, without optimisation.
 const DEEPEST_NESTING: usize = 50;
 
 /// Words that a statement begins with. WITH is not among them: it must follow a semicolon.
@@ -179,20 +179,23 @@ impl Batch<'_> {
 
     /// To the end of the statement, or to a statement that begins beyond doubt.
     fn skip(&mut self) {
-        self.skip_to(|token| starts_a_statement(token) && !is_word(token, &ALSO_WITHIN));
+        let mut leads_on = false;
+        self.skip_to(|token| {
+            let begins = starts_a_statement(token) && !is_word(token, &ALSO_WITHIN) && !leads_on;
+            leads_on = is_word(token, &LEAD_ON);
+            begins
+        });
     }
 
     fn skip_to_semicolon(&mut self) {
         self.skip_to(|_| false);
     }
 
-    fn skip_to(&mut self, begins: impl Fn(&Token) -> bool) {
-        let mut leads_on = false;
+    fn skip_to(&mut self, mut begins: impl FnMut(&Token) -> bool) {
         while !matches!(self.token(), Token::EOF | Token::SemiColon) {
-            if self.depth() == 0 && !leads_on && begins(self.token()) {
+            if begins(self.token()) && self.depth() == 0 {
                 return;
             }
-            leads_on = self.is_word(&LEAD_ON);
             self.parser.advance_token();
         }
     }
@@ -262,6 +265,10 @@ impl Batch<'_> {
         self.expression(Some(&variable))
     }
 
+    fn is_behind_the_type(&self) -> bool {
+        self.is_over() || (self.depth() == 0 && matches!(self.token(), Token::Eq | Token::Comma))
+    }
+
     /// `DECLARE @x int = …, @y TABLE (…)`, or a cursor, whose query is a statement that follows.
     fn declare(&mut self) -> Walked {
         self.parser.advance_token();
@@ -272,9 +279,7 @@ impl Batch<'_> {
                 return Ok(());
             };
             self.parser.advance_token();
-            while !self.is_over()
-                && !(self.depth() == 0 && matches!(self.token(), Token::Eq | Token::Comma))
-            {
+            while !self.is_behind_the_type() {
                 self.parser.advance_token();
             }
             if self.parser.consume_token(&Token::Eq) {

@@ -8,7 +8,7 @@ use std::{
 use super::{Target, Targets};
 
 /// How many variables a value is followed through.
-const LONGEST_JOURNEY: usize = 32;
+const LONGEST_JOURNEY: usize = 16;
 
 #[derive(Debug, Default)]
 struct Variable {

@@ -13,7 +13,7 @@ use super::{
 
 /// How many sources may be searched, names of tables copied and values related. A statement with 2,100
 /// parameters over a join of ten tables takes some 50,000.
-const MOST_WORK: usize = 1_500_000;
+const MOST_WORK: usize = 500_000;
 
 /// How deep a tree may be where the parser has no limit of its own.
 const DEEPEST: usize = 250;

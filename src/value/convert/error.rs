@@ -76,6 +76,17 @@ pub enum Loss {
 }
 
 impl ConversionError {
+    /// A value sent as one type that is not one of another's, though the two lie alike on the wire.
+    pub(crate) fn of_value(from: Option<SqlType>, to: SqlType, error: ValueError) -> Self {
+        match (from, error) {
+            (Some(from), ValueError::TooLong { len, .. }) => Self::TooLong { from, to, len },
+            (Some(from), ValueError::OutOfRange { .. }) => {
+                Self::Lossy { from, to, loss: Loss::Range }
+            }
+            (_, error) => Self::Value(error),
+        }
+    }
+
     /// What to change in the application or at the column.
     #[must_use]
     pub fn remedy(&self) -> &'static str {

@@ -395,6 +395,11 @@ const BATCHES: Cases = &[
     ("WHILE @i < 3 BEGIN UPDATE t SET a = @P1; BREAK END", "@p1: t.a"),
     ("SAVE TRANSACTION s; UPDATE t SET a = @P1", "@p1: t.a"),
     ("SET FMTONLY ON select a FROM t WHERE b = @P1 SET FMTONLY OFF", "@p1: t.b"),
+    (
+        "SET IDENTITY_INSERT t ON INSERT t (a) VALUES (@P1) SET NOCOUNT ON UPDATE t SET b = @P2",
+        "@p1: t.a; @p2: t.b",
+    ),
+    ("MERGE t USING (x y z) ON a = b WHEN MATCHED THEN DELETE; UPDATE t SET a = @P1", "@p1: t.a"),
     ("SET TRANSACTION ISOLATION LEVEL SNAPSHOT UPDATE t SET a = @P1", "@p1: t.a"),
     (
         "CREATE TABLE #x (Id int PRIMARY KEY CLUSTERED, b int) INSERT INTO #x (b) VALUES (@P1); DROP TABLE #x SELECT 1 FROM t WHERE a = @P2",
