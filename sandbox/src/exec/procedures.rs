@@ -439,7 +439,8 @@ fn outputs(
 
 /// The name is shown without the brackets that a client put around it.
 pub(crate) fn not_found(procedure: &str) -> SqlError {
-    let name = crate::sql::names::split(procedure).join(".");
+    let parts = crate::sql::names::split(procedure);
+    let name = parts.map_or_else(|| procedure.to_owned(), |parts| parts.join("."));
     SqlError::new(2812, format!("Could not find stored procedure '{name}'."))
 }
 
