@@ -65,7 +65,8 @@ pub async fn cases(cases: &mut Cases) {
 
     let body = async |world: &World| {
         let mut client = world.client().await;
-        let data = vec![vec![BEA.into_sql(), 5.into_sql()], vec![None::<&str>.into_sql(), 6.into_sql()]];
+        let data =
+            vec![vec![BEA.into_sql(), 5.into_sql()], vec![None::<&str>.into_sql(), 6.into_sql()]];
         let columns = &["Name", "Id"];
         assert_eq!(load(&mut client, "dbo.People", columns, none, data).await.unwrap(), 2);
         assert_eq!(world.names().await, ["5 zq7 Bea", "6 NULL"]);
@@ -78,7 +79,13 @@ pub async fn cases(cases: &mut Cases) {
             | SqlBulkCopyOption::TableLock
             | SqlBulkCopyOption::CheckConstraints
             | SqlBulkCopyOption::KeepNulls;
-        let row = vec![500.into_sql(), ADA.into_sql(), "zq7 Rome".into_sql(), 2.5f64.into_sql(), 1.into_sql()];
+        let row = vec![
+            500.into_sql(),
+            ADA.into_sql(),
+            "zq7 Rome".into_sql(),
+            2.5f64.into_sql(),
+            1.into_sql(),
+        ];
         assert_eq!(load(&mut client, "Visits", &["*"], options, vec![row]).await.unwrap(), 1);
         let read = rows(&mut client, "SELECT Id, Person, Place, Cost FROM Visits", &[]).await;
         assert_eq!(read, ["500 zq7 Ada zq7 Rome 2.5"]);

@@ -22,7 +22,8 @@ fn det(sql_type: &str) -> String {
 }
 
 pub async fn cases(cases: &mut Cases) {
-    let (other_key, rnd) = (det("nvarchar(20)").replace("= Cek,", "= Pay,"), encrypted("RANDOMIZED"));
+    let (other_key, rnd) =
+        (det("nvarchar(20)").replace("= Cek,", "= Pay,"), encrypted("RANDOMIZED"));
     let other_kind = format!("nvarchar(20) {rnd}");
     let changes = [
         ("longer", det("nvarchar(30)")),
@@ -60,7 +61,13 @@ pub async fn cases(cases: &mut Cases) {
                 gate.open();
             };
             let (done, ()) = tokio::join!(client.execute(INSERT, &[&1, &ADA]), change);
-            assert_eq!(done.unwrap().rows_affected(), [1]);
+            // What has just been described is not described again: as with Microsoft's drivers the
+            // application hears of it, unless the value fits the new column as well.
+            if let Err(error) = done {
+                assert!(matches!(error.code(), Some(206 | 33514)), "{error}");
+                assert!(rows(&mut client, "SELECT V FROM Moves", &[]).await.is_empty());
+                affected(&mut client, INSERT, &[&1, &ADA]).await;
+            }
             let sql = "SELECT V FROM Moves";
             assert_eq!(rows(&mut client, sql, &[]).await, [ADA]);
         };
@@ -131,11 +138,15 @@ pub async fn cases(cases: &mut Cases) {
         affected(&mut client, INSERT, &[&1, &ADA]).await;
         run(&mut dba, "DROP TABLE Moves").await;
         // A key of the same name and another value.
-        let envelope = world.database.wrap(&always_encrypted::crypto::Cek::generate().unwrap()).await;
+        let envelope =
+            world.database.wrap(&always_encrypted::crypto::Cek::generate().unwrap()).await;
         run(&mut dba, &create_column_encryption_key("Next", "Cmk", &envelope)).await;
         make(&mut dba, &det("nvarchar(20)").replace("= Cek,", "= Next,")).await;
         affected(&mut client, INSERT, &[&2, &ADA]).await;
-        assert_eq!(rows(&mut client, "SELECT Id, V FROM Moves WHERE V = @P1", &[&ADA]).await, ["2 zq7 Ada"]);
+        assert_eq!(
+            rows(&mut client, "SELECT Id, V FROM Moves WHERE V = @P1", &[&ADA]).await,
+            ["2 zq7 Ada"]
+        );
         // A bulk load asks each time.
         make(&mut dba, &det("varchar(30)")).await;
         let mut load = client.bulk_insert("Moves").await.unwrap();

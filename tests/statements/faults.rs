@@ -7,7 +7,10 @@ use tiberius::{Command, QueryItem, error::Error};
 use super::{
     database::{PATH, PROVIDER, run},
     gate::{Gate, Mood},
-    world::{ADA, BEA, CAI, Cases, INSERT_NAME, World, affected, assert_usable, money, refused, rows, shown},
+    world::{
+        ADA, BEA, CAI, Cases, INSERT_NAME, World, affected, assert_usable, money, refused, rows,
+        shown,
+    },
 };
 
 /// The rows before an error, and the error.
@@ -40,7 +43,10 @@ async fn forged(world: &World) {
 fn assert_is_about_the_salary(world: &World, error: &Error) {
     let typed = world.typed(error);
     let SessionError::Cell { column, provider, key_path, .. } = &*typed else { panic!("{typed}") };
-    assert_eq!((column.trim_start_matches('@'), provider.as_str(), key_path.as_str()), ("Salary", PROVIDER, PATH));
+    assert_eq!(
+        (column.trim_start_matches('@'), provider.as_str(), key_path.as_str()),
+        ("Salary", PROVIDER, PATH)
+    );
     let text = error.to_string();
     for word in ["Salary", PROVIDER, PATH, "has been changed"] {
         assert!(text.contains(word), "{word} is not in: {text}");
@@ -118,19 +124,24 @@ async fn cells(cases: &mut Cases) {
         forged(world).await;
         let mut client = world.client().await;
         client.begin_transaction().await.unwrap();
-        let sql = "UPDATE People SET Plain = N'x' OUTPUT inserted.Id, inserted.Plain, inserted.Salary";
+        let sql =
+            "UPDATE People SET Plain = N'x' OUTPUT inserted.Id, inserted.Plain, inserted.Salary";
         let error = refused(&mut client, sql, &[]).await;
         assert_is_about_the_salary(world, &error);
         // The statement has been executed; the transaction is the application's.
         assert_eq!(rows(&mut client, "SELECT @@TRANCOUNT", &[]).await, ["1"]);
         client.rollback_transaction().await.unwrap();
-        assert_eq!(rows(&mut client, "SELECT Plain FROM People WHERE Id = 1", &[]).await, ["first"]);
+        assert_eq!(
+            rows(&mut client, "SELECT Plain FROM People WHERE Id = 1", &[]).await,
+            ["first"]
+        );
     };
     cases.case("a forged cell in an OUTPUT clause, in a transaction", body).await;
 
     let body = async |world: &World| {
         let mut client = world.populated().await;
-        let sql = "/* always-encrypted: encryption Disabled */ SELECT Name FROM People WHERE Id = 2";
+        let sql =
+            "/* always-encrypted: encryption Disabled */ SELECT Name FROM People WHERE Id = 2";
         let row = client.query(sql, &[]).await.unwrap().into_row().await.unwrap().unwrap();
         let cell = row.get::<&[u8], _>(0).unwrap().to_vec();
         let gate = Gate::before(world.database.sandbox.port()).await;
@@ -141,7 +152,10 @@ async fn cells(cases: &mut Cases) {
         let (read, error) = rows_and_error(&mut client, sql).await;
         assert_eq!(read, ["1 36 zq7 Ada"]);
         let typed = connector.error_behind(&error).unwrap();
-        assert!(matches!(&*typed, SessionError::Cell { column, .. } if column == "Name"), "{typed}");
+        assert!(
+            matches!(&*typed, SessionError::Cell { column, .. } if column == "Name"),
+            "{typed}"
+        );
         assert_usable(&mut client).await;
     };
     cases.case("a bit flipped on the way", body).await;
@@ -200,17 +214,35 @@ async fn keys(cases: &mut Cases) {
         let mut dba = world.dba().await;
         run(&mut dba, "DELETE FROM Visits").await;
         // The key of a table that nobody has used yet lies under a master key that nobody has.
-        let admin = always_encrypted::admin::create_column_master_key("Lost", PROVIDER, "vault/lost");
+        let admin =
+            always_encrypted::admin::create_column_master_key("Lost", PROVIDER, "vault/lost");
         run(&mut dba, &admin).await;
         let envelope = world.pay.clone();
-        run(&mut dba, &always_encrypted::admin::create_column_encryption_key("LostCek", "Lost", &envelope)).await;
+        run(
+            &mut dba,
+            &always_encrypted::admin::create_column_encryption_key("LostCek", "Lost", &envelope),
+        )
+        .await;
         let with = super::database::encrypted("RANDOMIZED").replace("= Cek,", "= LostCek,");
-        run(&mut dba, &format!("CREATE TABLE Lost (Id int NOT NULL, V nvarchar(20) {with} NULL)")).await;
-        let error = refused(&mut client, "INSERT INTO Lost (Id, V) VALUES (@P1, @P2)", &[&1, &ADA]).await;
+        run(&mut dba, &format!("CREATE TABLE Lost (Id int NOT NULL, V nvarchar(20) {with} NULL)"))
+            .await;
+        let error =
+            refused(&mut client, "INSERT INTO Lost (Id, V) VALUES (@P1, @P2)", &[&1, &ADA]).await;
         assert!(error.to_string().contains("vault/lost"), "{error}");
-        assert_eq!(affected(&mut client, "INSERT INTO Lost (Id, V) VALUES (@P1, @P2)", &[&1, &None::<&str>]).await, [1]);
+        assert_eq!(
+            affected(
+                &mut client,
+                "INSERT INTO Lost (Id, V) VALUES (@P1, @P2)",
+                &[&1, &None::<&str>]
+            )
+            .await,
+            [1]
+        );
         assert_eq!(rows(&mut client, "SELECT V FROM Lost", &[]).await, ["NULL"]);
-        assert_eq!(rows(&mut client, "SELECT Name FROM People WHERE Name = @P1", &[&ADA]).await, [ADA]);
+        assert_eq!(
+            rows(&mut client, "SELECT Name FROM People WHERE Name = @P1", &[&ADA]).await,
+            [ADA]
+        );
     };
     cases.case("a master key that this host does not have", body).await;
 }

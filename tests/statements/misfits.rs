@@ -71,8 +71,24 @@ pub async fn cases(cases: &mut Cases) {
         let at_noon = day(2024, 1, 2).and_hms_opt(12, 0, 0).unwrap();
         let odd: [&[&dyn ToSql]; 3] = [
             &[&1i64, &"zq7 \u{fc}\u{20ac}", &7i64, &2i32, &day(2024, 1, 2), &at_noon, &"zq7"],
-            &[&2u8, &"", &7u8, &2.25f64, &at_noon.date().and_hms_opt(0, 0, 0).unwrap(), &day(2024, 1, 2), &""],
-            &[&3i16, &"zq7", &7.0f64, &Numeric::new_with_scale(20, 1), &day(2024, 1, 2), &moment(), &"\u{1f600} zq7"],
+            &[
+                &2u8,
+                &"",
+                &7u8,
+                &2.25f64,
+                &at_noon.date().and_hms_opt(0, 0, 0).unwrap(),
+                &day(2024, 1, 2),
+                &"",
+            ],
+            &[
+                &3i16,
+                &"zq7",
+                &7.0f64,
+                &Numeric::new_with_scale(20, 1),
+                &day(2024, 1, 2),
+                &moment(),
+                &"\u{1f600} zq7",
+            ],
         ];
         for params in odd {
             assert_eq!(affected(&mut client, sql, params).await, [1]);

@@ -10,8 +10,12 @@ use super::{
     world::{ADA, BEA, Cases, INSERT_NAME, World, assert_usable, rows},
 };
 
-const MOMENTS: [&str; 4] =
-    ["the catalogue is asked", "the statement is described", "the key is fetched", "it is executed"];
+const MOMENTS: [&str; 4] = [
+    "the catalogue is asked",
+    "the statement is described",
+    "the key is fetched",
+    "it is executed",
+];
 
 /// A connection on which a request can be held at one of the moments.
 struct Held {

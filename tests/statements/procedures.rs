@@ -9,9 +9,9 @@ use super::{
 };
 
 const PROCEDURES: &[&str] = &[
-    "CREATE PROCEDURE AddPerson @Id int, @Name nvarchar(40), @Email varchar(60) = NULL, @Age int = NULL, \
-     @Salary decimal(18,4) = NULL AS \
-     BEGIN INSERT INTO People (Id, Name, Email, Age, Salary) VALUES (@Id, @Name, @Email, @Age, @Salary); RETURN 5; END",
+    "CREATE PROCEDURE AddPerson @Id int, @Name nvarchar(40), @Email varchar(60), @Age int, \
+     @Salary decimal(18,4), @Plain nvarchar(20) = N'none' AS \
+     BEGIN INSERT INTO People (Id, Name, Email, Age, Salary, Plain) VALUES (@Id, @Name, @Email, @Age, @Salary, @Plain); RETURN 5; END",
     "CREATE PROCEDURE FindPerson @Id int, @Name nvarchar(40) OUTPUT, @Email varchar(60) OUTPUT, \
      @Age int OUTPUT, @Plain nvarchar(20) OUTPUT AS \
      BEGIN SELECT @Name = Name, @Email = Email, @Age = Age, @Plain = Plain FROM People WHERE Id = @Id; RETURN 6; END",
@@ -39,21 +39,32 @@ pub async fn cases(cases: &mut Cases) {
 async fn inputs(cases: &mut Cases) {
     let body = async |world: &World| {
         let mut client = prepared(world).await;
-        rows(&mut client, "EXEC AddPerson @P1, @P2, @P3, @P4, @P5", &[&10, &"zq7 a", &"a@zq7", &1, &money(5)]).await;
-        rows(&mut client, "EXEC dbo.AddPerson @Name = @P2, @Id = @P1", &[&11, &"zq7 b"]).await;
-        let sql = "DECLARE @s int; EXEC @s = [dbo].[AddPerson] @P1, @P2, DEFAULT, @Age = @P3; SELECT @s";
-        assert_eq!(rows(&mut client, sql, &[&12, &"zq7 c", &7]).await, ["5"]);
-        let sql = "SELECT Name, Email, Age, Salary FROM People WHERE Id > 9 ORDER BY Id";
+        let nothing = None::<&str>;
+        let sql = "EXEC AddPerson @P1, @P2, @P3, @P4, @P5";
+        rows(&mut client, sql, &[&10, &"zq7 a", &"a@zq7", &1, &money(5)]).await;
+        let sql =
+            "EXEC dbo.AddPerson @Name = @P2, @Id = @P1, @Salary = @P5, @Age = @P4, @Email = @P3";
+        rows(&mut client, sql, &[&11, &"zq7 b", &nothing, &nothing, &nothing]).await;
+        let sql = "DECLARE @s int; EXEC @s = [dbo].[AddPerson] @P1, @P2, @P3, @Age = @P4, @Salary = @P5, \
+                   @Plain = N'some'; SELECT @s";
+        assert_eq!(rows(&mut client, sql, &[&12, &"zq7 c", &"", &7, &nothing]).await, ["5"]);
+        let sql = "SELECT Name, Email, Age, Salary, Plain FROM People WHERE Id > 9 ORDER BY Id";
         assert_eq!(
             rows(&mut client, sql, &[]).await,
-            ["zq7 a a@zq7 1 0.0005", "zq7 b NULL NULL NULL", "zq7 c NULL 7 NULL"]
+            ["zq7 a a@zq7 1 0.0005 none", "zq7 b NULL NULL NULL none", "zq7 c  7 NULL some",]
         );
     };
     cases.case("EXEC with encrypted arguments", body).await;
 
     let body = async |world: &World| {
         let mut client = prepared(world).await;
-        let results = client.query("EXEC ListPeople @P1", &[&ADA]).await.unwrap().into_results().await.unwrap();
+        let results = client
+            .query("EXEC ListPeople @P1", &[&ADA])
+            .await
+            .unwrap()
+            .into_results()
+            .await
+            .unwrap();
         assert_eq!(results[0][0].get::<&str, _>("Bio"), Some("zq7 wrote notes"));
         let mut command = Command::new("ListPeople");
         command.bind_param("@Name", CAI);
@@ -77,9 +88,15 @@ async fn inputs(cases: &mut Cases) {
         placed.bind_param("", 21);
         placed.bind_param("", "zq7 e");
         placed.bind_param("", None::<&str>);
+        placed.bind_param("", None::<i32>);
+        placed.bind_param("", None::<i32>);
+        placed.bind_param("", "plain");
         assert_eq!(call(&mut client, placed).await.return_code(), 5);
         let sql = "SELECT Name, Email, Age, Salary FROM People WHERE Id > 9 ORDER BY Id";
-        assert_eq!(rows(&mut client, sql, &[]).await, ["zq7 d d@zq7 4 2.5000", "zq7 e NULL NULL NULL"]);
+        assert_eq!(
+            rows(&mut client, sql, &[]).await,
+            ["zq7 d d@zq7 4 2.5000", "zq7 e NULL NULL NULL"]
+        );
     };
     cases.case("Command with named and unnamed arguments", body).await;
 
@@ -159,8 +176,12 @@ async fn outputs(cases: &mut Cases) {
 
     let body = async |world: &World| {
         // Two outputs and rows between, of which the application reads nothing.
-        run(&mut world.dba().await, "CREATE PROCEDURE Both @Name nvarchar(40) OUTPUT, @Id int AS \
-             SELECT * FROM People; SELECT @Name = Name FROM People WHERE Id = @Id").await;
+        run(
+            &mut world.dba().await,
+            "CREATE PROCEDURE Both @Name nvarchar(40) OUTPUT, @Id int AS \
+             SELECT * FROM People; SELECT @Name = Name FROM People WHERE Id = @Id",
+        )
+        .await;
         let mut client = world.populated().await;
         let mut command = Command::new("Both");
         command.bind_out_param("@Name", SECRET);

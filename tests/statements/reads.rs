@@ -32,7 +32,11 @@ async fn conditions(cases: &mut Cases) {
         ("Email = @P1", &[&"cai@zq7.example"], &["3"]),
         ("Email IS NULL AND Name = @P1", &[&BEA], &["2"]),
         ("Bio IS NOT NULL AND Id < @P1", &[&3], &["1"]),
-        ("EXISTS (SELECT 1 FROM People q WHERE q.Age = p.Age AND q.Name = @P1)", &[&ADA], &["1", "3"]),
+        (
+            "EXISTS (SELECT 1 FROM People q WHERE q.Age = p.Age AND q.Name = @P1)",
+            &[&ADA],
+            &["1", "3"],
+        ),
         ("Name = (SELECT Name FROM People WHERE Email = @P1)", &[&"ada@zq7.example"], &["1"]),
         ("Age IN (SELECT q.Age FROM People q WHERE q.Name = @P1)", &[&CAI], &["1", "3"]),
         ("Name = @P1 AND Name = @P2", &[&ADA, &CAI], &[]),
@@ -72,7 +76,8 @@ async fn conditions(cases: &mut Cases) {
 
     let body = async |world: &World| {
         let mut client = world.populated().await;
-        let many: Vec<String> = (0..500).map(|n| format!("zq7 nobody {n}")).chain([ADA.into()]).collect();
+        let many: Vec<String> =
+            (0..500).map(|n| format!("zq7 nobody {n}")).chain([ADA.into()]).collect();
         let names: Vec<String> = (1..=many.len()).map(|n| format!("@P{n}")).collect();
         let params: Vec<&dyn ToSql> = many.iter().map(|v| v as &dyn ToSql).collect();
         let sql = format!("SELECT Id FROM People WHERE Name IN ({})", names.join(", "));
@@ -82,7 +87,12 @@ async fn conditions(cases: &mut Cases) {
 
     let body = async |world: &World| {
         let mut client = world.populated().await;
-        affected(&mut client, "INSERT INTO Visits (Person, Day) VALUES (@P1, 1), (@P2, 2)", &[&ADA, &CAI]).await;
+        affected(
+            &mut client,
+            "INSERT INTO Visits (Person, Day) VALUES (@P1, 1), (@P2, 2)",
+            &[&ADA, &CAI],
+        )
+        .await;
         for sql in [
             "SELECT p.Name, v.Day FROM People p INNER JOIN Visits AS v ON v.Person = p.Name WHERE v.Person = @P1",
             "SELECT a.Name, v.Day FROM [dbo].[People] a, Visits v WHERE v.Person = a.Name AND a.Name = @P1",
@@ -109,13 +119,24 @@ async fn conditions(cases: &mut Cases) {
         assert_eq!(rows(&mut client, sql, &[&36]).await, ["36 2"]);
         let sql = "SELECT COUNT(DISTINCT Age), COUNT(Name) FROM People WHERE Id > @P1";
         assert_eq!(rows(&mut client, sql, &[&0]).await, ["1 3"]);
-        assert_eq!(rows(&mut client, "SELECT DISTINCT Age FROM People WHERE Age = @P1", &[&36]).await, ["36"]);
+        assert_eq!(
+            rows(&mut client, "SELECT DISTINCT Age FROM People WHERE Age = @P1", &[&36]).await,
+            ["36"]
+        );
     };
     cases.case("GROUP BY, DISTINCT and COUNT on deterministic columns", body).await;
 }
 
 async fn names(cases: &mut Cases) {
-    for table in ["People", "dbo.People", "sandbox.dbo.People", "sandbox..People", "[sandbox].[dbo].[People]", "\"dbo\".\"People\"", "PEOPLE"] {
+    for table in [
+        "People",
+        "dbo.People",
+        "sandbox.dbo.People",
+        "sandbox..People",
+        "[sandbox].[dbo].[People]",
+        "\"dbo\".\"People\"",
+        "PEOPLE",
+    ] {
         let body = async |world: &World| {
             let mut client = world.client().await;
             let sql = format!("INSERT INTO {table} (id, NAME) VALUES (@P1, @p2)");
@@ -143,7 +164,11 @@ async fn names(cases: &mut Cases) {
     };
     cases.case("names with brackets, quotes and spaces", body).await;
     let body = async |world: &World| {
-        run(&mut world.dba().await, "CREATE VIEW Known AS SELECT Id, Name, Bio FROM People WHERE Name IS NOT NULL").await;
+        run(
+            &mut world.dba().await,
+            "CREATE VIEW Known AS SELECT Id, Name, Bio FROM People WHERE Name IS NOT NULL",
+        )
+        .await;
         let mut client = world.populated().await;
         let sql = "SELECT Name, Bio FROM Known WHERE Name = @P1";
         assert_eq!(rows(&mut client, sql, &[&ADA]).await, ["zq7 Ada zq7 wrote notes"]);
@@ -180,8 +205,14 @@ async fn results(cases: &mut Cases) {
         let columns = stream.columns().await.unwrap().unwrap().to_vec();
         let kinds: Vec<ColumnType> = columns.iter().map(|c| c.column_type()).collect();
         assert_eq!(columns[8].name(), "Again");
-        assert!(!kinds[..7].contains(&ColumnType::BigVarBin), "no ciphertext to be seen: {kinds:?}");
-        assert_eq!((kinds[0], kinds[6], kinds[7]), (ColumnType::NVarchar, ColumnType::NVarchar, ColumnType::BigVarBin));
+        assert!(
+            !kinds[..7].contains(&ColumnType::BigVarBin),
+            "no ciphertext to be seen: {kinds:?}"
+        );
+        assert_eq!(
+            (kinds[0], kinds[6], kinds[7]),
+            (ColumnType::NVarchar, ColumnType::NVarchar, ColumnType::BigVarBin)
+        );
         drop(stream);
         let metadata = client.column_metadata("People", &["Id", "Name", "Age"]).await.unwrap();
         let flags: Vec<(String, bool)> =

@@ -10,7 +10,7 @@ pub async fn cases(cases: &mut Cases) {
         let mut client = world.client().await;
         client.begin_transaction().await.unwrap();
         affected(&mut client, INSERT_NAME, &[&1, &ADA]).await;
-        client.save_transaction("here").await.unwrap();
+        run(&mut client, "SAVE TRAN here").await;
         affected(&mut client, INSERT_NAME, &[&2, &BEA]).await;
         assert!(world.names().await.is_empty(), "others see nothing yet");
         run(&mut client, "ROLLBACK TRAN here").await;
@@ -70,7 +70,10 @@ pub async fn cases(cases: &mut Cases) {
         assert_eq!(affected(&mut client, INSERT_NAME, &[&2, &ADA]).await, [1]);
         assert_eq!(rows(&mut client, "SELECT @@ROWCOUNT", &[]).await, ["1"]);
         run(&mut client, "SET XACT_ABORT ON; SET TRANSACTION ISOLATION LEVEL SERIALIZABLE").await;
-        assert_eq!(affected(&mut client, "DELETE FROM People WHERE Name = @P1", &[&ADA]).await, [2]);
+        assert_eq!(
+            affected(&mut client, "DELETE FROM People WHERE Name = @P1", &[&ADA]).await,
+            [2]
+        );
     };
     cases.case("SET options", body).await;
 
@@ -104,7 +107,11 @@ pub async fn cases(cases: &mut Cases) {
     cases.case("two connections write the same row", body).await;
 
     let body = async |world: &World| {
-        let mut client = world.connector("Column Encryption Setting=Enabled;Packet Size=512").connect().await.unwrap();
+        let mut client = world
+            .connector("Column Encryption Setting=Enabled;Packet Size=512")
+            .connect()
+            .await
+            .unwrap();
         let long = format!("zq7 {}", "y".repeat(20_000));
         let sql = "INSERT INTO People (Id, Name, Bio) VALUES (@P1, @P2, @P3)";
         affected(&mut client, sql, &[&1, &ADA, &long]).await;

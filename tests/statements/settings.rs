@@ -5,7 +5,9 @@ use tiberius::ColumnData;
 
 use super::{
     database::{encrypted, run},
-    world::{ADA, BEA, Cases, INSERT_NAME, World, affected, money, refused, rows, shown_cell, try_rows},
+    world::{
+        ADA, BEA, Cases, INSERT_NAME, World, affected, money, refused, rows, shown_cell, try_rows,
+    },
 };
 
 pub async fn cases(cases: &mut Cases) {
@@ -32,8 +34,12 @@ pub async fn cases(cases: &mut Cases) {
             assert!(bytes[0] == 1 && bytes.len() >= 65, "a cell begins with its version");
         }
         // The statement after it is as always.
-        assert_eq!(rows(&mut client, "SELECT Name FROM People WHERE Name = @P1", &[&ADA]).await, [ADA]);
-        let sql = "/* always-encrypted: encryption Disabled */ SELECT Name FROM People WHERE Id = 2";
+        assert_eq!(
+            rows(&mut client, "SELECT Name FROM People WHERE Name = @P1", &[&ADA]).await,
+            [ADA]
+        );
+        let sql =
+            "/* always-encrypted: encryption Disabled */ SELECT Name FROM People WHERE Id = 2";
         for _ in 0..2 {
             let cell = client.simple_query(sql).await.unwrap().into_row().await.unwrap().unwrap();
             assert!(cell.get::<&[u8], _>(0).is_some(), "in a batch as well");
@@ -58,8 +64,18 @@ pub async fn cases(cases: &mut Cases) {
         run(&mut world.dba().await, &format!(
             "CREATE TABLE Copies (Id int NOT NULL, Name nvarchar(40) COLLATE Latin1_General_BIN2 {} NULL, Bio nvarchar(max) {} NULL)",
             encrypted("DETERMINISTIC"), encrypted("RANDOMIZED"))).await;
-        affected(&mut client, "INSERT INTO Copies SELECT Id, Name, Bio FROM People WHERE Name = @P1", &[&ADA]).await;
-        affected(&mut client, "INSERT INTO Copies (Id, Name, Bio) VALUES (@P1, @P2, @P3)", &[&9, &ADA, &"zq7 wrote notes"]).await;
+        affected(
+            &mut client,
+            "INSERT INTO Copies SELECT Id, Name, Bio FROM People WHERE Name = @P1",
+            &[&ADA],
+        )
+        .await;
+        affected(
+            &mut client,
+            "INSERT INTO Copies (Id, Name, Bio) VALUES (@P1, @P2, @P3)",
+            &[&9, &ADA, &"zq7 wrote notes"],
+        )
+        .await;
         let sql = "/* always-encrypted: encryption Disabled */ SELECT Name, Bio FROM People WHERE Id = 1 \
                    UNION ALL SELECT Name, Bio FROM Copies";
         let read = client.query(sql, &[]).await.unwrap().into_first_result().await.unwrap();
@@ -102,13 +118,19 @@ pub async fn cases(cases: &mut Cases) {
         let sql = format!("{INSERT_NAME} /* always-encrypted: force @P2 */");
         affected(&mut client, &sql, &[&1, &ADA]).await;
         for (sql, value) in [
-            ("INSERT INTO People (Id, Plain) VALUES (@P1, @P2) /* always-encrypted: force @P2 */", BEA),
+            (
+                "INSERT INTO People (Id, Plain) VALUES (@P1, @P2) /* always-encrypted: force @P2 */",
+                BEA,
+            ),
             ("SELECT @P2, @P1 /* always-encrypted: force @P2 */", BEA),
             ("SELECT @P2, @P1 /* always-encrypted: force @P2; encryption Disabled */", BEA),
         ] {
             let error = refused(&mut client, sql, &[&5, &value]).await;
             let typed = world.typed(&error);
-            assert!(matches!(&*typed, SessionError::PlainParameter { name } if name == "@P2"), "{typed}");
+            assert!(
+                matches!(&*typed, SessionError::PlainParameter { name } if name == "@P2"),
+                "{typed}"
+            );
         }
     };
     cases.case("force", body).await;
@@ -129,7 +151,8 @@ pub async fn cases(cases: &mut Cases) {
         let connector = world.connector("Column Encryption Setting=ResultSetOnly");
         let mut client = connector.connect().await.unwrap();
         assert_eq!(rows(&mut client, "SELECT Name FROM People WHERE Id = @P1", &[&1]).await, [ADA]);
-        let sql = "SELECT Id FROM People WHERE Name = @P1 /* always-encrypted: encryption Enabled */";
+        let sql =
+            "SELECT Id FROM People WHERE Name = @P1 /* always-encrypted: encryption Enabled */";
         assert_eq!(rows(&mut client, sql, &[&ADA]).await, ["1"]);
         let sql = "SELECT Id FROM People WHERE Age = @P1";
         assert_eq!(try_rows(&mut client, sql, &[&36]).await.unwrap_err().code(), Some(206));

@@ -2,7 +2,9 @@
 
 use std::{io::Write as _, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use always_encrypted::{Client, Connector, SessionError, crypto::CmkPrivateKey, keystore::KeyStores};
+use always_encrypted::{
+    Client, Connector, SessionError, crypto::CmkPrivateKey, keystore::KeyStores,
+};
 use always_encrypted_sandbox::Sandbox;
 use chrono::{NaiveDate, NaiveDateTime};
 use futures_util::FutureExt as _;
@@ -10,7 +12,7 @@ use tiberius::{ColumnData, Row, ToSql, error::Error, numeric::Numeric};
 
 use super::{
     database::{self, Database, encrypted, run},
-    gate::{MoodyStore, Moods},
+    gate::{Moods, MoodyStore},
 };
 
 /// In every string that is encrypted. It must never be on the wire.
@@ -99,16 +101,40 @@ impl World {
                    VALUES (@P1, @P2, @P3, @P4, @P5, @P6, @P7, @P8, @P9, @P10)";
         let (born, seen) = (day(1815, 12, 10), moment());
         let ada: [&dyn ToSql; 10] = [
-            &1, &ADA, &"ada@zq7.example", &36, &money(105_000), &born, &seen, &"zq7 wrote notes",
-            &vec![1u8, 2], &"first",
+            &1,
+            &ADA,
+            &"ada@zq7.example",
+            &36,
+            &money(105_000),
+            &born,
+            &seen,
+            &"zq7 wrote notes",
+            &vec![1u8, 2],
+            &"first",
         ];
         let nothing: Option<&str> = None;
         let bea: [&dyn ToSql; 10] = [
-            &2, &BEA, &nothing, &None::<i32>, &None::<Numeric>, &None::<NaiveDate>,
-            &None::<NaiveDateTime>, &nothing, &None::<Vec<u8>>, &nothing,
+            &2,
+            &BEA,
+            &nothing,
+            &None::<i32>,
+            &None::<Numeric>,
+            &None::<NaiveDate>,
+            &None::<NaiveDateTime>,
+            &nothing,
+            &None::<Vec<u8>>,
+            &nothing,
         ];
         let cai: [&dyn ToSql; 10] = [
-            &3, &CAI, &"cai@zq7.example", &36, &money(-1), &born, &seen, &"", &Vec::<u8>::new(),
+            &3,
+            &CAI,
+            &"cai@zq7.example",
+            &36,
+            &money(-1),
+            &born,
+            &seen,
+            &"",
+            &Vec::<u8>::new(),
             &"third",
         ];
         for person in [ada, bea, cai] {
@@ -193,8 +219,12 @@ pub fn shown_cell(cell: ColumnData<'static>) -> String {
         ColumnData::String(value) => value.map(String::from),
         ColumnData::Binary(value) => value.map(|v| format!("{v:02X?}")),
         ColumnData::Numeric(value) => value.map(|v| v.to_string()),
-        date @ ColumnData::Date(_) => NaiveDate::from_sql_owned(date).unwrap().map(|v| v.to_string()),
-        time @ ColumnData::DateTime2(_) => NaiveDateTime::from_sql_owned(time).unwrap().map(|v| v.to_string()),
+        date @ ColumnData::Date(_) => {
+            NaiveDate::from_sql_owned(date).unwrap().map(|v| v.to_string())
+        }
+        time @ ColumnData::DateTime2(_) => {
+            NaiveDateTime::from_sql_owned(time).unwrap().map(|v| v.to_string())
+        }
         other => Some(format!("{other:?}")),
     };
     text.unwrap_or_else(|| "NULL".to_owned())
@@ -227,7 +257,9 @@ impl Cases {
             Ok(Err(_)) => "it hangs".to_owned(),
             Err(panic) => match panic.downcast::<String>() {
                 Ok(text) => *text,
-                Err(panic) => panic.downcast::<&str>().map_or_else(|_| "?".into(), |t| t.to_string()),
+                Err(panic) => {
+                    panic.downcast::<&str>().map_or_else(|_| "?".into(), |t| t.to_string())
+                }
             },
         };
         self.failures.push((name.to_owned(), failure));
