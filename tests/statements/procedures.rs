@@ -34,6 +34,28 @@ async fn call(client: &mut Client, command: Command<'_>) -> CommandResult {
 pub async fn cases(cases: &mut Cases) {
     inputs(cases).await;
     outputs(cases).await;
+    let body = async |world: &World| {
+        let mut client = world.populated().await;
+        let mut prepare = Command::new("sp_prepexec");
+        prepare.bind_out_param("", 0);
+        prepare.bind_param("", "@n nvarchar(4000),@a int");
+        prepare.bind_param("", "SELECT Id, Bio FROM People WHERE Name = @n AND Age = @a");
+        prepare.bind_param("", ADA);
+        prepare.bind_param("", 36);
+        let result = call(&mut client, prepare).await;
+        let row = &result.to_query_result(0).unwrap()[0];
+        assert_eq!((row.get(0), row.get::<&str, _>(1)), (Some(1), Some("zq7 wrote notes")));
+        for (name, id) in [(CAI, 3), (ADA, 1)] {
+            let mut execute = Command::new("sp_execute");
+            // The first handle that the server gives.
+            execute.bind_param("", 1);
+            execute.bind_param("", name);
+            execute.bind_param("", 36);
+            let result = call(&mut client, execute).await;
+            assert_eq!(result.to_query_result(0).unwrap()[0].get(0), Some(id));
+        }
+    };
+    cases.case("sp_prepexec and sp_execute", body).await;
 }
 
 async fn inputs(cases: &mut Cases) {

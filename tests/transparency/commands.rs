@@ -157,4 +157,56 @@ pub async fn cases(comparison: &mut Comparison) {
         actor.batch("EXEC Read2 2; EXEC Fails 0; EXEC [odd one] 5").await;
     };
     comparison.case("EXEC in a text", body).await;
+    prepared(comparison).await;
+}
+
+/// A call with unnamed arguments, as the procedures for prepared statements want them.
+fn placed(procedure: &'static str, output: Option<i32>, rest: &[&'static str]) -> Command<'static> {
+    let mut command = Command::new(procedure);
+    if let Some(output) = output {
+        command.bind_out_param("", output);
+    }
+    rest.iter().for_each(|value| command.bind_param("", *value));
+    command
+}
+
+async fn prepared(comparison: &mut Comparison) {
+    let select = "SELECT Name FROM People WHERE Id = @a";
+    let execute = |handle: i32, id: i32| {
+        let mut command = Command::new("sp_execute");
+        command.bind_param("", handle);
+        command.bind_param("", id);
+        command
+    };
+    let body = async |actor: &mut Actor| {
+        let mut prepare = placed("sp_prepare", Some(0), &["@a int", select]);
+        prepare.bind_param("", 1);
+        actor.command(prepare).await;
+        // The first handle that the server gives.
+        for id in [1, 3, 9] {
+            actor.command(execute(1, id)).await;
+        }
+        let mut unprepare = Command::new("sp_unprepare");
+        unprepare.bind_param("", 1);
+        actor.command(unprepare).await;
+        actor.query("SELECT @P1 AS after", &[&1]).await;
+    };
+    comparison.case("sp_prepare, sp_execute, sp_unprepare", body).await;
+    let body = async |actor: &mut Actor| {
+        for id in [1, 2] {
+            let mut prepexec = placed("sp_prepexec", Some(0), &["@a int", select]);
+            prepexec.bind_param("", id);
+            actor.command(prepexec).await;
+        }
+        actor.command(execute(2, 3)).await;
+    };
+    comparison.case("sp_prepexec", body).await;
+    let body = async |actor: &mut Actor| {
+        let mut open = placed("sp_cursoropen", Some(0), &["SELECT Id, Name FROM People"]);
+        for option in [1, 1, 0] {
+            open.bind_out_param("", option);
+        }
+        actor.command(open).await;
+    };
+    comparison.case("sp_cursoropen", body).await;
 }

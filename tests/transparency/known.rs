@@ -34,16 +34,14 @@ pub async fn cases(comparison: &mut Comparison) {
         actor.command(command).await;
     };
     comparison.differs("a procedure's name that is none", "code: 16040050", body).await;
-    for procedure in ["sp_prepare", "sp_cursoropen"] {
-        let body = async |actor: &mut Actor| {
-            let mut command = Command::new(procedure);
-            command.bind_out_param("@handle", 0);
-            command.bind_param("@params", "@a int");
-            command.bind_param("@stmt", "SELECT @a");
-            actor.command(command).await;
-        };
-        comparison.differs(procedure, "code: 16040051", body).await;
-    }
+    let body = async |actor: &mut Actor| {
+        let mut command = Command::new("sp_prepexecrpc");
+        command.bind_out_param("", 0);
+        command.bind_param("", "Read2");
+        command.bind_param("", 1);
+        actor.command(command).await;
+    };
+    comparison.differs("sp_prepexecrpc", "code: 16040051", body).await;
     let body = async |actor: &mut Actor| {
         actor.query("SELECT @P1 /* always-encrypted: fource @P1 */", &[&1]).await;
     };
