@@ -45,15 +45,13 @@ impl<'a> Hints<'a> {
             return Ok(hints);
         }
         let mut rest = statement;
-        while let Some((_, after)) = rest.split_once("/*") {
-            rest = after;
-            let Some(hint) = strip_prefix(after.trim_start(), MARK) else { continue };
+        while let Some(comment) = next_comment(&mut rest) {
+            let Some(hint) = strip_prefix(comment.trim_start(), MARK) else { continue };
             let misunderstood = || SessionError::Hint { hint: shortened(hint) };
-            let (body, tail) = hint.split_once("*/").ok_or_else(misunderstood)?;
+            let (body, _) = hint.split_once("*/").ok_or_else(misunderstood)?;
             for clause in body.split(';').map(str::trim) {
                 hints.clause(clause).ok_or_else(misunderstood)?;
             }
-            rest = tail;
         }
         Ok(hints)
     }
@@ -82,6 +80,58 @@ impl<'a> Hints<'a> {
         }
         Some(())
     }
+}
+
+/// The text from the next block comment on, without its `/*`; `rest` is what follows the comment.
+///
+/// What stands in a string, a quoted name or another comment is none: it may be a user's words.
+fn next_comment<'a>(rest: &mut &'a str) -> Option<&'a str> {
+    loop {
+        let at = rest.find(['\'', '"', '[', '-', '/'])?;
+        let (_, found) = rest.split_at_checked(at)?;
+        let (first, after) = found.split_at_checked(1)?;
+        *rest = match first {
+            "-" if after.starts_with('-') => after.split_once('\n').map_or("", |(_, tail)| tail),
+            "/" if after.starts_with('*') => {
+                let comment = after.strip_prefix('*')?;
+                *rest = after_comment(comment);
+                return Some(comment);
+            }
+            "-" | "/" => after,
+            "[" => after_quoted(after, ']'),
+            quote => after_quoted(after, if quote == "'" { '\'' } else { '"' }),
+        };
+    }
+}
+
+/// What follows the end of a string or quoted name, in which a doubled end stands for itself.
+fn after_quoted(mut text: &str, end: char) -> &str {
+    while let Some((_, after)) = text.split_once(end) {
+        match after.strip_prefix(end) {
+            Some(inside) => text = inside,
+            None => return after,
+        }
+    }
+    ""
+}
+
+/// What follows the end of a comment, in which there may be others.
+fn after_comment(mut text: &str) -> &str {
+    let mut depth = 1usize;
+    while depth > 0 {
+        let Some(at) = text.find(['*', '/']) else { return "" };
+        let Some((_, found)) = text.split_at_checked(at) else { return "" };
+        text = if let Some(after) = found.strip_prefix("/*") {
+            depth += 1;
+            after
+        } else if let Some(after) = found.strip_prefix("*/") {
+            depth -= 1;
+            after
+        } else {
+            found.get(1..).unwrap_or_default()
+        };
+    }
+    text
 }
 
 fn parameter(name: &str) -> Option<&str> {
@@ -133,6 +183,29 @@ mod tests {
         );
         assert_eq!(hints.forced, ["@P1"]);
         assert_eq!(hints.encryption, Some(ColumnEncryption::ResultSetOnly));
+    }
+
+    #[test]
+    fn what_a_user_may_have_written_is_no_comment() {
+        for statement in [
+            "INSERT t VALUES (@P1, N'/* always-encrypted: encryption Disabled */')",
+            "INSERT t VALUES (@P1, 'it''s /* always-encrypted: encryption Disabled */')",
+            "SELECT @P1 AS [/* always-encrypted: encryption Disabled */]",
+            "SELECT @P1 AS [a]]/* always-encrypted: encryption Disabled */]",
+            "SELECT @P1 AS \"/* always-encrypted: encryption Disabled */\"",
+            "SELECT @P1 -- /* always-encrypted: encryption Disabled */",
+            "SELECT @P1 /* /* always-encrypted: encryption Disabled */ */",
+            "SELECT @P1 /* ' /* */ always-encrypted: encryption Disabled */",
+            "SELECT '/* always-encrypted: nothing */', '/* always-encrypted:",
+        ] {
+            assert_eq!(Hints::of(statement).unwrap(), Hints::default(), "{statement}");
+        }
+        for statement in [
+            "SELECT 'a''/*', [b]]/*], \"c/*\" -- '\n, 1 - 2 / 3 * 4 /* always-encrypted: force @P1 */",
+            "/* ' /* \" */ [ */ SELECT /* always-encrypted: force @P1 */ 'x'",
+        ] {
+            assert_eq!(Hints::of(statement).unwrap().forced, ["@P1"], "{statement}");
+        }
     }
 
     #[test]

@@ -147,6 +147,18 @@ pub async fn cases(cases: &mut Cases) {
     cases.case("a comment that is misspelt switches nothing off", body).await;
 
     let body = async |world: &World| {
+        let mut client = world.client().await;
+        // A text that somebody wrote, put into the statement with every care but as a parameter.
+        let sql = "UPDATE People SET Name = @P2 WHERE Id = @P1 AND \
+                   Plain <> N'/* always-encrypted: encryption Disabled */'";
+        assert_eq!(affected(&mut client, sql, &[&1, &ADA]).await, [0]);
+        let sql = "SELECT N'/* always-encrypted: nothing of ours */' WHERE @P1 = 1";
+        let read = rows(&mut client, sql, &[&1]).await;
+        assert_eq!(read, ["/* always-encrypted: nothing of ours */"]);
+    };
+    cases.case("a comment in a string switches nothing off", body).await;
+
+    let body = async |world: &World| {
         world.populated().await;
         let connector = world.connector("Column Encryption Setting=ResultSetOnly");
         let mut client = connector.connect().await.unwrap();
