@@ -425,5 +425,5 @@ fn known_procedure(exec: &Exec) -> Result<()> {
     if is_system_procedure(&exec.procedure) {
         return Ok(());
     }
-    Err(SqlError::new(2812, format!("Could not find stored procedure '{}'.", exec.procedure)))
+    Err(crate::exec::procedures::not_found(&exec.procedure))
 }

@@ -405,11 +405,7 @@ impl Session {
                 response.done(0, None);
                 Ok(())
             }
-            other => {
-                let shown = other.to_string();
-                let words: Vec<&str> = shown.split_whitespace().take(3).collect();
-                Err(SqlError::unsupported(format!("the statement {}", words.join(" "))).into())
-            }
+            other => Err(crate::sql::bind::unsupported(other).into()),
         }
     }
 

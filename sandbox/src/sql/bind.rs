@@ -285,6 +285,8 @@ impl<'a> Binder<'a> {
             Statement::Insert(insert) => drop(self.insert(insert)?),
             Statement::Update(update) => drop(self.update(update)?),
             Statement::Delete(delete) => drop(self.delete(delete)?),
+            // To say that its parameters are plain would be a guess, and clients act on it.
+            Statement::Merge(_) => return Err(unsupported(statement)),
             _ => {}
         }
         Ok(())
@@ -338,4 +340,11 @@ fn allowed(from: SqlType, to: SqlType) -> Result<()> {
         _ => false,
     };
     if clash { Err(SqlError::type_clash(from.name(), to.name())) } else { Ok(()) }
+}
+
+/// A statement that this server does not know, by its first words.
+pub(crate) fn unsupported(statement: &Statement) -> SqlError {
+    let shown = statement.to_string();
+    let words: Vec<&str> = shown.split_whitespace().take(3).collect();
+    SqlError::unsupported(format!("the statement {}", words.join(" ")))
 }
