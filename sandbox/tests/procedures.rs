@@ -310,20 +310,3 @@ async fn the_calls_of_one_message_are_answered_one_by_one() {
     let set = wire.batch("SELECT Id FROM People ORDER BY Id").await.ok().sets.remove(0);
     assert_eq!(set.shown(), [["1"], ["2"]]);
 }
-
-#[tokio::test]
-async fn table_valued_parameters_are_refused_by_name() {
-    let (_sandbox, mut wire) = prepared().await;
-    // @t of the type dbo.T, NULL.
-    let mut tvp = vec![2];
-    tvp.extend(utf16("@t"));
-    tvp.extend([0, 0xF3, 0, 3]);
-    tvp.extend(utf16("dbo"));
-    tvp.push(1);
-    tvp.extend(utf16("T"));
-    tvp.extend([0xFF, 0xFF, 0, 0]);
-    let reply = wire.rpc(&[Wire::call_by_name("P", &[Param(tvp)])]).await;
-    assert_eq!(reply.numbers(), [8009]);
-    assert!(reply.errors[0].2.contains("table-valued parameters"), "{:?}", reply.errors);
-    wire.batch("SELECT 1").await.ok();
-}

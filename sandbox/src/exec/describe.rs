@@ -6,7 +6,7 @@ use sqlparser::ast::{ColumnDef, Expr, Ident};
 
 use crate::catalogue::{Catalogue, Encryption, Table};
 use crate::error::{Result, SqlError};
-use crate::exec::parameters::Parameters;
+use crate::exec::parameters::{Parameters, TableArgument};
 use crate::exec::procedures::is_system_procedure;
 use crate::exec::response::{Outcome, Response};
 use crate::exec::session::Session;
@@ -100,6 +100,12 @@ impl Session {
             vouched,
             catalogue: Arc::clone(&self.catalogue),
         };
+        for TableArgument { name, ty, .. } in described.parameters.take_tables() {
+            let found = self.catalogue.table_type(&ty).ok_or_else(|| {
+                SqlError::new(2715, format!("Cannot find data type {}.", ty.name))
+            })?;
+            self.describe_table(&name, &found.columns, &mut described)?;
+        }
         self.describe_statements(statements, &mut described)?;
         let encryption = |verdict: &Option<Verdict>| match verdict {
             Some(Verdict::Encrypted(encryption)) => Some(*encryption),
@@ -141,6 +147,10 @@ impl Session {
                 Statement::Exec(exec) => self.describe_exec(exec, described)?,
                 Statement::Declare(variables) => {
                     for (name, data_type, value) in variables {
+                        if let Some(found) = self.catalogue.variable_type(data_type) {
+                            self.describe_table(name, &found.columns, described)?;
+                            continue;
+                        }
                         described.parameters.declare(name, SqlType::from_ast(data_type)?)?;
                         described.verdicts.push(None);
                         if let Some(value) = value {
@@ -246,7 +256,7 @@ impl Session {
             else {
                 continue;
             };
-            if argument.is_default() {
+            if argument.is_default() || declaration.table.is_some() {
                 continue;
             }
             self.describe_with(described, |binder| {

@@ -21,6 +21,7 @@ pub(crate) mod select_into;
 pub(crate) mod session;
 pub(crate) mod stored;
 pub(crate) mod system;
+pub(crate) mod table_type;
 pub(crate) mod temporary;
 pub(crate) mod transaction;
 pub(crate) mod undeclared;

@@ -143,7 +143,10 @@ impl Session {
         response: &mut Response,
     ) -> Outcome<bool> {
         self.enter_scope(false);
-        let outcome = self.run_here(sql, parameters, response);
+        let outcome = match self.take_tables(parameters, response) {
+            Ok(()) => self.run_here(sql, parameters, response),
+            Err(stop) => self.answered(Err(stop), response),
+        };
         self.leave_scope(response);
         outcome
     }
@@ -343,6 +346,12 @@ impl Session {
             }
             Statement::Declare(variables) => {
                 for (name, data_type, value) in variables {
+                    if let Some(found) = self.catalogue.variable_type(data_type) {
+                        let (columns, constraints) =
+                            (found.columns.clone(), found.constraints.clone());
+                        self.declare_table(name, &columns, &constraints, response)?;
+                        continue;
+                    }
                     let ty = SqlType::from_ast(data_type)?;
                     // In a loop a variable is declared once, and set whenever its turn comes.
                     if self.loops == 0 || parameters.get(name).is_err() {
@@ -352,6 +361,10 @@ impl Session {
                         self.assign_variable(name, value, parameters)?;
                     }
                 }
+            }
+            Statement::Type(statement) => {
+                self.write(response, |session| session.run_type_statement(statement))?;
+                response.done(0, None);
             }
             Statement::DeclareTable { name, columns, constraints } => {
                 self.declare_table(name, columns, constraints, response)?;

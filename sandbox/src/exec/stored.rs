@@ -81,7 +81,15 @@ impl Session {
             None => store::next_object_id(&self.connection)?,
         };
         let created = now_utc();
-        store::insert_procedure(&self.connection, object_id, procedure, &schemes, text, created)
+        store::insert_procedure(
+            &self.connection,
+            object_id,
+            procedure,
+            &schemes,
+            &self.catalogue.table_types,
+            text,
+            created,
+        )
     }
 
     pub(crate) fn drop_procedures(
@@ -145,11 +153,17 @@ impl Session {
         let mut parameters = Parameters::declared(&procedure.parameters);
         let mut given = Vec::new();
         for declaration in &procedure.parameters {
+            if let Some(table) = &declaration.table
+                && self.catalogue.table_type(table).is_none()
+            {
+                return Err(SqlError::new(2715, format!("Cannot find data type {}.", table.name)));
+            }
             if let Some(default) = &declaration.default {
                 let (value, from) = self.evaluate(default, &Parameters::default())?;
                 parameters.assign(&declaration.name, Argument::Plain(value), from)?;
             }
-            given.push(declaration.default.is_some());
+            // A table that is not passed has no rows.
+            given.push(declaration.default.is_some() || declaration.table.is_some());
         }
         Ok((parameters, given))
     }
@@ -171,7 +185,9 @@ impl Session {
         self.nesting = self.nesting.saturating_add(1);
         let vouched = std::mem::replace(&mut self.values.vouched, true);
         self.enter_scope(false);
-        let outcome = self.run_statements(&stored.procedure.body, parameters, response, 0);
+        let outcome = self
+            .take_tables(parameters, response)
+            .and_then(|()| self.run_statements(&stored.procedure.body, parameters, response, 0));
         self.leave_scope(response);
         self.values.vouched = vouched;
         self.nesting = self.nesting.saturating_sub(1);
@@ -206,8 +222,14 @@ impl Session {
             if argument.is_default() {
                 continue;
             }
-            let (value, from) = self.argument_value(argument, caller)?;
             let Some(declaration) = procedure.parameters.get(at) else { continue };
+            if declaration.table.is_some() {
+                let variable = argument.variable().ok_or_else(|| SqlError::syntax("READONLY"))?;
+                let rows = self.rows_of_variable(variable)?;
+                parameters.pass_table(&declaration.name, rows);
+                continue;
+            }
+            let (value, from) = self.argument_value(argument, caller)?;
             if argument.output {
                 if !declaration.output {
                     return Err(not_an_output(&declaration.name).into());

@@ -83,6 +83,7 @@ impl Session {
         }
         if dropped.is_ok() {
             self.temporary.retain(|temporary| !ids.contains(&temporary.object_id));
+            self.values.read_only.retain(|id| !ids.contains(id));
         }
     }
 

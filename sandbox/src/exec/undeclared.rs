@@ -41,6 +41,7 @@ impl Session {
             ty: UNKNOWN,
             default: None,
             output: false,
+            table: None,
         }));
         let parameters = Parameters::declared(&all);
         let mut found = Undeclared { first: declared.len(), types: vec![None; names.len()] };

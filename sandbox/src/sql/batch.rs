@@ -9,6 +9,7 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 
 use crate::error::{Result, SqlError};
+use crate::exec::table_type::{self, TypeStatement};
 use crate::sql::alter::{self, AlterTable};
 use crate::sql::bulk::{self, InsertBulk};
 use crate::sql::control::{self, Control};
@@ -28,6 +29,7 @@ pub(crate) enum Statement {
     Sql(Box<SqlStatement>),
     Key(KeyStatement),
     Security(SecurityStatement),
+    Type(Box<TypeStatement>),
     BeginTransaction(Option<String>),
     Commit,
     /// To a savepoint of that name if there is one, else all of it.
@@ -213,6 +215,9 @@ pub(crate) fn statement(parser: &mut Parser<'_>, depth: usize) -> Result<Stateme
     }
     if let Some(control) = control::parse(parser, depth)? {
         return Ok(Statement::Control(Box::new(control)));
+    }
+    if let Some(statement) = table_type::parse(parser)? {
+        return Ok(Statement::Type(Box::new(statement)));
     }
     if let Some(statement) = security::parse(parser)? {
         return Ok(Statement::Security(statement));

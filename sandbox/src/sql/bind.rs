@@ -116,6 +116,8 @@ pub(crate) struct SessionValues {
     /// What its temporary tables are called by, and the batch or procedure that runs.
     pub(crate) session: String,
     pub(crate) scope: u32,
+    /// Table variables that are parameters.
+    pub(crate) read_only: Vec<i64>,
     /// What a CATCH is about.
     pub(crate) caught: Option<Caught>,
     /// The login is the one that the sandbox was started with.

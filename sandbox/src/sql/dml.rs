@@ -104,7 +104,17 @@ impl Binder<'_> {
     ) -> Result<WritePlan> {
         let table = self.table(&self.name(name)?)?.clone();
         self.require_write("INSERT", &table)?;
-        let columns = insert_columns(&table, columns, false)?;
+        self.insert_values(&table, columns, rows)
+    }
+
+    /// The same, into a table that has been found.
+    pub(crate) fn insert_values(
+        &mut self,
+        table: &Table,
+        columns: &[ObjectName],
+        rows: &[Vec<(Value, SqlType)>],
+    ) -> Result<WritePlan> {
+        let columns = insert_columns(table, columns, false)?;
         let mut plan =
             WritePlan { object_id: table.object_id, statements: Vec::new(), output: None };
         for row in rows {
@@ -121,7 +131,7 @@ impl Binder<'_> {
                 self.check_assignment(&Target::from(*column), &operand)?;
                 values.push(self.assigned(column, &operand)?);
             }
-            let sql = self.insert_sql(&table, &columns, values, "")?;
+            let sql = self.insert_sql(table, &columns, values, "")?;
             plan.statements.push((sql, std::mem::take(&mut self.binds)));
         }
         Ok(plan)

@@ -278,6 +278,13 @@ impl Binder<'_> {
 
     /// Of a table that a write is about: SELECT too, if it has read any of its columns.
     pub(crate) fn require_write(&self, permission: &str, table: &Table) -> Result<()> {
+        if self.session.read_only.contains(&table.object_id) {
+            let text = format!(
+                "The table-valued parameter \"{}\" is READONLY and cannot be modified.",
+                table.name
+            );
+            return Err(SqlError::new(10700, text));
+        }
         self.require(permission, table.object_id, &table.schema, &table.name)?;
         if self.read.borrow().contains(&table.object_id) {
             self.require("SELECT", table.object_id, &table.schema, &table.name)?;

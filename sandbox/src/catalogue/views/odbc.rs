@@ -32,6 +32,6 @@ pub(super) const VIEWS: &[View] = &[View::new(
     ],
     "(SELECT object_id, name, column_id AS ordinal, 0 AS is_parameter, 0 AS is_output, type, nullable, identity_seed IS NOT \
      NULL AS is_identity, default_value FROM columns UNION ALL SELECT object_id, name, parameter_id, 1, is_output, type, 1, 0, \
-     NULL FROM parameters) AS t",
+     NULL FROM parameters WHERE type NOT LIKE 'table:%') AS t",
     Some("t.object_id"),
 )];
