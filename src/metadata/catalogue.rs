@@ -68,8 +68,9 @@ impl CatalogueObject {
 pub enum CatalogueAnswer {
     /// One entry for each object, in the order in which they were asked for.
     Known(Vec<CatalogueObject>),
-    /// The server does not answer. The statement goes its way without the types.
-    Refused,
+    /// The server does not answer: its ERROR and INFO tokens. The statement goes its way without the
+    /// types.
+    Refused(Vec<u8>),
 }
 
 /// The statement that asks for objects; its parameters `@n0`, `@n1`, … are their names, as
@@ -89,7 +90,7 @@ pub fn catalogue_query(objects: &[(ObjectName, ObjectKind)]) -> String {
                 query,
                 "SELECT c.name, t.name, c.max_length, c.precision, c.scale, \
                  COLLATIONPROPERTY(c.collation_name, 'CodePage'), c.encryption_type, \
-                 c.is_identity, c.is_computed \
+                 c.is_identity, CASE WHEN c.is_computed = 1 OR c.is_hidden = 1 THEN 1 ELSE 0 END \
                  FROM {database}sys.columns c \
                  LEFT JOIN {database}sys.types t ON t.user_type_id = c.system_type_id \
                  WHERE c.object_id = OBJECT_ID(@n{n}) ORDER BY c.column_id;"
@@ -134,7 +135,7 @@ impl CatalogueAnswer {
     /// Reads the payload of the whole response to [`catalogue_query`].
     pub fn read(payload: &[u8], kinds: &[ObjectKind]) -> Result<Self, DescribeFault> {
         let mut found: Vec<CatalogueObject> = Vec::new();
-        let (mut refused, mut ended) = (false, false);
+        let (mut refused, mut ended, mut refusal) = (false, false, Vec::new());
         let mut tokens = ReplyTokens::new(payload);
         while let Some(token) = tokens.next_token()? {
             ended = false;
@@ -156,7 +157,11 @@ impl CatalogueAnswer {
                     }
                     object.columns.push(read_column(&Row(values), kind)?);
                 }
-                ReplyToken::Other(token_id::ERROR, _) => refused = true,
+                ReplyToken::Other(token_id::ERROR, bytes) => {
+                    refused = true;
+                    refusal.extend_from_slice(bytes);
+                }
+                ReplyToken::Other(token_id::INFO, bytes) => refusal.extend_from_slice(bytes),
                 ReplyToken::Other(token_id::DONE | token_id::DONEPROC, bytes) => {
                     let status = Done::read(bytes)?.status;
                     ended = status & (done_status::MORE | done_status::ERROR) == 0;
@@ -165,7 +170,7 @@ impl CatalogueAnswer {
             }
         }
         if refused {
-            return Ok(Self::Refused);
+            return Ok(Self::Refused(refusal));
         }
         if !ended || found.len() != kinds.len() {
             return Err(DescribeFault::Incomplete { what: "their end" });
