@@ -121,7 +121,7 @@ pub mod session;
 pub mod tds;
 pub mod value;
 
-pub use client::{Client, Config, Connector, Encrypt};
+pub use client::{Client, ColumnCipher, Config, Connector, Encrypt};
 pub use error::Error;
 pub use session::SessionError;
 
