@@ -31,9 +31,8 @@ const LAST_DAY: u32 = 3_652_058;
 /// Every type that can be encrypted with its least and greatest values: the declaration, the data as
 /// MS-TDS lays them out, and what tiberius reads of them.
 fn values() -> Vec<(&'static str, Vec<u8>, ColumnData<'static>)> {
-    let magnitude = |sign: u8, value: u128, width: usize| {
-        [&[sign], &value.to_le_bytes()[..width]].concat()
-    };
+    let magnitude =
+        |sign: u8, value: u128, width: usize| [&[sign], &value.to_le_bytes()[..width]].concat();
     let halves = |units: i64| {
         let [a, b, c, d, e, f, g, h] = units.to_le_bytes();
         vec![e, f, g, h, a, b, c, d]
@@ -241,10 +240,8 @@ fn data_of_another_length_are_an_error_and_no_panic() {
             let read = column_data(column, &other);
             if !column.sql_type.is_variable_length() && len != data.len() {
                 // Decimals have one of several widths, and more digits than their type fit.
-                let decimal = matches!(
-                    column.sql_type,
-                    SqlType::Decimal { .. } | SqlType::Numeric { .. }
-                );
+                let decimal =
+                    matches!(column.sql_type, SqlType::Decimal { .. } | SqlType::Numeric { .. });
                 assert!(read.is_err() || decimal && len <= 17, "{declaration}, {len} bytes");
             }
         }

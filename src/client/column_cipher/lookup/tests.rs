@@ -66,11 +66,15 @@ fn an_answer_that_cannot_be_is_an_error_and_no_panic() {
         ("no path", vec![with(11, null())], |e| matches!(e, E::HiddenKey { .. })),
         ("xml", vec![with(0, text("xml"))], is_fault),
         ("no type", vec![with(0, null())], is_fault),
-        ("decimal(99)", vec![{
-            let mut row = with(0, text("decimal"));
-            row[2] = ColumnData::U8(Some(99));
-            row
-        }], is_fault),
+        (
+            "decimal(99)",
+            vec![{
+                let mut row = with(0, text("decimal"));
+                row[2] = ColumnData::U8(Some(99));
+                row
+            }],
+            is_fault,
+        ),
         ("negative length", vec![with(1, ColumnData::I64(Some(i64::MIN)))], is_fault),
         ("length as text", vec![with(1, text("72"))], is_fault),
         ("type as number", vec![with(0, ColumnData::I32(Some(1)))], is_fault),
