@@ -83,7 +83,7 @@ set_up_odbc() {
         >"$folder/ini/odbcinst.ini"
     gcc -Wall -Wextra -fshort-wchar -fPIC -shared -o "$folder/keystore.so" \
         "$here/odbc/keystore.c" -lcrypto
-    gcc -D_GNU_SOURCE -Wall -Wextra -O1 -o "$folder/interop" "$here/odbc/interop.c" -lodbc
+    gcc -D_GNU_SOURCE -Wall -Wextra -O1 -o "$folder/interop" "$here/odbc/interop.c" -lodbc -ldl
 }
 
 set_up_go() {
@@ -106,16 +106,26 @@ set_up() { # DRIVER...
     done
 }
 
-drive() { # DRIVER MODE [FOLDER [CASES]]
-    local folder=${3:-$work}
-    local arguments=("$2" "$folder" "${4:-$folder/cases.tsv}" "${WRITER:-$1}")
+# Other ways than its plainest in which a driver writes.
+forms() { # DRIVER
     case $1 in
-    ours | mssql-tds | mssql-client) "$CARGO_TARGET_DIR/debug/interop-$1" "${arguments[@]}" ;;
+    ours) printf '%s\n' ours.bulk ;;
+    odbc) printf '%s\n' odbc.prepared odbc.bulk ;;
+    mssql-tds) printf '%s\n' mssql-tds.prepared mssql-tds.bulk ;;
+    jdbc) printf '%s\n' jdbc.prepared jdbc.batch jdbc.bulk ;;
+    esac
+}
+
+drive() { # DRIVER[.FORM] MODE [FOLDER [CASES]]
+    local driver=${1%%.*} folder=${3:-$work}
+    local arguments=("$2" "$folder" "${4:-$folder/cases.tsv}" "${WRITER:-$1}")
+    case $driver in
+    ours | mssql-tds | mssql-client) "$CARGO_TARGET_DIR/debug/interop-$driver" "${arguments[@]}" ;;
     jdbc) java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 \
         -cp "$cache/jdbc/$jdbc:$cache/jdbc/classes" Interop "${arguments[@]}" ;;
     odbc)
         ODBCSYSINI=$cache/odbc/ini KEYSTORE=$cache/odbc/keystore.so INTEROP_CMK=$folder/cmk.pem \
-            "$cache/odbc/interop" "${arguments[@]}"
+            DRIVER=$cache/odbc/wheel/$odbc_library "$cache/odbc/interop" "${arguments[@]}"
         ;;
     go) "$cache/go/interop" "${arguments[@]}" ;;
     *) say "no such driver: $1"; return 2 ;;

@@ -766,15 +766,21 @@ fn requests_that_cannot_be_looked_after_are_not_sent() {
     let declared = "@P1 int,@P2 nvarchar(4000)";
     let mut prepared = messages(&insert()).pop().unwrap().1;
     prepared[24] = 12;
-    for request in [
-        executesql(INSERT, declared, &[Param::int("@P1", 7), tvp]),
-        executesql(INSERT, declared, &[Param::int("@P1", 7), encrypted]),
-        message(RPC, &prepared),
-        call("sp_prepexec", &[Param::text("@P2", SECRET)]),
-        call("[sys].[sp_Execute]", &[Param::text("@P2", SECRET)]),
+    for (request, number) in [
+        // A table without an end.
+        (executesql(INSERT, declared, &[Param::int("@P1", 7), tvp]), 16_040_050),
+        (executesql(INSERT, declared, &[Param::int("@P1", 7), encrypted]), 16_040_051),
+        // Of no handle that is known.
+        (message(RPC, &prepared), 16_040_053),
+        (call("[sys].[sp_Execute]", &[Param::text("@P2", SECRET), Param::int("", 1)]), 16_040_053),
+        // Values where the procedures' own parameters belong.
+        (call("sp_prepexec", &[Param::text("@P2", SECRET)]), 16_040_050),
+        (call("sp_execute", &[Param::text("@P2", SECRET)]), 16_040_050),
+        (call("sp_prepexecrpc", &[Param::text("@P2", SECRET)]), 16_040_051),
+        (call("sp_cursor", &[Param::text("@P2", SECRET)]), 16_040_051),
     ] {
         let error = refused_request(&request);
-        assert!(matches!(error, SessionError::Unsupported { .. }), "{error}");
+        assert_eq!(error.number(), number, "{error}");
     }
 }
 

@@ -1,7 +1,13 @@
 // Microsoft's JDBC driver in the matrix.
 //
 //   java -cp mssql-jdbc.jar:classes Interop write|read|search DIR CASES NAME
+//
+// NAME says the form of the statement: jdbc by a statement for each case, jdbc.prepared by one for all cases of a
+// table, jdbc.batch by addBatch, jdbc.bulk by SQLServerBulkCopy.
 
+import com.microsoft.sqlserver.jdbc.ISQLServerBulkData;
+import com.microsoft.sqlserver.jdbc.SQLServerBulkCopy;
+import com.microsoft.sqlserver.jdbc.SQLServerBulkCopyOptions;
 import com.microsoft.sqlserver.jdbc.SQLServerConnection;
 import com.microsoft.sqlserver.jdbc.SQLServerPreparedStatement;
 import com.microsoft.sqlserver.jdbc.SQLServerResultSet;
@@ -23,9 +29,11 @@ import java.time.OffsetDateTime;
 import java.time.format.DateTimeFormatter;
 import java.util.ArrayList;
 import java.util.HexFormat;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Set;
 import microsoft.sql.DateTimeOffset;
 
 public final class Interop {
@@ -98,14 +106,212 @@ public final class Interop {
         connection = DriverManager.getConnection(url);
     }
 
+    // How many rows go at once.
+    interface Form {
+        void write(List<Case> rows) throws Exception;
+    }
+
     private void write() throws Exception {
+        switch (name.substring(name.indexOf('.') + 1)) {
+            case "prepared" -> byTable(this::writePrepared);
+            case "batch" -> byTable(this::writeBatch);
+            case "bulk" -> byTable(this::writeBulk);
+            default -> writeEach();
+        }
+    }
+
+    // All cases of a table at once, or one by one where that fails.
+    private void byTable(Form form) throws Exception {
+        List<Case> rows = new ArrayList<>();
+        for (int i = 0; i < cases.size(); i++) {
+            rows.add(cases.get(i));
+            if (i + 1 == cases.size() || !cases.get(i + 1).table().equals(rows.get(0).table())) {
+                if (attempt(form, rows) != null) {
+                    for (Case c : rows) {
+                        String failure = attempt(form, List.of(c));
+                        line(name, c.table(), c.name(), failure == null ? "ok" : failure);
+                    }
+                } else {
+                    for (Case c : rows) {
+                        line(name, c.table(), c.name(), "ok");
+                    }
+                }
+                rows.clear();
+            }
+        }
+    }
+
+    // All or nothing. Returns what went wrong.
+    private String attempt(Form form, List<Case> rows) throws Exception {
+        try {
+            connection.setAutoCommit(false);
+            form.write(rows);
+            connection.commit();
+            connection.setAutoCommit(true);
+            return null;
+        } catch (Exception e) {
+            connect();
+            return "FAIL " + oneLine(e);
+        }
+    }
+
+    private PreparedStatement prepare(Case c) throws SQLException {
+        return connection.prepareStatement(
+            "INSERT INTO dbo." + c.table() + " (w, n, v) VALUES (?, ?, ?)");
+    }
+
+    private void bindAll(PreparedStatement statement, Case c) throws Exception {
+        statement.setNString(1, name);
+        statement.setNString(2, c.name());
+        bind((SQLServerPreparedStatement) statement, 3, c);
+    }
+
+    private void writePrepared(List<Case> rows) throws Exception {
+        try (PreparedStatement statement = prepare(rows.get(0))) {
+            for (Case c : rows) {
+                bindAll(statement, c);
+                statement.executeUpdate();
+            }
+        }
+    }
+
+    private void writeBatch(List<Case> rows) throws Exception {
+        try (PreparedStatement statement = prepare(rows.get(0))) {
+            for (Case c : rows) {
+                bindAll(statement, c);
+                statement.addBatch();
+            }
+            statement.executeBatch();
+        }
+    }
+
+    private void writeBulk(List<Case> rows) throws Exception {
+        SQLServerBulkCopyOptions options = new SQLServerBulkCopyOptions();
+        options.setBulkCopyTimeout(60);
+        try (SQLServerBulkCopy copy = new SQLServerBulkCopy(connection)) {
+            copy.setBulkCopyOptions(options);
+            copy.setDestinationTableName("dbo." + rows.get(0).table());
+            copy.writeToServer(new Rows(name, rows));
+        }
+    }
+
+    // What a bulk copy reads.
+    private static final class Rows implements ISQLServerBulkData {
+        private final String writer;
+        private final List<Case> rows;
+        private int at = -1;
+
+        Rows(String writer, List<Case> rows) {
+            this.writer = writer;
+            this.rows = rows;
+        }
+
+        @Override
+        public Set<Integer> getColumnOrdinals() {
+            return new LinkedHashSet<>(List.of(1, 2, 3));
+        }
+
+        @Override
+        public String getColumnName(int column) {
+            return List.of("w", "n", "v").get(column - 1);
+        }
+
+        @Override
+        public int getColumnType(int column) {
+            return column == 3 ? javaType(rows.get(0)) : java.sql.Types.NVARCHAR;
+        }
+
+        @Override
+        public int getPrecision(int column) {
+            Case c = rows.get(0);
+            return switch (column == 3 ? c.base() : "name") {
+                case "name" -> 30;
+                case "date", "datetime2", "time", "datetimeoffset" -> 0;
+                case "money" -> 19;
+                case "smallmoney" -> 10;
+                default -> c.number(0);
+            };
+        }
+
+        @Override
+        public int getScale(int column) {
+            Case c = rows.get(0);
+            return switch (column == 3 ? c.base() : "name") {
+                case "decimal", "numeric" -> c.number(1);
+                case "datetime2", "time", "datetimeoffset" -> c.number(0);
+                case "money", "smallmoney" -> 4;
+                default -> 0;
+            };
+        }
+
+        @Override
+        public Object[] getRowData() {
+            Case c = rows.get(at);
+            return new Object[] {writer, c.name(), c.value() == null ? null : javaValue(c)};
+        }
+
+        @Override
+        public boolean next() {
+            return ++at < rows.size();
+        }
+    }
+
+    private static int javaType(Case c) {
+        return switch (c.base()) {
+            case "bit" -> java.sql.Types.BIT;
+            case "tinyint" -> java.sql.Types.TINYINT;
+            case "smallint" -> java.sql.Types.SMALLINT;
+            case "int" -> java.sql.Types.INTEGER;
+            case "bigint" -> java.sql.Types.BIGINT;
+            case "real" -> java.sql.Types.REAL;
+            case "float" -> java.sql.Types.DOUBLE;
+            case "decimal", "numeric" -> java.sql.Types.DECIMAL;
+            case "money" -> microsoft.sql.Types.MONEY;
+            case "smallmoney" -> microsoft.sql.Types.SMALLMONEY;
+            case "date" -> java.sql.Types.DATE;
+            case "time" -> java.sql.Types.TIME;
+            case "datetime2" -> java.sql.Types.TIMESTAMP;
+            case "datetimeoffset" -> microsoft.sql.Types.DATETIMEOFFSET;
+            case "datetime" -> microsoft.sql.Types.DATETIME;
+            case "smalldatetime" -> microsoft.sql.Types.SMALLDATETIME;
+            case "char" -> java.sql.Types.CHAR;
+            case "nchar" -> java.sql.Types.NCHAR;
+            case "varchar" -> c.number(0) == 0 ? java.sql.Types.LONGVARCHAR : java.sql.Types.VARCHAR;
+            case "nvarchar" ->
+                c.number(0) == 0 ? java.sql.Types.LONGNVARCHAR : java.sql.Types.NVARCHAR;
+            case "binary" -> java.sql.Types.BINARY;
+            case "varbinary" ->
+                c.number(0) == 0 ? java.sql.Types.LONGVARBINARY : java.sql.Types.VARBINARY;
+            case "uniqueidentifier" -> microsoft.sql.Types.GUID;
+            default -> throw new IllegalArgumentException("no such type: " + c.type());
+        };
+    }
+
+    private static Object javaValue(Case c) {
+        String v = c.value();
+        return switch (c.base()) {
+            case "bit" -> v.equals("1");
+            case "tinyint", "smallint" -> Short.valueOf(v);
+            case "int" -> Integer.valueOf(v);
+            case "bigint" -> Long.valueOf(v);
+            case "real" -> Float.intBitsToFloat(Integer.parseUnsignedInt(v, 16));
+            case "float" -> Double.longBitsToDouble(Long.parseUnsignedLong(v, 16));
+            case "decimal", "numeric", "money", "smallmoney" -> new BigDecimal(v);
+            // Of the objects for these the driver makes NULL, without a word.
+            case "date", "time", "datetime2", "datetimeoffset" -> v;
+            case "datetime" -> Timestamp.valueOf(v);
+            case "smalldatetime" -> Timestamp.valueOf(v + ":00");
+            case "binary", "varbinary" -> bytes(v);
+            case "uniqueidentifier" -> v;
+            default -> string(v);
+        };
+    }
+
+    private void writeEach() throws Exception {
         for (Case c : cases) {
             String outcome;
-            String sql = "INSERT INTO dbo." + c.table() + " (w, n, v) VALUES (?, ?, ?)";
-            try (PreparedStatement statement = connection.prepareStatement(sql)) {
-                statement.setNString(1, name);
-                statement.setNString(2, c.name());
-                bind((SQLServerPreparedStatement) statement, 3, c);
+            try (PreparedStatement statement = prepare(c)) {
+                bindAll(statement, c);
                 int rows = statement.executeUpdate();
                 outcome = rows == 1 ? "ok" : "FAIL " + rows + " rows";
             } catch (Exception e) {

@@ -1,10 +1,13 @@
 /* Microsoft's ODBC driver in the matrix.
 
-   interop write|read|search DIR CASES NAME, with KEYSTORE naming keystore.so
+   interop write|read|search DIR CASES NAME, with KEYSTORE naming keystore.so and, for the bulk load,
+   DRIVER the driver's library
 
-   The statement goes by SQLExecDirect: see README.md for SQLPrepare. */
+   NAME says the form of the statement: odbc by SQLExecDirect, odbc.prepared by SQLPrepare and
+   SQLExecute, odbc.bulk by bcp_sendrow. */
 
 #include <ctype.h>
+#include <dlfcn.h>
 #include <sql.h>
 #include <sqlext.h>
 #include <stdint.h>
@@ -15,7 +18,13 @@
 #include <unistd.h>
 
 /* From the driver's header, which its package for Python does not have. */
+#define SQL_COPT_SS_BCP 1219
 #define SQL_COPT_SS_CEKEYSTOREPROVIDER 1251
+#define SQL_CA_SS_SERVER_TYPE 1235
+#define SQL_SS_TYPE_SMALLDATETIME 1
+#define SQL_SS_TYPE_DATETIME 2
+#define SQL_SS_TYPE_MONEY 3
+#define SQL_SS_TYPE_SMALLMONEY 4
 #define SQL_SS_TIME2 (-154)
 #define SQL_SS_TIMESTAMPOFFSET (-155)
 #define SQL_C_SS_TIME2 0x4000
@@ -39,7 +48,31 @@ typedef struct {
     int first, second; /* the numbers in the type; 0 for max */
 } Case;
 
-/* A bound value. */
+#define BCP_IN 1
+#define BCP_SUCCEED 1
+/* The types that a bulk load has its values in: the tokens of MS-TDS. */
+enum {
+    BCP_CHARACTER = 0x2f,
+    BCP_IMAGE = 0x22,
+    BCP_NTEXT = 0x63,
+    BCP_GUID = 0x24,
+    BCP_DATE = 0x28,
+    BCP_TIME = 0x29,
+    BCP_DATETIME2 = 0x2a,
+    BCP_DATETIMEOFFSET = 0x2b,
+    BCP_TINYINT = 0x30,
+    BCP_BIT = 0x32,
+    BCP_SMALLINT = 0x34,
+    BCP_INT = 0x38,
+    BCP_REAL = 0x3b,
+    BCP_FLOAT = 0x3e,
+    BCP_NUMERIC = 0x6c,
+    BCP_BIGINT = 0x7f,
+    BCP_VARBINARY = 0xa5,
+    BCP_NVARCHAR = 0xe7,
+};
+
+/* A value and what it is. */
 typedef struct {
     union {
         unsigned char bit;
@@ -58,11 +91,15 @@ typedef struct {
     } v;
     unsigned char *data; /* text and bytes */
     SQLLEN length;
+    SQLSMALLINT c_type, sql_type, digits;
+    SQLULEN size;
+    int server_type, bcp_type, bcp_length;
 } Bound;
 
 static SQLHENV environment;
 static SQLHDBC connection;
 static char connection_string[1024];
+static int bulk_load;
 static Case *cases;
 static size_t case_count;
 
@@ -110,6 +147,9 @@ static void read_cases(const char *path) {
         char *numbers = strchr(c->type, '(');
         if (numbers)
             sscanf(numbers, "(%d,%d)", &c->first, &c->second);
+        /* Goes as a decimal. */
+        else if (strstr(c->type, "money"))
+            c->first = strcmp(c->type, "money") ? 10 : 19, c->second = 4;
     }
 }
 
@@ -138,6 +178,8 @@ static void connect_anew(void) {
         SQLFreeHandle(SQL_HANDLE_DBC, connection);
     }
     SQLAllocHandle(SQL_HANDLE_DBC, environment, &connection);
+    if (bulk_load)
+        SQLSetConnectAttr(connection, SQL_COPT_SS_BCP, (SQLPOINTER)1, SQL_IS_INTEGER);
     if (!SQL_SUCCEEDED(SQLDriverConnect(connection, NULL, (SQLCHAR *)connection_string, SQL_NTS,
                                         NULL, 0, NULL, SQL_DRIVER_NOPROMPT)))
         die(diagnosis(SQL_HANDLE_DBC, connection));
@@ -215,110 +257,177 @@ static SQLUINTEGER fraction(const char *text) {
     return value;
 }
 
+static SQL_TIMESTAMP_STRUCT timestamp(const char *text) {
+    int y = 0, mo = 0, d = 0, h = 0, mi = 0, se = 0;
+    sscanf(text, "%d-%d-%d %d:%d:%d", &y, &mo, &d, &h, &mi, &se);
+    return (SQL_TIMESTAMP_STRUCT){
+        (SQLSMALLINT)y,   (SQLUSMALLINT)mo, (SQLUSMALLINT)d, (SQLUSMALLINT)h,
+        (SQLUSMALLINT)mi, (SQLUSMALLINT)se, fraction(text)};
+}
+
+static TimestampOffset timestamp_offset(const char *text) {
+    SQL_TIMESTAMP_STRUCT t = timestamp(text);
+    const char *zone = strrchr(text, ' ') + 1;
+    int hours = 0, minutes = 0, sign = *zone == '-' ? -1 : 1;
+    sscanf(zone + 1, "%d:%d", &hours, &minutes);
+    return (TimestampOffset){t.year,     t.month,
+                             t.day,      t.hour,
+                             t.minute,   t.second,
+                             t.fraction, (SQLSMALLINT)(sign * hours),
+                             (SQLSMALLINT)(sign * minutes)};
+}
+
+static SQLGUID guid(const char *text) {
+    SQLLEN length;
+    SQLGUID out = {0};
+    char bare[33] = "", *to = bare;
+    for (const char *from = text; *from; from++)
+        if (*from != '-' && to < bare + 32)
+            *to++ = *from;
+    unsigned char *g = unhex(bare, &length);
+    if (length == 16) {
+        out.Data1 = (uint32_t)g[0] << 24 | (uint32_t)g[1] << 16 | g[2] << 8 | g[3];
+        out.Data2 = (unsigned short)(g[4] << 8 | g[5]);
+        out.Data3 = (unsigned short)(g[6] << 8 | g[7]);
+        memcpy(out.Data4, g + 8, 8);
+    }
+    free(g);
+    return out;
+}
+
+static void convert_number(const Case *c, Bound *b) {
+    const char *v = c->value ? c->value : "0";
+    if (is(c, "bit")) {
+        b->c_type = SQL_C_BIT, b->sql_type = SQL_BIT, b->v.bit = *v == '1';
+        b->bcp_type = BCP_BIT, b->bcp_length = 1;
+    } else if (is(c, "tinyint")) {
+        b->c_type = SQL_C_UTINYINT, b->sql_type = SQL_TINYINT, b->v.u8 = (unsigned char)atoi(v);
+        b->bcp_type = BCP_TINYINT, b->bcp_length = 1;
+    } else if (is(c, "smallint")) {
+        b->c_type = SQL_C_SSHORT, b->sql_type = SQL_SMALLINT, b->v.i16 = (SQLSMALLINT)atoi(v);
+        b->bcp_type = BCP_SMALLINT, b->bcp_length = 2;
+    } else if (is(c, "int")) {
+        b->c_type = SQL_C_SLONG, b->sql_type = SQL_INTEGER, b->v.i32 = atoi(v);
+        b->bcp_type = BCP_INT, b->bcp_length = 4;
+    } else if (is(c, "bigint")) {
+        b->c_type = SQL_C_SBIGINT, b->sql_type = SQL_BIGINT, b->v.i64 = strtoll(v, NULL, 10);
+        b->bcp_type = BCP_BIGINT, b->bcp_length = 8;
+    } else if (is(c, "real")) {
+        uint32_t bits = (uint32_t)strtoul(v, NULL, 16);
+        b->c_type = SQL_C_FLOAT, b->sql_type = SQL_REAL, memcpy(&b->v.real, &bits, 4);
+        b->bcp_type = BCP_REAL, b->bcp_length = 4;
+    } else if (is(c, "float")) {
+        uint64_t bits = strtoull(v, NULL, 16);
+        b->c_type = SQL_C_DOUBLE, b->sql_type = SQL_DOUBLE, memcpy(&b->v.number, &bits, 8);
+        b->bcp_type = BCP_FLOAT, b->bcp_length = 8;
+    } else if (is(c, "decimal") || is(c, "numeric") || strstr(c->type, "money")) {
+        b->c_type = SQL_C_NUMERIC, b->sql_type = is(c, "numeric") ? SQL_NUMERIC : SQL_DECIMAL;
+        b->server_type = is(c, "money")        ? SQL_SS_TYPE_MONEY
+                         : is(c, "smallmoney") ? SQL_SS_TYPE_SMALLMONEY
+                                               : 0;
+        b->size = (SQLULEN)c->first, b->digits = (SQLSMALLINT)c->second;
+        b->length = sizeof b->v.numeric;
+        if (c->value)
+            numeric(c, &b->v.numeric);
+        b->bcp_type = BCP_NUMERIC, b->bcp_length = sizeof b->v.numeric;
+    }
+}
+
+static void convert_time(const Case *c, Bound *b) {
+    const char *v = c->value ? c->value : "1900-01-01 00:00:00 +00:00";
+    SQLULEN decimals = c->first ? 1 + (SQLULEN)c->first : 0;
+    b->digits = (SQLSMALLINT)c->first;
+    SQL_TIMESTAMP_STRUCT t = timestamp(v);
+    if (is(c, "date")) {
+        b->c_type = SQL_C_TYPE_DATE, b->sql_type = SQL_TYPE_DATE, b->size = 10;
+        b->v.date = (SQL_DATE_STRUCT){t.year, t.month, t.day};
+        b->bcp_type = BCP_DATE, b->bcp_length = sizeof b->v.date;
+    } else if (is(c, "time")) {
+        int h = 0, mi = 0, se = 0;
+        sscanf(v, "%d:%d:%d", &h, &mi, &se);
+        b->c_type = SQL_C_SS_TIME2, b->sql_type = SQL_SS_TIME2, b->size = 8 + decimals;
+        b->length = sizeof b->v.time;
+        b->v.time = (Time2){(SQLUSMALLINT)h, (SQLUSMALLINT)mi, (SQLUSMALLINT)se, fraction(v)};
+        b->bcp_type = BCP_TIME, b->bcp_length = sizeof b->v.time;
+    } else if (is(c, "datetime2")) {
+        b->c_type = SQL_C_TYPE_TIMESTAMP, b->sql_type = SQL_TYPE_TIMESTAMP, b->size = 19 + decimals;
+        b->v.timestamp = t;
+        b->bcp_type = BCP_DATETIME2, b->bcp_length = sizeof b->v.timestamp;
+    } else if (is(c, "datetimeoffset")) {
+        b->c_type = SQL_C_SS_TIMESTAMPOFFSET, b->sql_type = SQL_SS_TIMESTAMPOFFSET;
+        b->size = 26 + decimals, b->length = sizeof b->v.offset;
+        b->v.offset = timestamp_offset(v);
+        b->bcp_type = BCP_DATETIMEOFFSET, b->bcp_length = sizeof b->v.offset;
+    } else if (is(c, "datetime") || is(c, "smalldatetime")) {
+        int small = is(c, "smalldatetime");
+        b->c_type = SQL_C_TYPE_TIMESTAMP, b->sql_type = SQL_TYPE_TIMESTAMP;
+        b->size = small ? 16 : 23, b->digits = small ? 0 : 3;
+        b->server_type = small ? SQL_SS_TYPE_SMALLDATETIME : SQL_SS_TYPE_DATETIME;
+        b->v.timestamp = t;
+        b->bcp_type = BCP_DATETIME2, b->bcp_length = sizeof b->v.timestamp;
+    }
+}
+
+static void convert_text(const Case *c, Bound *b) {
+    if (is(c, "nchar") || is(c, "nvarchar") || is(c, "char") || is(c, "varchar")) {
+        b->c_type = SQL_C_WCHAR;
+        b->sql_type = is(c, "nchar")      ? SQL_WCHAR
+                      : is(c, "nvarchar") ? SQL_WVARCHAR
+                      : is(c, "char")     ? SQL_CHAR
+                                          : SQL_VARCHAR;
+        b->data = c->value ? utf16(c->value + 2, &b->length) : NULL;
+        b->bcp_type = c->first ? BCP_NVARCHAR : BCP_NTEXT;
+    } else if (is(c, "binary") || is(c, "varbinary")) {
+        b->c_type = SQL_C_BINARY, b->sql_type = is(c, "binary") ? SQL_BINARY : SQL_VARBINARY;
+        b->data = c->value ? unhex(c->value + 2, &b->length) : NULL;
+        b->bcp_type = c->first ? BCP_VARBINARY : BCP_IMAGE;
+    } else {
+        return;
+    }
+    b->size = (SQLULEN)c->first, b->bcp_length = (int)b->length;
+}
+
+/* The value of a case. */
+static void convert(const Case *c, Bound *b) {
+    memset(b, 0, sizeof *b);
+    convert_number(c, b);
+    if (!b->bcp_type)
+        convert_time(c, b);
+    if (!b->bcp_type)
+        convert_text(c, b);
+    if (is(c, "uniqueidentifier")) {
+        b->c_type = SQL_C_GUID, b->sql_type = SQL_GUID, b->length = sizeof b->v.guid;
+        b->v.guid = guid(c->value ? c->value : "");
+        b->bcp_type = BCP_GUID, b->bcp_length = sizeof b->v.guid;
+    }
+}
+
 /* Binds the value of a case as parameter `n`. Returns why it cannot be, or NULL. */
 static const char *bind(SQLHSTMT s, SQLUSMALLINT n, const Case *c, Bound *b) {
-    SQLSMALLINT c_type, sql_type, digits = 0;
-    SQLULEN size = 0;
-    void *data = &b->v;
-    const char *v = c->value;
-    int y = 0, mo = 0, d = 0, h = 0, mi = 0, se = 0;
-    b->length = 0;
-    if (is(c, "bit")) {
-        c_type = SQL_C_BIT, sql_type = SQL_BIT, b->v.bit = v && *v == '1';
-    } else if (is(c, "tinyint")) {
-        c_type = SQL_C_UTINYINT, sql_type = SQL_TINYINT, b->v.u8 = v ? (unsigned char)atoi(v) : 0;
-    } else if (is(c, "smallint")) {
-        c_type = SQL_C_SSHORT, sql_type = SQL_SMALLINT, b->v.i16 = v ? (SQLSMALLINT)atoi(v) : 0;
-    } else if (is(c, "int")) {
-        c_type = SQL_C_SLONG, sql_type = SQL_INTEGER, b->v.i32 = v ? atoi(v) : 0;
-    } else if (is(c, "bigint")) {
-        c_type = SQL_C_SBIGINT, sql_type = SQL_BIGINT, b->v.i64 = v ? strtoll(v, NULL, 10) : 0;
-    } else if (is(c, "real")) {
-        uint32_t bits = v ? (uint32_t)strtoul(v, NULL, 16) : 0;
-        c_type = SQL_C_FLOAT, sql_type = SQL_REAL, memcpy(&b->v.real, &bits, 4);
-    } else if (is(c, "float")) {
-        uint64_t bits = v ? strtoull(v, NULL, 16) : 0;
-        c_type = SQL_C_DOUBLE, sql_type = SQL_DOUBLE, memcpy(&b->v.number, &bits, 8);
-    } else if (is(c, "decimal") || is(c, "numeric")) {
-        c_type = SQL_C_NUMERIC, sql_type = is(c, "decimal") ? SQL_DECIMAL : SQL_NUMERIC;
-        size = (SQLULEN)c->first, digits = (SQLSMALLINT)c->second;
-        b->length = sizeof b->v.numeric;
-        if (v)
-            numeric(c, &b->v.numeric);
-    } else if (is(c, "date")) {
-        c_type = SQL_C_TYPE_DATE, sql_type = SQL_TYPE_DATE, size = 10;
-        if (v && sscanf(v, "%d-%d-%d", &y, &mo, &d) == 3)
-            b->v.date = (SQL_DATE_STRUCT){(SQLSMALLINT)y, (SQLUSMALLINT)mo, (SQLUSMALLINT)d};
-    } else if (is(c, "time")) {
-        c_type = SQL_C_SS_TIME2, sql_type = SQL_SS_TIME2, digits = (SQLSMALLINT)c->first;
-        size = 8 + (c->first ? 1 + (SQLULEN)c->first : 0), b->length = sizeof b->v.time;
-        if (v && sscanf(v, "%d:%d:%d", &h, &mi, &se) == 3)
-            b->v.time = (Time2){(SQLUSMALLINT)h, (SQLUSMALLINT)mi, (SQLUSMALLINT)se, fraction(v)};
-    } else if (is(c, "datetime2")) {
-        c_type = SQL_C_TYPE_TIMESTAMP, sql_type = SQL_TYPE_TIMESTAMP;
-        size = 19 + (c->first ? 1 + (SQLULEN)c->first : 0), digits = (SQLSMALLINT)c->first;
-        if (v && sscanf(v, "%d-%d-%d %d:%d:%d", &y, &mo, &d, &h, &mi, &se) == 6)
-            b->v.timestamp = (SQL_TIMESTAMP_STRUCT){
-                (SQLSMALLINT)y,   (SQLUSMALLINT)mo, (SQLUSMALLINT)d, (SQLUSMALLINT)h,
-                (SQLUSMALLINT)mi, (SQLUSMALLINT)se, fraction(v)};
-    } else if (is(c, "datetimeoffset")) {
-        c_type = SQL_C_SS_TIMESTAMPOFFSET, sql_type = SQL_SS_TIMESTAMPOFFSET;
-        size = 26 + (c->first ? 1 + (SQLULEN)c->first : 0), digits = (SQLSMALLINT)c->first;
-        b->length = sizeof b->v.offset;
-        if (v && sscanf(v, "%d-%d-%d %d:%d:%d", &y, &mo, &d, &h, &mi, &se) == 6) {
-            const char *zone = strrchr(v, ' ') + 1;
-            int zh = 0, zm = 0;
-            sscanf(zone + 1, "%d:%d", &zh, &zm);
-            int sign = *zone == '-' ? -1 : 1;
-            b->v.offset = (TimestampOffset){
-                (SQLSMALLINT)y,   (SQLUSMALLINT)mo, (SQLUSMALLINT)d, (SQLUSMALLINT)h,
-                (SQLUSMALLINT)mi, (SQLUSMALLINT)se, fraction(v),     (SQLSMALLINT)(sign * zh),
-                (SQLSMALLINT)(sign * zm)};
-        }
-    } else if (is(c, "uniqueidentifier")) {
-        c_type = SQL_C_GUID, sql_type = SQL_GUID, b->length = sizeof b->v.guid;
-        SQLLEN length;
-        char bare[33] = "", *to = bare;
-        for (const char *from = v ? v : ""; *from; from++)
-            if (*from != '-' && to < bare + 32)
-                *to++ = *from;
-        unsigned char *g = unhex(bare, &length);
-        if (length == 16) {
-            b->v.guid.Data1 = (uint32_t)g[0] << 24 | (uint32_t)g[1] << 16 | g[2] << 8 | g[3];
-            b->v.guid.Data2 = (unsigned short)(g[4] << 8 | g[5]);
-            b->v.guid.Data3 = (unsigned short)(g[6] << 8 | g[7]);
-            memcpy(b->v.guid.Data4, g + 8, 8);
-        }
-        free(g);
-    } else if (is(c, "nchar") || is(c, "nvarchar") || is(c, "char") || is(c, "varchar")) {
-        c_type = SQL_C_WCHAR;
-        sql_type = is(c, "nchar")      ? SQL_WCHAR
-                   : is(c, "nvarchar") ? SQL_WVARCHAR
-                   : is(c, "char")     ? SQL_CHAR
-                                       : SQL_VARCHAR;
-        size = (SQLULEN)c->first;
-        data = b->data = v ? utf16(v + 2, &b->length) : NULL;
-    } else if (is(c, "binary") || is(c, "varbinary")) {
-        c_type = SQL_C_BINARY, sql_type = is(c, "binary") ? SQL_BINARY : SQL_VARBINARY;
-        size = (SQLULEN)c->first;
-        data = b->data = v ? unhex(v + 2, &b->length) : NULL;
-    } else {
-        return "the header that would tell how to declare the type is not in the package";
-    }
+    convert(c, b);
     SQLLEN room = b->length;
-    if (!v)
+    void *data = b->data ? b->data : (unsigned char *)&b->v;
+    if (!c->value)
         b->length = SQL_NULL_DATA;
-    SQLRETURN r = SQLBindParameter(s, n, SQL_PARAM_INPUT, c_type, sql_type, size, digits, data,
-                                   room, &b->length);
+    SQLRETURN r = SQLBindParameter(s, n, SQL_PARAM_INPUT, b->c_type, b->sql_type, b->size, b->digits,
+                                   data, room, &b->length);
     if (!SQL_SUCCEEDED(r))
         return diagnosis(SQL_HANDLE_STMT, s);
-    if (c_type == SQL_C_NUMERIC) {
+    if (b->c_type == SQL_C_NUMERIC) {
         SQLHDESC apd;
         SQLGetStmtAttr(s, SQL_ATTR_APP_PARAM_DESC, &apd, 0, NULL);
         SQLSetDescField(apd, (SQLSMALLINT)n, SQL_DESC_TYPE, (SQLPOINTER)SQL_C_NUMERIC, 0);
         SQLSetDescField(apd, (SQLSMALLINT)n, SQL_DESC_PRECISION, (SQLPOINTER)(intptr_t)c->first, 0);
         SQLSetDescField(apd, (SQLSMALLINT)n, SQL_DESC_SCALE, (SQLPOINTER)(intptr_t)c->second, 0);
         SQLSetDescField(apd, (SQLSMALLINT)n, SQL_DESC_DATA_PTR, data, 0);
+    }
+    if (b->server_type) {
+        SQLHDESC ipd;
+        SQLGetStmtAttr(s, SQL_ATTR_IMP_PARAM_DESC, &ipd, 0, NULL);
+        r = SQLSetDescField(ipd, (SQLSMALLINT)n, SQL_CA_SS_SERVER_TYPE,
+                            (SQLPOINTER)(intptr_t)b->server_type, SQL_IS_INTEGER);
+        if (!SQL_SUCCEEDED(r))
+            return diagnosis(SQL_HANDLE_DESC, ipd);
     }
     return NULL;
 }
@@ -327,64 +436,150 @@ static void bind_name(SQLHSTMT s, SQLUSMALLINT n, const char *name) {
     SQLBindParameter(s, n, SQL_PARAM_INPUT, SQL_C_CHAR, SQL_WVARCHAR, 30, 0, (void *)name, 0, NULL);
 }
 
-static void write_all(const char *name) {
+static void outcome(const char *name, const Case *c, const char *word, const char *detail) {
+    printf("%s\t%s\t%s\t%s%s%s\n", name, c->table, c->name, word, *detail ? " " : "", detail);
+}
+
+/* A statement handle that is fit for `c`: a prepared one serves all cases of its table. */
+static SQLHSTMT statement(SQLHSTMT s, const Case *c, const Case *last, const char *sql, int prepared) {
+    if (s && prepared && last && !strcmp(c->table, last->table))
+        return s;
+    if (s)
+        SQLFreeHandle(SQL_HANDLE_STMT, s);
+    SQLAllocHandle(SQL_HANDLE_STMT, connection, &s);
+    if (prepared)
+        SQLPrepare(s, (SQLCHAR *)sql, SQL_NTS);
+    return s;
+}
+
+static SQLRETURN execute(SQLHSTMT s, const char *sql, int prepared) {
+    return prepared ? SQLExecute(s) : SQLExecDirect(s, (SQLCHAR *)sql, SQL_NTS);
+}
+
+static void write_all(const char *name, int prepared) {
+    SQLHSTMT s = NULL;
+    const Case *last = NULL;
     for (size_t i = 0; i < case_count; i++) {
         const Case *c = &cases[i];
-        SQLHSTMT s;
-        Bound b = {0};
+        Bound b;
         char sql[256];
-        int broken = 0;
-        SQLAllocHandle(SQL_HANDLE_STMT, connection, &s);
         snprintf(sql, sizeof sql, "INSERT INTO dbo.%s (w, n, v) VALUES (?, ?, ?)", c->table);
+        s = statement(s, c, last, sql, prepared);
+        last = c;
         bind_name(s, 1, name);
         bind_name(s, 2, c->name);
-        printf("%s\t%s\t%s\t", name, c->table, c->name);
         const char *problem = bind(s, 3, c, &b);
         if (problem) {
-            printf("skip %s\n", problem);
-        } else if (SQL_SUCCEEDED(SQLExecDirect(s, (SQLCHAR *)sql, SQL_NTS))) {
-            puts("ok");
+            outcome(name, c, "skip", problem);
+        } else if (SQL_SUCCEEDED(execute(s, sql, prepared))) {
+            outcome(name, c, "ok", "");
         } else {
-            printf("FAIL %s\n", diagnosis(SQL_HANDLE_STMT, s));
-            broken = 1;
+            outcome(name, c, "FAIL", diagnosis(SQL_HANDLE_STMT, s));
+            SQLFreeHandle(SQL_HANDLE_STMT, s);
+            s = NULL;
+            connect_anew();
         }
         free(b.data);
-        SQLFreeHandle(SQL_HANDLE_STMT, s);
-        if (broken)
+    }
+}
+
+/* A bulk load, by functions that the driver manager does not have. */
+typedef struct {
+    SQLRETURN (*init)(SQLHDBC, const char *table, const char *file, const char *errors, int direction);
+    SQLRETURN (*bind)(SQLHDBC, const void *data, int indicator, int length, const void *end,
+                      int end_length, int type, int column);
+    SQLRETURN (*send_row)(SQLHDBC);
+    int (*done)(SQLHDBC);
+} Bulk;
+
+static void *function(void *library, const char *name) {
+    void *found = dlsym(library, name);
+    if (!found)
+        die(name);
+    return found;
+}
+
+static Bulk load_bulk(void) {
+    void *library = dlopen(getenv("DRIVER"), RTLD_NOW);
+    if (!library)
+        die(dlerror());
+    Bulk bulk;
+    *(void **)&bulk.init = function(library, "bcp_initA");
+    *(void **)&bulk.bind = function(library, "bcp_bind");
+    *(void **)&bulk.send_row = function(library, "bcp_sendrow");
+    *(void **)&bulk.done = function(library, "bcp_done");
+    return bulk;
+}
+
+static int bulk_bind(const Bulk *bulk, int column, const void *data, SQLLEN length, int type) {
+    return bulk->bind(connection, data, 0, (int)length, NULL, 0, type, column) == BCP_SUCCEED;
+}
+
+static int send_case(const Bulk *bulk, const char *name, const Case *c) {
+    Bound b;
+    convert(c, &b);
+    SQLLEN length = c->value ? b.bcp_length : SQL_NULL_DATA;
+    const void *data = b.data ? (void *)b.data : (void *)&b.v;
+    int sent = bulk_bind(bulk, 1, name, (SQLLEN)strlen(name), BCP_CHARACTER) &&
+               bulk_bind(bulk, 2, c->name, (SQLLEN)strlen(c->name), BCP_CHARACTER) &&
+               bulk_bind(bulk, 3, data, length, b.bcp_type) &&
+               bulk->send_row(connection) == BCP_SUCCEED;
+    free(b.data);
+    return sent;
+}
+
+/* One load for each table, so that an error is that of all its cases. */
+static void load_all(const char *name) {
+    Bulk bulk = load_bulk();
+    for (size_t i = 0, next; i < case_count; i = next) {
+        char table[128], problem[1200] = "";
+        snprintf(table, sizeof table, "dbo.%s", cases[i].table);
+        int sent = bulk.init(connection, table, NULL, NULL, BCP_IN) == BCP_SUCCEED;
+        for (next = i; next < case_count && !strcmp(cases[next].table, cases[i].table); next++)
+            sent = sent && send_case(&bulk, name, &cases[next]);
+        if (!sent)
+            snprintf(problem, sizeof problem, "%s", diagnosis(SQL_HANDLE_DBC, connection));
+        int done = bulk.done(connection);
+        if (sent && done != (int)(next - i))
+            snprintf(problem, sizeof problem, "%d rows: %s", done, diagnosis(SQL_HANDLE_DBC, connection));
+        for (size_t at = i; at < next; at++)
+            outcome(name, &cases[at], *problem ? "FAIL" : "ok", problem);
+        if (*problem)
             connect_anew();
     }
 }
 
-static void search_all(const char *name) {
+static void search_all(const char *name, int prepared) {
+    SQLHSTMT s = NULL;
+    const Case *last = NULL;
     for (size_t i = 0; i < case_count; i++) {
         const Case *c = &cases[i];
         if (!c->value || strcmp(c->kind, "DETERMINISTIC"))
             continue;
-        SQLHSTMT s;
-        Bound b = {0};
+        Bound b;
         char sql[256], writer[64];
         SQLLEN length;
-        int broken = 0;
-        SQLAllocHandle(SQL_HANDLE_STMT, connection, &s);
         snprintf(sql, sizeof sql, "SELECT w FROM dbo.%s WHERE v = ? AND n = ? ORDER BY w", c->table);
+        s = statement(s, c, last, sql, prepared);
+        last = c;
         if (!bind(s, 1, c, &b)) {
             bind_name(s, 2, c->name);
             printf("%s\t%s\t%s\t", name, c->table, c->name);
-            if (SQL_SUCCEEDED(SQLExecDirect(s, (SQLCHAR *)sql, SQL_NTS))) {
+            if (SQL_SUCCEEDED(execute(s, sql, prepared))) {
                 for (const char *gap = ""; SQL_SUCCEEDED(SQLFetch(s)); gap = " ") {
                     SQLGetData(s, 1, SQL_C_CHAR, writer, sizeof writer, &length);
                     printf("%s%s", gap, writer);
                 }
+                SQLFreeStmt(s, SQL_CLOSE);
             } else {
                 printf("FAIL %s", diagnosis(SQL_HANDLE_STMT, s));
-                broken = 1;
+                SQLFreeHandle(SQL_HANDLE_STMT, s);
+                s = NULL;
+                connect_anew();
             }
             puts("");
         }
         free(b.data);
-        SQLFreeHandle(SQL_HANDLE_STMT, s);
-        if (broken)
-            connect_anew();
     }
 }
 
@@ -530,13 +725,18 @@ int main(int count, char **arguments) {
              read_file(arguments[2], "port"), off ? "Disabled" : "Enabled");
     SQLAllocHandle(SQL_HANDLE_ENV, SQL_NULL_HANDLE, &environment);
     SQLSetEnvAttr(environment, SQL_ATTR_ODBC_VERSION, (SQLPOINTER)SQL_OV_ODBC3_80, 0);
+    const char *form = strchr(arguments[4], '.');
+    int prepared = form && !strcmp(form, ".prepared");
+    bulk_load = form && !strcmp(form, ".bulk");
     connect_anew();
-    if (!strcmp(arguments[1], "write"))
-        write_all(arguments[4]);
+    if (!strcmp(arguments[1], "write") && bulk_load)
+        load_all(arguments[4]);
+    else if (!strcmp(arguments[1], "write"))
+        write_all(arguments[4], prepared);
     else if (!strcmp(arguments[1], "read"))
         read_all(arguments[4]);
     else if (!strcmp(arguments[1], "search"))
-        search_all(arguments[4]);
+        search_all(arguments[4], prepared);
     else
         die("no such mode");
     SQLDisconnect(connection);

@@ -2,7 +2,7 @@
 
 import struct
 
-PRELOGIN, LOGIN7, BATCH, RPC, REPLY = 0x12, 0x10, 0x01, 0x03, 0x04
+PRELOGIN, LOGIN7, BATCH, RPC, REPLY, BULK = 0x12, 0x10, 0x01, 0x03, 0x04, 0x07
 ENCRYPT_OFF, ENCRYPT_ON, ENCRYPT_NOT_SUP, ENCRYPT_REQ = 0, 1, 2, 3
 COLUMNENCRYPTION = 0x04
 FEATURES = {
@@ -21,6 +21,8 @@ FEATURES = {
 }
 PROCEDURES = {10: "sp_executesql", 11: "sp_prepare", 12: "sp_execute", 13: "sp_prepexec", 15: "sp_unprepare"}
 ENCRYPTED = 0x08
+COLUMN_ENCRYPTED = 0x0800
+COLMETADATA, ROW, DONE = 0x81, 0xD1, 0xFD
 MAX = 0xFFFF
 NULL_PLP = 0xFFFFFFFFFFFFFFFF
 BY_NAME = 0xFFFF
@@ -165,6 +167,52 @@ def calls(payload):
             reader.take(1)
         found.append(call)
     return found
+
+
+def batch(payload):
+    """The text of a batch."""
+    return payload[struct.unpack_from("<I", payload)[0] :].decode("utf-16-le")
+
+
+def read_keys(reader):
+    """The CekTable: for each key its database, id, version, metadata version and number of values."""
+    keys = []
+    for _ in range(reader.u16()):
+        key = [reader.u32(), reader.u32(), reader.u32(), reader.take(8), reader.u8()]
+        for _ in range(key[4]):
+            reader.take(reader.u16())
+            reader.short_text()
+            reader.take(2 * reader.u16())
+            reader.short_text()
+        keys.append(key)
+    return keys
+
+
+def read_column(reader):
+    column = {"user type": reader.u32(), "flags": reader.u16(), "type": read_type(reader)}
+    if column["flags"] & COLUMN_ENCRYPTED:
+        cipher = {"ordinal": reader.u16(), "user type": reader.u32(), "type": read_type(reader)}
+        cipher["algorithm"] = reader.u8() or reader.short_text()
+        cipher["encryption"], cipher["normalization"] = reader.u8(), reader.u8()
+        column["cipher"] = cipher
+    column["name"] = reader.short_text()
+    return column
+
+
+def bulk(payload):
+    """A bulk load: keys, columns, rows of (value, framing), and how it ends."""
+    reader = Reader(payload)
+    if reader.u8() != COLMETADATA:
+        raise ValueError("a bulk load without COLMETADATA")
+    count = reader.u16()
+    keys = read_keys(reader)
+    columns = [read_column(reader) for _ in range(count)]
+    rows = []
+    while (token := reader.u8()) == ROW:
+        rows.append([read_value(reader, column["type"]) for column in columns])
+    if token != DONE:
+        raise ValueError(f"token {token:#x} in a bulk load")
+    return {"keys": keys, "columns": columns, "rows": rows, "end": reader.take(reader.left())}
 
 
 def text(parameter):

@@ -87,6 +87,15 @@ async fn describe_answers_as_sql_server_does() {
 }
 
 #[tokio::test]
+async fn the_rows_of_describe_are_not_taken_for_those_of_a_select() {
+    const SELECT: u16 = 0xC1;
+    let (_sandbox, mut wire) = prepared().await;
+    let reply = wire.describe(INSERT, DECLARE).await.ok();
+    assert!(!reply.commands.contains(&SELECT), "{:x?}", reply.commands);
+    assert_eq!(reply.affected(), 2 + 4, "the rows are counted all the same");
+}
+
+#[tokio::test]
 async fn parameters_are_found_wherever_a_column_meets_them() {
     let (_sandbox, mut wire) = prepared().await;
     for (sql, kinds) in [

@@ -272,3 +272,22 @@ async fn a_select_that_reads_what_it_assigns_goes_row_by_row() {
     assert_eq!(collations.rows[2][3], Some(utf16("Latin1_General_BIN2")));
     assert_eq!(names.rows, [[Some(utf16("[Id], [Name], [SSN]"))]]);
 }
+
+#[tokio::test]
+async fn what_a_called_text_sets_ends_with_it() {
+    let (_sandbox, mut wire) = prepared().await;
+    // As JDBC asks before a bulk copy: at the start of a batch EXEC may be left out.
+    let reply = wire.batch("sp_executesql N'SET FMTONLY ON SELECT * FROM dbo.People '").await.ok();
+    assert_eq!((reply.sets[0].columns.len(), reply.sets[0].rows.len()), (3, 0));
+    let reply = wire.batch("SELECT 1").await.ok();
+    assert_eq!(reply.sets[0].rows.len(), 1);
+}
+
+#[tokio::test]
+async fn a_bulk_load_of_odbc_is_told_the_compatibility_level() {
+    let (_sandbox, mut wire) = prepared().await;
+    let sql = "exec [sys].sp_bcp_dbcmptlevel [sandbox] set fmtonly on select * from dbo.People set fmtonly off";
+    let reply = wire.batch(sql).await.ok();
+    assert_eq!(reply.sets[0].rows, [[Some(vec![160, 0])]]);
+    assert_eq!((reply.sets[1].columns.len(), reply.sets[1].rows.len()), (3, 0));
+}

@@ -123,6 +123,12 @@ pub enum DescribeFault {
         /// The ordinal of the key.
         ordinal: i64,
     },
+    /// A table-valued parameter is said to be encrypted.
+    #[error("it says that {name} is encrypted, a table-valued parameter, which none can be")]
+    TableValued {
+        /// The parameter.
+        name: String,
+    },
     /// An algorithm, encryption type or normalization version that does not exist.
     #[error("it wants parameter {name} encrypted in a way that this version does not know")]
     UnknownEncryption {

@@ -130,8 +130,11 @@ impl Session {
             Ok(DescribeAnswer::Described(description)) => {
                 let types = statement.parameters.iter().map(|p| p.required.clone()).collect();
                 let described = Arc::new(Described { description, types });
-                let cache = &self.config.metadata_cache;
-                cache.insert(call.key.clone(), described.clone(), self.now);
+                // The types of what was prepared are its own.
+                if !statement.is_prepared() {
+                    let cache = &self.config.metadata_cache;
+                    cache.insert(call.key.clone(), described.clone(), self.now);
+                }
                 call.describe_as(described, false);
                 self.go_on(work);
             }

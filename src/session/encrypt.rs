@@ -62,7 +62,7 @@ pub(super) fn encrypt_request(
 
     request.write_head(out);
     for (index, parameter) in request.parameters.iter().enumerate() {
-        if statement.declarations_in_request && index == 1 {
+        if statement.declarations_at == Some(index) {
             let text = statement
                 .declarations(|at| description.parameters.get(at).is_some_and(Option::is_some));
             write_text_parameter(&parameter.name, &text, collation, out)
@@ -70,7 +70,7 @@ pub(super) fn encrypt_request(
             continue;
         }
         match verdict_on.get(&index) {
-            None if index >= statement.first_value() => {
+            None if index >= statement.first_value => {
                 return Err(SessionError::Describe(DescribeFault::ParameterMissing {
                     name: parameter.name.clone(),
                 }));

@@ -185,6 +185,38 @@ pub enum SessionError {
     /// driver's stream itself is lost, the connection is closed.
     #[error("the driver's request cannot be followed, so no more of it was sent: {0}")]
     Request(Malformed),
+    /// Values for a prepared statement under a handle of which this connection does not know what it
+    /// was prepared as: prepared in a batch, before a reset of the connection, or never. Nothing was
+    /// sent.
+    #[error(
+        "{} is not that of a statement that was prepared on this connection, so it is not known how \
+         its values are to be encrypted, and nothing was sent; prepare the statement again",
+        handle_in_words(.handle)
+    )]
+    UnknownHandle {
+        /// The handle, if one was given as a number.
+        handle: Option<i32>,
+    },
+    /// The server gave a handle to two prepared statements at once, or more handles than it was
+    /// asked for, so it is not certain whose values they are. Nothing was sent.
+    #[error(
+        "{} was given to more than one prepared statement by the server, so it is not certain how \
+         its values are to be encrypted, and nothing was sent; connect anew",
+        handle_in_words(.handle)
+    )]
+    AmbiguousHandle {
+        /// The handle, if one was given as a number.
+        handle: Option<i32>,
+    },
+    /// The connection has as many prepared statements as are kept. Nothing was sent.
+    #[error(
+        "the connection has {limit} prepared statements open, and no more are kept; close those that \
+         are not needed"
+    )]
+    TooManyPrepared {
+        /// The limit.
+        limit: usize,
+    },
     /// The request is in order and this version cannot look after its encryption.
     #[error("{what} cannot be used on a connection with Always Encrypted yet; {remedy}")]
     Unsupported {
@@ -213,6 +245,7 @@ impl SessionError {
             Self::UnknownOutput { .. } => 16_040_012,
             Self::BulkColumns { .. } => 16_040_013,
             Self::PlainParameter { .. } => 16_040_014,
+            Self::AmbiguousHandle { .. } => 16_040_015,
             Self::Cell { .. } => 16_040_020,
             Self::CellValue { .. } => 16_040_021,
             Self::Key { .. } => 16_040_030,
@@ -224,6 +257,8 @@ impl SessionError {
             Self::Request(_) => 16_040_050,
             Self::Unsupported { .. } => 16_040_051,
             Self::Hint { .. } => 16_040_052,
+            Self::UnknownHandle { .. } => 16_040_053,
+            Self::TooManyPrepared { .. } => 16_040_054,
         }
     }
 
@@ -237,9 +272,14 @@ impl SessionError {
                 | Self::Describe(_)
                 | Self::DescribeTooLong { .. }
                 | Self::UnknownOutput { .. }
+                | Self::AmbiguousHandle { .. }
                 | Self::UntrustedKeyPath { .. }
         )
     }
+}
+
+fn handle_in_words(handle: &Option<i32>) -> String {
+    handle.map_or_else(|| "what stands for a handle".to_owned(), |n| format!("the handle {n}"))
 }
 
 /// The last errors of a connector's connections, so that the typed error can be found again behind

@@ -38,6 +38,8 @@ mod error;
 mod hint;
 mod login;
 mod outputs;
+mod prepared;
+mod procedures;
 mod request;
 mod respond;
 mod response;
@@ -52,6 +54,7 @@ use std::{sync::Arc, time::Instant};
 use bulk::Announced;
 pub use error::{ErrorLog, SessionError};
 use login::Login;
+use prepared::PreparedStatements;
 use request::{Asking, FetchingKeys, Waiting};
 use respond::Responding;
 use upload::Upload;
@@ -135,6 +138,8 @@ pub struct Session {
     packet_size: usize,
     /// A bulk load that has been announced and comes next.
     bulk: Option<Announced>,
+    /// What has been prepared and not given up.
+    prepared: PreparedStatements,
     /// Changes of the environment in answers that the driver did not ask for. They go in front of
     /// the next that it gets.
     carried: Vec<u8>,
@@ -165,6 +170,7 @@ impl Session {
             // Both sides begin with it (MS-TDS 2.2.6.4).
             packet_size: 4096,
             bulk: None,
+            prepared: PreparedStatements::default(),
             carried: Vec::new(),
             app_packet: 0,
             closed_by: None,

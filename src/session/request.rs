@@ -86,7 +86,7 @@ impl Session {
 
     fn prepare(&mut self, held: Held, afresh: bool) {
         let setting = self.config.column_encryption;
-        match Work::read(held, &self.database, setting, afresh) {
+        match Work::read(held, &self.database, setting, &self.prepared, afresh) {
             Ok(work) => self.go_on(Box::new(work)),
             Err(error) => self.refuse(error),
         }
@@ -138,9 +138,11 @@ impl Session {
 
     /// The verdicts are there; keys may be missing.
     fn begin_encryption(&mut self, work: Box<Work>) {
-        if let Err((key, error)) = work.check_forced() {
+        if let Err((at, error)) = work.check_verdicts() {
             // A lie must not be believed the next time either.
-            self.config.metadata_cache.remove(&key);
+            if let Some(call) = work.calls.get(at) {
+                self.config.metadata_cache.remove(&call.key);
+            }
             self.refuse(error);
             return;
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     Session, SessionError, State,
     outputs::Outputs,
+    prepared::Effect,
     request::Retry,
     response::{Environment, Progress, Response},
     upload::Held,
@@ -30,6 +31,8 @@ pub(super) struct Responding {
     changes_schema: bool,
     /// Whether one of them was known from before.
     from_cache: bool,
+    /// What its calls do to the handles of what is prepared.
+    effects: Vec<Effect>,
     /// An attention is on its way to the server and not acknowledged.
     attention: bool,
     /// The key that the response waits for: request id, index in the CEK table, column.
@@ -46,6 +49,7 @@ impl Default for Responding {
             rests_on: Vec::new(),
             changes_schema: false,
             from_cache: false,
+            effects: Vec::new(),
             attention: false,
             waiting: None,
             at_end: false,
@@ -57,12 +61,14 @@ impl Responding {
     /// To a request, with the outputs to expect of each of its calls.
     pub(super) fn of(work: &Work, outputs: Vec<Outputs>) -> Self {
         let (rests_on, from_cache) = work.rests_on();
+        let effects = work.effects();
         let mut response = Response::new(outputs);
+        response.expect_handles(&effects);
         if work.ciphertext {
             response.show_ciphertext();
         }
         let changes_schema = work.changes_schema;
-        Self { response, rests_on, changes_schema, from_cache, ..Self::default() }
+        Self { response, rests_on, changes_schema, from_cache, effects, ..Self::default() }
     }
 
     /// To a batch.
@@ -248,6 +254,9 @@ impl Session {
             self.retry(retry);
             return;
         }
+        let effects = std::mem::take(&mut responding.effects);
+        let returned = responding.response.take_returned();
+        self.prepared.answered(effects, returned);
         self.end_outbox();
         self.deliver_outbox(true);
         self.state = State::Idle;

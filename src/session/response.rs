@@ -8,7 +8,12 @@ use std::{collections::VecDeque, sync::Arc};
 
 use zeroize::Zeroizing;
 
-use super::{SessionError, outputs::Outputs, scratch::Scratch};
+use super::{
+    SessionError,
+    outputs::Outputs,
+    prepared::{Effect, Returned},
+    scratch::Scratch,
+};
 use crate::{
     crypto::CellKey,
     keystore::EncryptedCekValue,
@@ -152,6 +157,8 @@ pub(super) struct Response {
     scratch: Scratch,
     /// Of each call that is still to come.
     outputs: VecDeque<Outputs>,
+    /// Values that may be the handles of what the request prepares.
+    returned: Returned,
     /// Whether cells are shown as they are stored.
     ciphertext: bool,
     environment: Environment,
@@ -197,6 +204,7 @@ impl Response {
             scanner: RowScanner::default(),
             scratch: Scratch::default(),
             outputs: outputs.into(),
+            returned: Returned::default(),
             ciphertext: false,
             environment: Environment::default(),
             started: false,
@@ -212,6 +220,15 @@ impl Response {
     /// A request may be sent again if it turns out to rest on what is out of date.
     pub(super) fn may_retry(&mut self) {
         self.may_retry = true;
+    }
+
+    /// Looks out for the handles of what the request prepares.
+    pub(super) fn expect_handles(&mut self, effects: &[Effect]) {
+        self.returned = Returned::to(effects);
+    }
+
+    pub(super) fn take_returned(&mut self) -> Returned {
+        std::mem::take(&mut self.returned)
     }
 
     /// Shows cells as they are stored.
@@ -371,8 +388,11 @@ impl Response {
             token_id::DONE | token_id::DONEPROC | token_id::DONEINPROC => {
                 let done = Done::read(bytes).map_err(SessionError::ServerMalformed)?;
                 self.attention_acknowledged = done.acknowledges_attention();
-                if token == token_id::DONEPROC && self.outputs.len() > 1 {
-                    self.outputs.pop_front();
+                if token == token_id::DONEPROC {
+                    self.returned.call_ended();
+                    if self.outputs.len() > 1 {
+                        self.outputs.pop_front();
+                    }
                 }
             }
             _ => {}
@@ -553,6 +573,7 @@ impl Response {
                     self.decrypt_output(&value, &shown, &mut out)?;
                 }
             }
+            self.returned.value(&value);
             self.outbox.extend(&out);
             self.started = true;
         }

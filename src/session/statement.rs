@@ -3,15 +3,15 @@
 
 use std::fmt::Write as _;
 
-use super::SessionError;
+use super::{
+    SessionError,
+    procedures::{Layout, Role, check_numbers, check_positioned_update},
+};
 use crate::{
     metadata::{Column, ObjectName, ParameterType, Target, targets},
-    tds::{Malformed, Parameter, Procedure, ProcedureName, RpcRequest, SP_EXECUTESQL},
+    tds::{Malformed, Parameter, ProcedureName, RpcRequest, TableType, quote},
     value::{DeclarationError, SqlType},
 };
-
-/// sp_executesql's own parameters, the statement and its declarations, come first.
-const FIRST_VALUE: usize = 2;
 
 /// A statement with parameters, ready to be described.
 #[derive(Debug)]
@@ -20,26 +20,26 @@ pub(super) struct Statement {
     pub(super) text: String,
     /// Its parameters, in the order of their declaration.
     pub(super) parameters: Vec<Declared>,
-    /// Whether the declarations are text in the request (sp_executesql) or made up by us.
-    pub(super) declarations_in_request: bool,
-    /// The procedure that the request calls, if its parameters are to be looked up.
-    procedure: Option<ObjectName>,
+    /// Which of the request's parameters has the declarations, if one does.
+    pub(super) declarations_at: Option<usize>,
+    /// The first of the request's parameters that is a value of the statement's.
+    pub(super) first_value: usize,
+    source: Source,
 }
 
-const PREPARED: SessionError = SessionError::Unsupported {
-    what: "a prepared statement or server cursor",
-    remedy: "execute the statement directly (sp_executesql)",
-};
-
-/// Whether a procedure takes the values of a statement that its call does not show. Described
-/// through the call, they would all pass for plain.
-fn carries_a_statement(procedure: &str) -> bool {
-    procedure.starts_with("sp_cursor")
-        || matches!(procedure, "sp_execute" | "sp_prepare" | "sp_prepexec" | "sp_prepexecrpc")
+/// Where a statement comes from.
+#[derive(Debug)]
+enum Source {
+    /// It stands in the request.
+    Text,
+    /// It was prepared before. The types of its parameters are settled.
+    Prepared,
+    /// We have made it up for the call of a procedure; of this one, if it can be looked up.
+    Call(Option<ObjectName>),
 }
 
 /// A declared parameter.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Declared {
     /// Its name with `@`.
     pub(super) name: String,
@@ -55,6 +55,8 @@ pub(super) struct Declared {
     positional: bool,
     /// Which parameter of the request it is, if the request has a value for it.
     pub(super) index: Option<usize>,
+    /// Whether its value is a table.
+    pub(super) is_table: bool,
 }
 
 impl Declared {
@@ -87,67 +89,73 @@ impl Declared {
 }
 
 impl Statement {
-    /// The text of sp_executesql's statement.
-    pub(super) fn text_of(request: &RpcRequest<'_>) -> Option<String> {
-        let is_executesql = match &request.procedure {
-            Procedure::Id(id) => *id == SP_EXECUTESQL,
-            Procedure::Name(name) => {
-                ProcedureName::parse(name).is_some_and(|n| n.last_part() == "sp_executesql")
-            }
-        };
-        if is_executesql { request.parameters.first()?.text().ok() } else { None }
-    }
-
     /// The statement behind a request, or `None` if it has no parameters that could be encrypted.
-    pub(super) fn of(request: &RpcRequest<'_>) -> Result<Option<Self>, SessionError> {
-        match &request.procedure {
-            Procedure::Id(SP_EXECUTESQL) => Self::of_executesql(request),
-            Procedure::Name(_) if request.parameters.is_empty() => Ok(None),
-            Procedure::Name(name) => {
-                // A name that we read otherwise than the server could hide a statement.
-                let name = ProcedureName::parse(name).ok_or(SessionError::Request(
-                    Malformed::of("RPC: the procedure's name is no multi-part identifier"),
-                ))?;
-                match name.last_part().as_str() {
-                    "sp_executesql" => Self::of_executesql(request),
-                    last if carries_a_statement(last) => Err(PREPARED),
-                    _ => Self::of_call(&name, request).map(Some),
-                }
+    pub(super) fn of(role: &Role, request: &RpcRequest<'_>) -> Result<Option<Self>, SessionError> {
+        match role {
+            _ if request.parameters.is_empty() => Ok(None),
+            Role::Statement { layout, prepares } => {
+                Self::of_text(*layout, prepares.is_some(), request)
             }
-            Procedure::Id(_) if request.parameters.is_empty() => Ok(None),
-            Procedure::Id(_) => Err(PREPARED),
+            // With values only what has been prepared is executed.
+            Role::Execute { first_value, .. } => {
+                check_numbers(request, *first_value).map(|()| None)
+            }
+            Role::Unprepare { .. } | Role::MoveCursor => Ok(None),
+            Role::PositionedUpdate => check_positioned_update(request).map(|()| None),
+            Role::Unknown => Err(SessionError::Unsupported {
+                what: "a system procedure that takes values for a statement that is not in its call",
+                remedy: "execute the statement (sp_executesql), or call the procedure, directly",
+            }),
+            Role::Call(name) => Self::of_call(name, request).map(Some),
+            Role::Unreadable => Err(SessionError::Request(Malformed::of(
+                "RPC: the procedure's name is no multi-part identifier",
+            ))),
         }
     }
 
-    fn of_executesql(request: &RpcRequest<'_>) -> Result<Option<Self>, SessionError> {
-        let [statement, declarations, values @ ..] = request.parameters.as_slice() else {
+    fn of_text(
+        layout: Layout,
+        prepares: bool,
+        request: &RpcRequest<'_>,
+    ) -> Result<Option<Self>, SessionError> {
+        layout.check_own(request)?;
+        let Layout { text, declarations, first_value, .. } = layout;
+        let (Some(text), Some(declared)) =
+            (request.parameters.get(text), request.parameters.get(declarations))
+        else {
             return Ok(None);
         };
-        if values.is_empty() {
+        if request.parameters.len() <= first_value && !prepares {
             return Ok(None);
         }
-        let text = statement.text().map_err(SessionError::Request)?;
-        let declarations = declarations.text().map_err(SessionError::Request)?;
-        let mut parameters = parse_declarations(&declarations)?;
-        for (position, value) in values.iter().enumerate() {
-            let declared = if value.name.is_empty() {
-                parameters.get_mut(position)
-            } else {
-                parameters.iter_mut().find(|d| bare(&d.name) == bare(&value.name))
-            };
-            // A value without declaration could be anything. It is not sent.
-            let declared = declared.ok_or(SessionError::Request(Malformed::of(
-                "parameter list: a value has no declaration",
-            )))?;
-            // Two values for one declaration: only one of them would be encrypted.
-            if declared.index.replace(position + FIRST_VALUE).is_some() {
-                return Err(SessionError::Request(Malformed::of(
-                    "parameter list: a declaration has two values",
-                )));
-            }
-            shrink(declared, value);
+        let text = text.text().map_err(SessionError::Request)?;
+        let declared = declared.text().map_err(SessionError::Request)?;
+        let mut parameters = parse_declarations(&declared)?;
+        give_values(&mut parameters, request, first_value)?;
+        if parameters.is_empty() {
+            return Ok(None);
         }
-        Ok(Some(Self { text, parameters, declarations_in_request: true, procedure: None }))
+        // What is prepared serves other values than these.
+        for declared in parameters.iter_mut().filter(|_| !prepares) {
+            if let Some(value) = declared.index.and_then(|index| request.parameters.get(index)) {
+                shrink(declared, value);
+            }
+        }
+        let declarations_at = Some(declarations);
+        Ok(Some(Self { text, parameters, declarations_at, first_value, source: Source::Text }))
+    }
+
+    /// What was prepared, with the values of a request that executes it.
+    pub(super) fn of_prepared(
+        text: String,
+        mut parameters: Vec<Declared>,
+        request: &RpcRequest<'_>,
+        first_value: usize,
+    ) -> Result<Self, SessionError> {
+        check_numbers(request, first_value)?;
+        give_values(&mut parameters, request, first_value)?;
+        let source = Source::Prepared;
+        Ok(Self { text, parameters, declarations_at: None, first_value, source })
     }
 
     /// A procedure's parameters are declared by what the driver sent, and described through a call
@@ -176,39 +184,45 @@ impl Statement {
                     name: format!("{:#04x}", value.type_info.id()),
                 })
             };
-            let type_text = match &sql_type {
-                Ok(sql_type) => sql_type.to_string(),
-                Err(_) => "sql_variant".to_owned(),
+            let (type_text, suffix) = match (&sql_type, &value.table_type) {
+                (_, Some(table)) => (table_type(table)?, " READONLY"),
+                (Ok(sql_type), None) => (sql_type.to_string(), output),
+                (Err(_), None) => ("sql_variant".to_owned(), output),
             };
             let mut declared = Declared {
                 name: declared_name,
                 type_text,
-                suffix: output,
+                suffix,
                 sql_type,
                 required: None,
                 positional: value.name.is_empty(),
                 index: Some(index),
+                is_table: value.table_type.is_some(),
             };
             shrink(&mut declared, value);
             parameters.push(declared);
         }
-        let procedure = object_name(name);
-        Ok(Self { text, parameters, declarations_in_request: false, procedure })
+        let source = Source::Call(object_name(name));
+        Ok(Self { text, parameters, declarations_at: None, first_value: 0, source })
     }
 
-    /// The first of the request's parameters that is a value of the statement's.
-    pub(super) fn first_value(&self) -> usize {
-        if self.declarations_in_request { FIRST_VALUE } else { 0 }
+    /// Whether the types of its parameters are settled, because it was prepared with them.
+    pub(super) fn is_prepared(&self) -> bool {
+        matches!(self.source, Source::Prepared)
     }
 
     /// Where the value of each parameter goes, as far as the text tells.
     pub(super) fn targets(&self) -> Vec<Vec<Target>> {
-        if self.declarations_in_request {
-            let found = targets(&self.text);
-            return self.parameters.iter().map(|p| found.of(&p.name).to_vec()).collect();
-        }
+        let procedure = match &self.source {
+            Source::Text => {
+                let found = targets(&self.text);
+                return self.parameters.iter().map(|p| found.of(&p.name).to_vec()).collect();
+            }
+            Source::Prepared => None,
+            Source::Call(procedure) => procedure.as_ref(),
+        };
         let of = |(position, declared): (usize, &Declared)| {
-            let procedure = self.procedure.clone()?;
+            let procedure = procedure?.clone();
             let parameter = if declared.positional {
                 Column::Position(position)
             } else {
@@ -221,6 +235,9 @@ impl Statement {
 
     /// Takes on the types that the parameters must have.
     pub(super) fn require(&mut self, types: &[Option<ParameterType>]) {
+        if self.is_prepared() {
+            return;
+        }
         for (declared, required) in self.parameters.iter_mut().zip(types) {
             declared.required.clone_from(required);
         }
@@ -276,6 +293,43 @@ impl Statement {
     }
 }
 
+/// Finds the declaration of each value.
+fn give_values(
+    parameters: &mut [Declared],
+    request: &RpcRequest<'_>,
+    first_value: usize,
+) -> Result<(), SessionError> {
+    let values = request.parameters.get(first_value..).unwrap_or_default();
+    for (position, value) in values.iter().enumerate() {
+        let declared = if value.name.is_empty() {
+            parameters.get_mut(position)
+        } else {
+            parameters.iter_mut().find(|d| bare(&d.name) == bare(&value.name))
+        };
+        // A value without declaration could be anything. It is not sent.
+        let declared = declared.ok_or(SessionError::Request(Malformed::of(
+            "parameter list: a value has no declaration",
+        )))?;
+        // Two values for one declaration: only one of them would be encrypted.
+        if declared.index.replace(position + first_value).is_some() {
+            return Err(SessionError::Request(Malformed::of(
+                "parameter list: a declaration has two values",
+            )));
+        }
+        declared.is_table = value.table_type.is_some();
+    }
+    Ok(())
+}
+
+/// The type of a table-valued parameter, as a declaration has it.
+fn table_type(table: &TableType) -> Result<String, SessionError> {
+    if table.name.is_empty() {
+        return Err(SessionError::Request(Malformed::of("table-valued parameter: no type's name")));
+    }
+    let name = quote(&table.name);
+    Ok(if table.schema.is_empty() { name } else { format!("{}.{name}", quote(&table.schema)) })
+}
+
 /// SQL Server takes an encrypted parameter that is declared shorter than its column, and none that
 /// is longer; drivers declare every string at its longest.
 fn shrink(declared: &mut Declared, value: &Parameter<'_>) {
@@ -312,6 +366,7 @@ fn parse_declarations(text: &str) -> Result<Vec<Declared>, SessionError> {
             required: None,
             positional: false,
             index: None,
+            is_table: false,
         });
     }
     Ok(parameters)
@@ -379,8 +434,9 @@ mod tests {
         let statement = Statement {
             text: String::new(),
             parameters: parsed,
-            declarations_in_request: true,
-            procedure: None,
+            declarations_at: Some(1),
+            first_value: 2,
+            source: Source::Text,
         };
         assert_eq!(
             statement.declarations(|_| false),

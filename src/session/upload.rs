@@ -105,6 +105,7 @@ impl Session {
     fn begin_upload(&mut self, header: PacketHeader) {
         if header.status.0 & RESET_BITS != 0 {
             (self.database, self.collation) = self.at_login.clone();
+            self.prepared.reset();
         }
         // An announcement holds for the message that follows it, and no other.
         let announced = self.bulk.take();

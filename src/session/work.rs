@@ -6,6 +6,8 @@ use super::{
     SessionError, encrypt,
     hint::Hints,
     outputs::{Output, Outputs},
+    prepared::{Effect, Handle, Prepared, PreparedStatements},
+    procedures::{HandleKind, Role},
     schema::may_change_schema,
     statement::Statement,
     upload::Held,
@@ -13,8 +15,8 @@ use super::{
 use crate::{
     crypto::CellKey,
     metadata::{
-        DescribeKey, Described, Description, Lenders, ObjectKind, ObjectName, Objects,
-        ParameterType, Target, Ticket, clashing_types, objects_of, resolve,
+        DescribeFault, DescribeKey, Described, Description, Lenders, ObjectKind, ObjectName,
+        Objects, ParameterType, Target, Ticket, clashing_types, objects_of, resolve,
     },
     policy::ColumnEncryption,
     tds::{RpcFault, RpcMessage, RpcRequest},
@@ -44,6 +46,18 @@ pub(super) struct Call {
     pub(super) ticket: Option<Ticket>,
     pub(super) catalogue: CatalogueState,
     stated: Vec<(String, SqlType)>,
+    /// Whether its parameters are looked after, if it has any.
+    protected: bool,
+    handles: HandleUse,
+}
+
+/// What a call has to do with handles of what is prepared.
+#[derive(Default)]
+struct HandleUse {
+    outputs: usize,
+    asked_for: Option<HandleKind>,
+    given_up: Option<Handle>,
+    executed: Option<Handle>,
 }
 
 /// How far the types of a call's parameters are known.
@@ -74,19 +88,37 @@ impl Work {
         held: Held,
         database: &str,
         setting: ColumnEncryption,
+        prepared: &PreparedStatements,
         afresh: bool,
     ) -> Result<Self, SessionError> {
         let message = read_message(held.payload())?;
         let mut calls = Vec::with_capacity(message.requests.len());
         let (mut disabled, mut changes_schema) = (0, false);
         for request in &message.requests {
-            let text = Statement::text_of(request).unwrap_or_default();
+            let role = Role::of(&request.procedure);
+            let protects = setting == ColumnEncryption::Enabled;
+            let executed = prepared.executed(&role, request, protects)?;
+            let text = match &executed {
+                Some((_, prepared)) => prepared.key.statement.clone(),
+                None => role.text(request).unwrap_or_default(),
+            };
             changes_schema |= may_change_schema(&text);
             let hints = Hints::of(&text)?;
             let setting = hints.encryption.unwrap_or(setting);
             disabled += usize::from(setting == ColumnEncryption::Disabled);
-            let mut call = Call::new(request, &hints, setting, afresh)?;
-            call.key.database = database.to_owned();
+            let mut call = match &executed {
+                Some((_, prepared)) => {
+                    Call::of_prepared(&role, request, prepared, setting, afresh)?
+                }
+                None => Call::new(&role, request, &hints, setting, afresh)?,
+            };
+            call.handles = HandleUse::of(&role, request, executed.as_ref().map(|(h, _)| *h));
+            if call.handles.asked_for.is_some() {
+                prepared.check_room()?;
+            }
+            if executed.is_none() {
+                call.key.database = database.to_owned();
+            }
             if call.key.statement.is_empty() {
                 call.key.statement = text;
             }
@@ -104,10 +136,7 @@ impl Work {
 
     /// Whether the driver's own bytes are what is to be sent.
     pub(super) fn is_untouched(&self) -> bool {
-        self.calls.iter().filter_map(|call| call.described.as_ref()).all(|described| {
-            described.description.is_plain()
-                && !described.types.iter().flatten().any(|required| required.stated)
-        })
+        self.calls.iter().filter_map(|call| call.described.as_ref()).all(|d| passes_as_it_came(d))
     }
 
     /// The descriptions that the request rests on, and whether one was known before.
@@ -119,10 +148,16 @@ impl Work {
         )
     }
 
-    /// Every parameter that a statement forces must be one that the server says is encrypted.
-    pub(super) fn check_forced(&self) -> Result<(), (DescribeKey, SessionError)> {
-        for call in &self.calls {
-            let failed = |error| (call.key.clone(), error);
+    /// What the calls do to the handles, once they are answered.
+    pub(super) fn effects(&self) -> Vec<Effect> {
+        self.calls.iter().map(Call::effect).collect()
+    }
+
+    /// No table is encrypted. Every parameter that a statement forces must be one that the server
+    /// says is encrypted. An error comes with the call that it is about.
+    pub(super) fn check_verdicts(&self) -> Result<(), (usize, SessionError)> {
+        for (at, call) in self.calls.iter().enumerate() {
+            let failed = |error| (at, error);
             let Some(statement) = &call.statement else {
                 // Nothing of it will be encrypted, whatever the comment wants.
                 if let Some(name) = call.forced().map_err(failed)?.first() {
@@ -130,6 +165,13 @@ impl Work {
                 }
                 continue;
             };
+            let described = call.described.iter().flat_map(|d| &d.description.parameters);
+            let mut verdicts = statement.parameters.iter().zip(described);
+            if let Some((table, _)) = verdicts.find(|(d, verdict)| d.is_table && verdict.is_some())
+            {
+                let name = table.name.clone();
+                return Err(failed(SessionError::Describe(DescribeFault::TableValued { name })));
+            }
             for name in call.forced().map_err(failed)? {
                 let declared = statement.parameters.iter().position(|p| p.name == name);
                 let described = call.described.as_ref();
@@ -179,7 +221,7 @@ impl Work {
         let mut outputs = Vec::with_capacity(self.calls.len());
         for (at, (call, request)) in self.calls.iter().zip(&message.requests).enumerate() {
             match (&call.statement, &call.described) {
-                (Some(statement), Some(described)) => {
+                (Some(statement), Some(described)) if !passes_as_it_came(described) => {
                     let keys: HashMap<usize, Arc<CellKey>> = keys
                         .iter()
                         .filter(|((of, _), _)| *of == at)
@@ -207,8 +249,20 @@ impl Work {
     }
 }
 
+impl HandleUse {
+    fn of(role: &Role, request: &RpcRequest<'_>, executed: Option<Handle>) -> Self {
+        Self {
+            outputs: request.parameters.iter().filter(|p| p.is_output()).count(),
+            asked_for: role.asks_for(request),
+            given_up: role.handle(request).filter(|_| role.gives_up_handle()),
+            executed,
+        }
+    }
+}
+
 impl Call {
     fn new(
+        role: &Role,
         request: &RpcRequest<'_>,
         hints: &Hints<'_>,
         setting: ColumnEncryption,
@@ -217,7 +271,7 @@ impl Call {
         let stated: Vec<(String, SqlType)> =
             hints.types.iter().map(|(name, t)| ((*name).to_owned(), *t)).collect();
         let wanted = setting == ColumnEncryption::Enabled || !stated.is_empty();
-        let mut statement = if wanted { Statement::of(request)? } else { None };
+        let mut statement = if wanted { Statement::of(role, request)? } else { None };
         let key = DescribeKey {
             database: String::new(),
             statement: statement.as_ref().map(|s| s.text.clone()).unwrap_or_default(),
@@ -232,6 +286,8 @@ impl Call {
             ticket: None,
             catalogue: CatalogueState::default(),
             stated,
+            protected: wanted,
+            handles: HandleUse::default(),
         };
         if let (Some(statement), false) = (&mut statement, setting == ColumnEncryption::Enabled) {
             // Nobody is asked; the types hold all the same.
@@ -243,6 +299,64 @@ impl Call {
         }
         call.statement = statement;
         Ok(call)
+    }
+
+    /// A call that executes what was prepared: by the description and the types of that time. What
+    /// is described afresh keeps the types, since the server has them from the preparation.
+    fn of_prepared(
+        role: &Role,
+        request: &RpcRequest<'_>,
+        prepared: &Prepared,
+        setting: ColumnEncryption,
+        afresh: bool,
+    ) -> Result<Self, SessionError> {
+        let statement = match (role, &prepared.parameters) {
+            (Role::Execute { first_value, .. }, Some(parameters)) => {
+                let (text, parameters) = (prepared.key.statement.clone(), parameters.clone());
+                Some(Statement::of_prepared(text, parameters, request, *first_value)?)
+            }
+            _ => None,
+        };
+        // Unless the setting is Enabled, the server has never been asked and is not now.
+        let ask = afresh && setting == ColumnEncryption::Enabled;
+        let described = prepared.described.clone().filter(|_| !ask);
+        Ok(Self {
+            // Without parameters there is nothing to describe.
+            statement: statement.filter(|_| prepared.described.is_some()),
+            key: prepared.key.clone(),
+            from_cache: !afresh,
+            described,
+            afresh: true,
+            ticket: None,
+            catalogue: CatalogueState { asked: true, ..CatalogueState::default() },
+            stated: Vec::new(),
+            protected: prepared.parameters.is_some(),
+            handles: HandleUse::default(),
+        })
+    }
+
+    fn effect(&self) -> Effect {
+        let HandleUse { outputs, asked_for, given_up, executed } = self.handles;
+        let parameters = || match &self.statement {
+            Some(statement) => {
+                let mut parameters = statement.parameters.clone();
+                parameters.iter_mut().for_each(|declared| declared.index = None);
+                Some(parameters)
+            }
+            None => self.protected.then(Vec::new),
+        };
+        let prepared = || Prepared {
+            key: self.key.clone(),
+            parameters: parameters(),
+            described: self.described.clone(),
+        };
+        let afresh = self.described.clone().filter(|_| !self.from_cache);
+        Effect {
+            outputs,
+            prepares: asked_for.map(|kind| (kind, prepared())),
+            gives_up: given_up,
+            described: executed.zip(afresh),
+        }
     }
 
     /// Whether what is known from before may be used.
@@ -321,6 +435,10 @@ impl Call {
     /// What to try after the server has refused to describe the statement because of a type clash.
     /// Nothing has been executed. Each try knows more than the last, so there is an end to them.
     pub(super) fn after_clash(&mut self, message: &str) -> Option<Remedy> {
+        // What has been prepared cannot be declared otherwise any more.
+        if self.statement.as_ref().is_some_and(Statement::is_prepared) {
+            return None;
+        }
         if std::mem::take(&mut self.catalogue.from_cache) {
             self.catalogue.objects.clear();
             self.catalogue.asked = false;
@@ -368,14 +486,15 @@ impl Call {
     }
 }
 
+/// Whether nothing of a call is encrypted or has a type that the application has stated.
+fn passes_as_it_came(described: &Described) -> bool {
+    described.description.is_plain() && !described.types.iter().flatten().any(|t| t.stated)
+}
+
 /// The requests of a message.
 fn read_message(payload: &[u8]) -> Result<RpcMessage<'_>, SessionError> {
     RpcMessage::read(payload).map_err(|fault| match fault {
         RpcFault::Malformed(malformed) => SessionError::Request(malformed),
-        RpcFault::TableValued => SessionError::Unsupported {
-            what: "a table-valued parameter",
-            remedy: "insert row by row; SQL Server takes none for encrypted columns",
-        },
         RpcFault::AlreadyEncrypted => SessionError::Unsupported {
             what: "a driver that encrypts by itself",
             remedy: "switch Always Encrypted off on one of the two sides",

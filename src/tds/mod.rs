@@ -23,6 +23,7 @@ mod reply;
 mod return_value;
 mod row;
 mod rpc;
+mod table_value;
 mod token;
 mod type_info;
 
@@ -45,9 +46,9 @@ pub use row::{RowScanner, ValueRange};
 pub(crate) use row::{value_data, value_data_in_place};
 pub use rpc::{
     CekIdentity, EncryptedParameter, Parameter, Procedure, RpcFault, RpcMessage, RpcRequest,
-    SP_EXECUTESQL,
 };
 pub(crate) use rpc::{write_parameter, write_text_parameter};
+pub use table_value::TableType;
 pub use token::{Done, EnvChange, TokenLen, done_status, id as token_id, token_len};
 pub use type_info::{TypeInfo, ValueEncoding, collation_is_utf8, write_plp, write_value};
 pub(crate) use type_info::{write_null, write_value_head, write_value_tail};

@@ -7,6 +7,7 @@ use super::{
     CryptoMetadata, Malformed, Reader, RowScanner, TypeInfo, ValueRange, col_metadata::F_ENCRYPTED,
     reader::push_utf16, row::value_data, write_value,
 };
+use crate::value::SqlType;
 
 /// An output parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +74,20 @@ impl ReturnValue {
     #[must_use]
     pub fn wire_len(&self) -> usize {
         self.len
+    }
+
+    /// Which parameter of the call it is, as the server counts.
+    #[must_use]
+    pub fn ordinal(&self) -> u16 {
+        self.ordinal
+    }
+
+    /// The value of a plain int; `None` for NULL and for every other type.
+    #[must_use]
+    pub fn int(&self) -> Option<i32> {
+        let is_int = self.crypto.is_none() && self.type_info.sql_type() == Some(SqlType::Int);
+        let data = self.data.as_deref().filter(|_| is_int)?;
+        data.try_into().ok().map(i32::from_le_bytes)
     }
 
     /// Appends the token with the value as it is stored: an encrypted one as its cell.

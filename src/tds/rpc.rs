@@ -12,13 +12,11 @@ use super::{
     col_metadata::{AEAD_AES_256_CBC_HMAC_SHA_256, NORMALIZATION_VERSION},
     reader::{push_utf16, utf16_exact},
     row::{value_data, value_data_len, value_data_slice},
+    table_value::{TVPTYPE, TableType},
     type_info::id,
     write_value,
 };
 use crate::crypto::EncryptionType;
-
-/// ProcID of sp_executesql.
-pub const SP_EXECUTESQL: u16 = 10;
 
 /// fByRefValue of a parameter's status.
 pub(crate) const BY_REF: u8 = 0x01;
@@ -34,9 +32,6 @@ pub enum RpcFault {
     /// The bytes are no request.
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    /// A parameter is table-valued.
-    #[error("a table-valued parameter")]
-    TableValued,
     /// The driver encrypts of its own accord.
     #[error("a parameter that the driver has encrypted")]
     AlreadyEncrypted,
@@ -60,6 +55,8 @@ pub struct Parameter<'a> {
     pub status: u8,
     /// Its type on the wire.
     pub type_info: TypeInfo,
+    /// Its table type, if it is table-valued. Then it has neither data nor NULL.
+    pub table_type: Option<TableType>,
     /// All of its bytes.
     pub bytes: &'a [u8],
     value: &'a [u8],
@@ -236,25 +233,26 @@ fn write_name(name: &str, out: &mut Vec<u8>) {
 
 fn read_parameter<'a>(reader: &mut Reader<'a>) -> Result<Parameter<'a>, RpcFault> {
     const WHAT: &str = "RPC parameter";
-    const TVPTYPE: u8 = 0xF3;
     let start = reader.position();
     let name = reader.b_varchar(WHAT)?;
     let status = reader.u8(WHAT)?;
     if status & ENCRYPTED != 0 {
         return Err(RpcFault::AlreadyEncrypted);
     }
-    if reader.peek() == Some(TVPTYPE) {
-        return Err(RpcFault::TableValued);
-    }
-    let type_info = TypeInfo::read(reader)?;
-    let value = read_value(reader, &type_info)?;
-    let is_null = value.is_none();
+    let (type_info, table_type, value) = if reader.peek() == Some(TVPTYPE) {
+        (TypeInfo::table_valued(), Some(TableType::read(reader)?), Some(&[][..]))
+    } else {
+        let type_info = TypeInfo::read(reader)?;
+        let value = read_value(reader, &type_info)?;
+        (type_info, None, value)
+    };
+    let (is_null, value) = (value.is_none(), value.unwrap_or_default());
     let bytes = reader.since(start);
-    Ok(Parameter { name, status, type_info, bytes, value: value.unwrap_or_default(), is_null })
+    Ok(Parameter { name, status, type_info, table_type, bytes, value, is_null })
 }
 
 /// In a request text, ntext and image have four bytes of length and no text pointer.
-fn read_value<'a>(
+pub(super) fn read_value<'a>(
     reader: &mut Reader<'a>,
     type_info: &TypeInfo,
 ) -> Result<Option<&'a [u8]>, Malformed> {
@@ -449,7 +447,7 @@ mod tests {
         payload.push(0x1F);
 
         let request = only(&payload).unwrap();
-        assert_eq!(request.procedure, Procedure::Id(SP_EXECUTESQL));
+        assert_eq!(request.procedure, Procedure::Id(10));
         assert_eq!(request.parameters[0].text().unwrap(), "select @P1");
         let mut data = Vec::new();
         request.parameters[2].data(&mut data).unwrap();

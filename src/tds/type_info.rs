@@ -226,6 +226,18 @@ impl TypeInfo {
         })
     }
 
+    /// What stands for the type of a table-valued parameter: none that [`Self::sql_type`] knows.
+    pub(super) fn table_valued() -> Self {
+        Self {
+            bytes: vec![super::table_value::TVPTYPE],
+            max_len: None,
+            precision: 0,
+            scale: 0,
+            collation: None,
+            encoding: ValueEncoding::Fixed(0),
+        }
+    }
+
     /// The bytes as they were read.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

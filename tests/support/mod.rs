@@ -99,6 +99,7 @@ pub fn all_headers() -> Vec<u8> {
 }
 
 /// A parameter of a request: name, status, TYPE_INFO, value.
+#[derive(Clone)]
 pub struct Param(pub &'static str, pub u8, pub Vec<u8>, pub Vec<u8>);
 
 impl Param {
@@ -620,4 +621,36 @@ impl Harness {
 
 pub fn cell(key: &TestKey, plaintext: &[u8]) -> Vec<u8> {
     key.cell_key().encrypt(plaintext, EncryptionType::Randomized)
+}
+
+// ---- what is prepared -----------------------------------------------------------------------
+
+/// A call by ProcID.
+pub fn call_by_id(id: u16, params: &[Param]) -> Vec<u8> {
+    message(RPC, &[all_headers(), call_in_message(id, params)].concat())
+}
+
+/// A call of a message with several: without ALL_HEADERS.
+pub fn call_in_message(id: u16, params: &[Param]) -> Vec<u8> {
+    let mut out = vec![0xFF, 0xFF];
+    out.extend(id.to_le_bytes());
+    out.extend([0, 0]);
+    params.iter().for_each(|param| param.write(&mut out));
+    out
+}
+
+/// RETURNVALUE of an int; `None` is NULL.
+pub fn return_int(ordinal: u16, value: Option<i32>) -> Vec<u8> {
+    let mut out = vec![0xAC];
+    out.extend(ordinal.to_le_bytes());
+    out.extend([0, 1, 0, 0, 0, 0, 0, 0]);
+    out.extend(INT);
+    out.extend(value.map_or(vec![0], int));
+    out
+}
+
+pub fn done_proc(status: u16) -> Vec<u8> {
+    let mut out = done(status);
+    out[0] = 0xFE;
+    out
 }

@@ -4,11 +4,12 @@ use std::{fs, path::PathBuf, process::ExitCode, sync::Arc};
 
 use mssql_tds::{
     connection::{
+        bulk_copy::{BulkCopy, BulkLoadRow},
         client_context::{ClientContext, ColumnEncryptionSetting},
-        tds_client::{ResultSet, TdsClient},
+        tds_client::{PreparedStatement, ResultSet, TdsClient},
     },
     connection_provider::tds_connection_provider::TdsConnectionProvider,
-    core::{EncryptionOptions, EncryptionSetting},
+    core::{EncryptionOptions, EncryptionSetting, TdsResult},
     datatypes::{
         column_values::{
             ColumnValues, SqlDate, SqlDateTime, SqlDateTime2, SqlDateTimeOffset, SqlMoney,
@@ -18,7 +19,10 @@ use mssql_tds::{
         sql_string::{EncodingType, SqlString},
         sqltypes::SqlType,
     },
-    message::parameters::rpc_parameters::{RpcParameter, StatusFlags},
+    message::{
+        bulk_load::StreamingBulkLoadWriter,
+        parameters::rpc_parameters::{RpcParameter, StatusFlags},
+    },
     security::RsaKeyStoreProvider,
 };
 
@@ -99,19 +103,74 @@ impl Program {
         Ok(TdsConnectionProvider {}.create_client(context, &server, None).await?)
     }
 
-    async fn write(&self, cases: &[Case]) -> Result<()> {
+    /// A bulk load for each table, or for each case where that fails.
+    async fn load(&self, cases: &[Case]) -> Result<()> {
         let mut client = self.connect().await?;
+        for table in tables(cases) {
+            let cases: Vec<&Case> = cases.iter().filter(|c| c.table == table.table).collect();
+            let whole = self.send(&mut client, &cases).await;
+            if whole.is_err() {
+                client = self.connect().await?;
+            }
+            for case in &cases {
+                let outcome = match &whole {
+                    Ok(()) => Ok(()),
+                    Err(_) => self.send(&mut client, &[case]).await,
+                };
+                let outcome = match outcome {
+                    Ok(()) => "ok".to_owned(),
+                    Err(error) => {
+                        client = self.connect().await?;
+                        format!("FAIL {}", one_line(error))
+                    }
+                };
+                println!("{}\t{}\t{}\t{outcome}", self.name, case.table, case.name);
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&self, client: &mut TdsClient, cases: &[&Case]) -> Result<()> {
+        let text = |text: &str| ColumnValues::String(SqlString::from_utf8_string(text.to_owned()));
+        let rows = cases
+            .iter()
+            .map(|case| Ok(Row([text(&self.name), text(&case.name), cell(value(case)?)])))
+            .collect::<Result<Vec<Row>>>()?;
+        let table = format!("dbo.{}", cases[0].table);
+        let sent = BulkCopy::new(client, table).write_to_server_zerocopy(rows).await?;
+        match sent.rows_affected {
+            count if count == cases.len() as u64 => Ok(()),
+            count => Err(format!("{count} rows").into()),
+        }
+    }
+
+    async fn write(&self, cases: &[Case]) -> Result<()> {
+        if self.name.ends_with(".bulk") {
+            return self.load(cases).await;
+        }
+        let prepared = self.name.ends_with(".prepared");
+        let mut client = self.connect().await?;
+        let mut statement = PreparedStatement::new("");
         for case in cases {
             let sql = format!("INSERT INTO dbo.{} (w, n, v) VALUES (@w, @n, @v)", case.table);
+            if statement.sql() != sql {
+                statement = PreparedStatement::new(&sql);
+            }
             let parameters = vec![
                 parameter("@w", name(&self.name)),
                 parameter("@n", name(&case.name)),
                 parameter("@v", value(case)?),
             ];
-            let outcome = match execute(&mut client, sql, parameters).await {
-                Ok(_) => "ok".to_owned(),
+            let outcome = if prepared {
+                execute_prepared(&mut client, &mut statement, parameters).await
+            } else {
+                execute(&mut client, sql, parameters).await.map(drop)
+            };
+            let outcome = match outcome {
+                Ok(()) => "ok".to_owned(),
                 Err(error) => {
                     client = self.connect().await?;
+                    statement = PreparedStatement::new("");
                     format!("FAIL {}", one_line(error))
                 }
             };
@@ -187,6 +246,60 @@ impl Program {
     }
 }
 
+/// A row of a bulk load.
+struct Row([ColumnValues; 3]);
+
+#[async_trait::async_trait]
+impl BulkLoadRow for Row {
+    async fn write_to_packet(
+        &self,
+        writer: &mut StreamingBulkLoadWriter<'_>,
+        column: &mut usize,
+    ) -> TdsResult<()> {
+        for value in &self.0 {
+            writer.write_column_value(*column, value).await?;
+            *column += 1;
+        }
+        Ok(())
+    }
+}
+
+/// The value of a parameter as a bulk load takes it.
+fn cell(value: SqlType) -> ColumnValues {
+    use ColumnValues as Cell;
+    let cell = match value {
+        SqlType::Bit(v) => v.map(Cell::Bit),
+        SqlType::TinyInt(v) => v.map(Cell::TinyInt),
+        SqlType::SmallInt(v) => v.map(Cell::SmallInt),
+        SqlType::Int(v) => v.map(Cell::Int),
+        SqlType::BigInt(v) => v.map(Cell::BigInt),
+        SqlType::Real(v) => v.map(Cell::Real),
+        SqlType::Float(v) => v.map(Cell::Float),
+        SqlType::Decimal(v) => v.map(Cell::Decimal),
+        SqlType::Numeric(v) => v.map(Cell::Numeric),
+        SqlType::Money(v) => v.map(Cell::Money),
+        SqlType::SmallMoney(v) => v.map(Cell::SmallMoney),
+        SqlType::Date(v) => v.map(Cell::Date),
+        SqlType::Time(v) => v.map(Cell::Time),
+        SqlType::DateTime2(v) => v.map(Cell::DateTime2),
+        SqlType::DateTimeOffset(v) => v.map(Cell::DateTimeOffset),
+        SqlType::DateTime(v) => v.map(Cell::DateTime),
+        SqlType::SmallDateTime(v) => v.map(Cell::SmallDateTime),
+        SqlType::Char(v, _) | SqlType::Varchar(v, _) | SqlType::VarcharMax(v) => {
+            v.map(Cell::String)
+        }
+        SqlType::NChar(v, _) | SqlType::NVarchar(v, _) | SqlType::NVarcharMax(v) => {
+            v.map(Cell::String)
+        }
+        SqlType::Binary(v, _) | SqlType::VarBinary(v, _) | SqlType::VarBinaryMax(v) => {
+            v.map(Cell::Bytes)
+        }
+        SqlType::Uuid(v) => v.map(Cell::Uuid),
+        _ => None,
+    };
+    cell.unwrap_or(Cell::Null)
+}
+
 async fn execute(
     client: &mut TdsClient,
     sql: String,
@@ -210,6 +323,16 @@ async fn execute(
     }
     client.close_query().await?;
     Ok(rows)
+}
+
+/// sp_prepexec the first time, then sp_execute.
+async fn execute_prepared(
+    client: &mut TdsClient,
+    statement: &mut PreparedStatement,
+    parameters: Vec<RpcParameter>,
+) -> Result<()> {
+    client.execute_prepared(statement, parameters, &mut None, ()).await?;
+    Ok(client.close_query().await?)
 }
 
 fn parameter(name: &str, value: SqlType) -> RpcParameter {

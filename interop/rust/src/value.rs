@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use tiberius::{
-    ColumnData, ToSql,
+    ColumnData, IntoSql, ToSql,
     numeric::Numeric,
     time::{Date, DateTime, DateTime2, DateTimeOffset, SmallDateTime, Time},
 };
@@ -15,12 +15,18 @@ use crate::{
 };
 
 /// A value that goes to tiberius as it is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Value(ColumnData<'static>);
 
 impl ToSql for Value {
     fn to_sql(&self) -> ColumnData<'_> {
         self.0.clone()
+    }
+}
+
+impl IntoSql<'static> for Value {
+    fn into_sql(self) -> ColumnData<'static> {
+        self.0
     }
 }
 

@@ -14,8 +14,8 @@ use crate::sql::bind::{Binder, Verdict};
 use crate::sql::encryption::Target;
 use crate::sql::procedure::Exec;
 use crate::tds::token::{
-    self, AEAD_AES_256_CBC_HMAC_SHA256, CMD_SELECT, NORMALIZATION_RULE_VERSION, ResultColumn,
-    TOKEN_ROW,
+    self, AEAD_AES_256_CBC_HMAC_SHA256, CMD_EXECUTE, CMD_SELECT, NORMALIZATION_RULE_VERSION,
+    ResultColumn, TOKEN_ROW,
 };
 use crate::tds::type_info::write_value;
 use crate::types::parse::{self, Declaration};
@@ -24,7 +24,8 @@ use crate::types::{Length, SqlType, Value};
 const SYSNAME: SqlType = SqlType::NVarChar(Length::N(128));
 
 impl Session {
-    /// Both result sets, or the error followed by 8180.
+    /// Both result sets, or the error followed by 8180. They are not those of a SELECT: ODBC would take its own
+    /// statement, which it has yet to prepare, for the one that is running.
     pub(crate) fn describe(
         &mut self,
         sql: &str,
@@ -232,7 +233,7 @@ impl Session {
                 ]);
             }
         }
-        self.rows(&columns, &rows, response)
+        self.rows_of(CMD_EXECUTE, &columns, &rows, response)
     }
 
     fn parameter_rows(
@@ -271,12 +272,23 @@ impl Session {
             row.extend(numbers.map(Value::Integer));
             rows.push(row);
         }
-        self.rows(&columns, &rows, response)
+        self.rows_of(CMD_EXECUTE, &columns, &rows, response)
     }
 
     /// A result of this program's own making.
     pub(crate) fn rows(
         &self,
+        columns: &[ResultColumn],
+        rows: &[Vec<Value>],
+        response: &mut Response,
+    ) -> Outcome<()> {
+        self.rows_of(CMD_SELECT, columns, rows, response)
+    }
+
+    /// The same, of another command than SELECT.
+    fn rows_of(
+        &self,
+        command: u16,
         columns: &[ResultColumn],
         rows: &[Vec<Value>],
         response: &mut Response,
@@ -290,7 +302,7 @@ impl Session {
             }
             response.token(|out| out.extend_from_slice(&bytes));
         }
-        response.done(CMD_SELECT, u64::try_from(rows.len()).ok());
+        response.done(command, u64::try_from(rows.len()).ok());
         Ok(())
     }
 }

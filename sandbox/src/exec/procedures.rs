@@ -39,6 +39,7 @@ const SYSTEM_PROCEDURES: &[&str] = &[
     "sp_describe_undeclared_parameters",
     "sp_reset_connection",
     "sp_tablecollations_100",
+    "sp_bcp_dbcmptlevel",
 ];
 
 /// ProcIDs and names of server cursors (MS-TDS 2.2.6.6), and of RPCs that are prepared.
@@ -126,6 +127,10 @@ impl Session {
                 let table = argument(parameters, "object", 0)?.ok_or_else(|| missing("@object"))?;
                 self.refresh()?;
                 self.table_collations(&table, response)?;
+                Ok(Returned::default())
+            }
+            "sp_bcp_dbcmptlevel" => {
+                self.compatibility_level(response)?;
                 Ok(Returned::default())
             }
             "sp_reset_connection" => {
@@ -313,6 +318,7 @@ impl Session {
                 self.table_collations(&table, response)?;
                 Ok(true)
             }
+            "sp_bcp_dbcmptlevel" => self.compatibility_level(response).map(|()| true),
             "sp_reset_connection" => self.reset(false, response).map(|()| true),
             _ => match self.find_procedure(&exec.procedure) {
                 Some(stored) => self.exec_stored(&stored, exec, parameters, response),
@@ -353,10 +359,10 @@ impl Session {
             }
             inner.pass(declaration, argument.output, value, from, &self.catalogue)?;
         }
-        // Nobody vouches for what a text does.
-        let vouched = std::mem::take(&mut self.values.vouched);
+        // Nobody vouches for what a text does, and what it sets ends with it.
+        let (vouched, format_only) = (std::mem::take(&mut self.values.vouched), self.format_only);
         let ran = self.run(&sql, &mut inner, response);
-        self.values.vouched = vouched;
+        (self.values.vouched, self.format_only) = (vouched, format_only);
         let clean = ran?;
         for (name, variable) in outputs {
             let (value, from) = inner.get(&name)?;

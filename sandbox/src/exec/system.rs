@@ -7,6 +7,8 @@ use crate::sql::names;
 use crate::tds::token::ResultColumn;
 use crate::types::{Length, SqlType, Value};
 
+/// That of SQL Server 2022, whose version LOGINACK tells.
+const COMPATIBILITY_LEVEL: i64 = 160;
 const SYSNAME: SqlType = SqlType::NVarChar(Length::N(128));
 
 impl Session {
@@ -35,5 +37,11 @@ impl Session {
         };
         let rows: Vec<Vec<Value>> = found.columns.iter().map(row).collect();
         self.rows(&columns, &rows, response)
+    }
+
+    /// sp_bcp_dbcmptlevel: the only database's compatibility level, which ODBC asks for before a bulk load.
+    pub(crate) fn compatibility_level(&self, response: &mut Response) -> Outcome<()> {
+        let columns = [ResultColumn::plain("cmptlevel", SqlType::SmallInt)];
+        self.rows(&columns, &[vec![Value::Integer(COMPATIBILITY_LEVEL)]], response)
     }
 }

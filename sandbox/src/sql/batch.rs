@@ -69,7 +69,15 @@ pub(crate) fn parse(sql: &str) -> Result<Vec<Statement>> {
     while parser.consume_token(&Token::SemiColon) {}
     match procedure::create(&mut parser)? {
         Some(create) => Ok(vec![Statement::CreateProcedure(Box::new(create))]),
-        None => statements(&mut parser),
+        None => {
+            // At the start of a batch the EXEC of a procedure may be left out: here that of a system's, as JDBC does.
+            let mut all = Vec::new();
+            if peek_word(&parser, 0).is_some_and(|word| word.starts_with("SP_")) {
+                all.push(procedure::exec(&mut parser)?);
+            }
+            all.extend(statements(&mut parser)?);
+            Ok(all)
+        }
     }
 }
 

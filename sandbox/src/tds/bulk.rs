@@ -7,6 +7,8 @@ use crate::tds::type_info::{IMAGETYPE, NTEXTTYPE, TEXTTYPE, TypeInfo};
 
 /// No table has more.
 const MAX_COLUMNS: u16 = 1024;
+/// The longest value that does not come in chunks.
+const MAX_SHORT: u32 = 8000;
 
 #[derive(Debug, Clone)]
 pub(crate) struct BulkColumn {
@@ -98,11 +100,15 @@ fn read_column(
 ) -> Read<BulkColumn> {
     cursor.u32()?;
     let flags = cursor.u16()?;
-    let info = TypeInfo::read(cursor)?;
+    let mut info = TypeInfo::read(cursor)?;
     if matches!(info.token, IMAGETYPE | TEXTTYPE | NTEXTTYPE) {
         return Err(Malformed("The types text, ntext and image are not loaded.".to_owned()));
     }
     let encrypted = column_encryption && flags & F_ENCRYPTED != 0;
+    // JDBC says the length of the plaintext.
+    if encrypted && info.length < MAX_SHORT {
+        info.length = MAX_SHORT;
+    }
     let cipher = if encrypted { Some(read_crypto_metadata(cursor, keys)?) } else { None };
     Ok(BulkColumn { name: cursor.b_varchar()?, info, cipher })
 }
@@ -156,6 +162,16 @@ mod tests {
         let row = load.next_row().unwrap().unwrap();
         assert_eq!(row, [Some(vec![7, 0, 0, 0]), Some(vec![1, 2])]);
         assert_eq!(load.next_row().unwrap(), None);
+    }
+
+    #[test]
+    fn a_cell_may_be_longer_than_the_plaintext_that_jdbc_declares() {
+        let mut bytes = load();
+        let declared = bytes.windows(2).position(|pair| pair == [0xA5, 0x51]).unwrap() + 1;
+        bytes[declared] = 1;
+        let mut load = BulkLoad::read(&bytes, true).unwrap();
+        let row = load.next_row().unwrap().unwrap();
+        assert_eq!(row[1], Some(vec![1, 2]));
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub(crate) const CMD_SELECT: u16 = 0xC1;
 pub(crate) const CMD_INSERT: u16 = 0xC3;
 pub(crate) const CMD_DELETE: u16 = 0xC4;
 pub(crate) const CMD_UPDATE: u16 = 0xC5;
+pub(crate) const CMD_EXECUTE: u16 = 0xE0;
 pub(crate) const CMD_BULK_INSERT: u16 = 0xF0;
 
 /// ENVCHANGE types.

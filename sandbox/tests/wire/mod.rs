@@ -102,6 +102,8 @@ pub struct Reply {
     pub errors: Vec<(i32, u8, String)>,
     /// Token, status, row count.
     pub dones: Vec<(u8, u16, u64)>,
+    /// Their CurCmd.
+    pub commands: Vec<u16>,
     pub return_status: Option<i32>,
     /// RETURNVALUEs that are integers: handles.
     pub return_values: Vec<i32>,
@@ -290,7 +292,7 @@ impl<'a> Reader<'a> {
                 }
                 token @ 0xFD..=0xFF => {
                     let status = self.u16();
-                    self.u16();
+                    reply.commands.push(self.u16());
                     reply.dones.push((token, status, self.u64()));
                 }
                 0x79 => reply.return_status = Some(self.u32() as i32),

@@ -13,7 +13,7 @@ use interop::{
     cases::{Case, Kind, Result, cases, one_line, tables},
     value::{self, Writable},
 };
-use tiberius::ColumnData;
+use tiberius::{ColumnData, IntoSql, TokenRow};
 
 const USAGE: &str = "interop-ours write|read|search|plain DIR CASES NAME [java]";
 
@@ -85,6 +85,70 @@ impl Program {
     }
 
     async fn write(&self, cases: &[Case]) -> Result<()> {
+        match self.name.split_once('.') {
+            Some((_, "bulk")) => self.load(cases).await,
+            _ => self.execute(cases).await,
+        }
+    }
+
+    /// A bulk load for each table, or for each case where that fails.
+    async fn load(&self, cases: &[Case]) -> Result<()> {
+        let mut client = self.connect().await?;
+        for table in tables(cases) {
+            let mut rows = Vec::new();
+            for case in cases.iter().filter(|case| case.table == table.table) {
+                match value::parse(&case.sql_type, case.value.as_deref())? {
+                    Writable::Skip(reason) => self.outcome(case, &format!("skip {reason}")),
+                    Writable::Value(value) => rows.push((case, value)),
+                }
+            }
+            if self.send(&mut client, &table.table, &rows).await.is_ok() {
+                rows.iter().for_each(|(case, _)| self.outcome(case, "ok"));
+                continue;
+            }
+            client = self.connect().await?;
+            for row in rows {
+                match self.send(&mut client, &table.table, std::slice::from_ref(&row)).await {
+                    Ok(()) => self.outcome(row.0, "ok"),
+                    Err(error) => {
+                        client = self.connect().await?;
+                        self.outcome(row.0, &format!("FAIL {}", one_line(error)));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(
+        &self,
+        client: &mut Client,
+        table: &str,
+        rows: &[(&Case, value::Value)],
+    ) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let table = format!("dbo.{table}");
+        let mut load = client.bulk_insert(&table).await?;
+        for (case, value) in rows {
+            let mut row = TokenRow::with_capacity(3);
+            row.push(self.name.clone().into_sql());
+            row.push(case.name.clone().into_sql());
+            row.push(value.clone().into_sql());
+            load.send(row).await?;
+        }
+        match load.finalize().await?.total() {
+            count if count == rows.len() as u64 => Ok(()),
+            count => Err(format!("{count} rows").into()),
+        }
+    }
+
+    fn outcome(&self, case: &Case, outcome: &str) {
+        println!("{}\t{}\t{}\t{outcome}", self.name, case.table, case.name);
+    }
+
+    async fn execute(&self, cases: &[Case]) -> Result<()> {
         let mut client = self.connect().await?;
         // For the negative matrix.
         let force = match std::env::var_os("INTEROP_FORCE") {
@@ -109,7 +173,7 @@ impl Program {
                     }
                 }
             };
-            println!("{}\t{}\t{}\t{outcome}", self.name, case.table, case.name);
+            self.outcome(case, &outcome);
         }
         Ok(())
     }
