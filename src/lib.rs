@@ -72,6 +72,12 @@
 //!   for `DateTime<Utc>`, `datetimeoffset` for `DateTime<FixedOffset>` only. Strings and binaries are
 //!   declared as long as their value.
 //!
+//! # Without a statement
+//!
+//! [`Connector::column_cipher`] looks one column up and gives its [`ColumnCipher`], for code that has
+//! ciphertext in hand. A statement with the comment `/* always-encrypted: encryption Disabled */`
+//! returns cells as they are stored.
+//!
 //! # When the server is not to be believed
 //!
 //! Which parameters are encrypted is the server's word. A statement can hold it to it: with the

@@ -5,13 +5,14 @@ mod database;
 use std::sync::Arc;
 
 use always_encrypted::{
-    Client, ColumnCipher, SessionError,
+    Client, ColumnCipher, Connector, SessionError,
     client::{ColumnCipherError, ColumnValueError},
     crypto::{Cek, CellKey, CmkPrivateKey, EncryptionType},
     keystore::{InMemoryKeyStore, KeyStores},
     policy::TrustedKeyPaths,
     value::{ConversionType, SqlType},
 };
+use always_encrypted_sandbox::Sandbox;
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime};
 use database::{Database, PATH, PROVIDER, encrypted, run};
 use tiberius::{ColumnData, FromSqlOwned, ToSql, Uuid, numeric::Numeric};
@@ -118,7 +119,7 @@ async fn cells_made_by_hand_are_those_of_the_wire_for_every_type() {
     agrees(&database, "decimal(18,4)", &decimals).await;
     agrees(&database, "numeric(38,0)", &[Numeric::new_with_scale(10i128.pow(37), 0)]).await;
     agrees(&database, "money", &[12.5f64, -1.0]).await;
-    agrees(&database, "smallmoney", &[-214_748.25f64]).await;
+    agrees(&database, "smallmoney", &[-214748.25f64]).await;
     agrees(&database, "date", &[day(1, 1, 1), day(9999, 12, 31)]).await;
     agrees(&database, "time(3)", &[NaiveTime::from_hms_milli_opt(23, 59, 59, 999).unwrap()]).await;
     agrees::<NaiveDateTime>(&database, "datetime", &[at]).await;
@@ -221,6 +222,33 @@ async fn a_key_store_that_fails_says_why_and_is_asked_again_the_next_time() {
         assert!(text.contains("Messages.Content") && text.contains(PATH), "{text}");
     }
     database.connector.column_cipher(&mut client, "Messages", "Content").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_login_that_may_not_see_keys_is_told_which_permissions_it_lacks() {
+    let password = "Reader-1433!";
+    let builder = Sandbox::builder().add_login("reader", password);
+    let database = Database::start_with(builder, "").await;
+    messages(&database).await;
+    let mut dba = database.dba().await;
+    run(&mut dba, "GRANT SELECT ON dbo.Messages TO reader").await;
+    let text = format!(
+        "Server=tcp:127.0.0.1,{};User Id=reader;Password={password};Encrypt=false;\
+         TrustServerCertificate=true;Column Encryption Setting=Enabled",
+        database.sandbox.port()
+    );
+    let keys = KeyStores::builder().provider(database::store(&database.cmk)).build().unwrap();
+    let connector = Connector::from_ado_string(&text, keys).unwrap();
+    let mut client = connector.connect().await.unwrap();
+    connector.column_cipher(&mut client, "Messages", "Content").await.unwrap();
+    for hidden in ["MASTER", "ENCRYPTION"] {
+        let permission = format!("VIEW ANY COLUMN {hidden} KEY DEFINITION");
+        run(&mut dba, &format!("REVOKE {permission} FROM public")).await;
+        let error = connector.column_cipher(&mut client, "Messages", "Content").await.unwrap_err();
+        assert!(matches!(error, ColumnCipherError::HiddenKey { .. }), "{hidden}: {error}");
+        assert!(error.to_string().contains(&permission), "{error}");
+        run(&mut dba, &format!("GRANT {permission} TO public")).await;
+    }
 }
 
 #[tokio::test]

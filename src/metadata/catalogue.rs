@@ -73,7 +73,7 @@ pub enum CatalogueAnswer {
 }
 
 /// The statement that asks for objects; its parameters `@n0`, `@n1`, … are their names, as
-/// [`object_id_argument`] writes them.
+/// [`object_id_argument`] writes them. COLLATIONPROPERTY alone would be a `sql_variant`.
 #[must_use]
 pub fn catalogue_query(objects: &[(ObjectName, ObjectKind)]) -> String {
     use std::fmt::Write as _;
@@ -88,7 +88,7 @@ pub fn catalogue_query(objects: &[(ObjectName, ObjectKind)]) -> String {
             ObjectKind::Table => write!(
                 query,
                 "SELECT c.name, t.name, c.max_length, c.precision, c.scale, \
-                 COLLATIONPROPERTY(c.collation_name, 'CodePage'), c.encryption_type, \
+                 CONVERT(int, COLLATIONPROPERTY(c.collation_name, 'CodePage')), c.encryption_type, \
                  c.is_identity, c.is_computed \
                  FROM {database}sys.columns c \
                  LEFT JOIN {database}sys.types t ON t.user_type_id = c.system_type_id \

@@ -45,14 +45,11 @@ pub(in crate::client) async fn look_up(
     let mut rows = Vec::new();
     while let Some(item) = stream.try_next().await.map_err(ColumnCipherError::Driver)? {
         if let QueryItem::Row(row) = item {
-            // A key has two values at most, and a server might never stop.
-            if rows.len() == MAX_CEK_VALUES {
-                return Err(ColumnCipherError::Catalogue {
-                    column: asked,
-                    what: "its key has more values than there can be",
-                });
-            }
             rows.push(row);
+        }
+        // A server might never stop; so many are refused.
+        if rows.len() > MAX_CEK_VALUES {
+            break;
         }
     }
     Answer { column: asked }.read(rows.into_iter().map(values))
@@ -73,7 +70,7 @@ fn query(table: &ObjectName) -> String {
     format!(
         "/* always-encrypted: encryption Disabled */ \
          SELECT t.name, c.max_length, c.precision, c.scale, \
-         COLLATIONPROPERTY(c.collation_name, 'CodePage'), c.encryption_type, \
+         CONVERT(int, COLLATIONPROPERTY(c.collation_name, 'CodePage')), c.encryption_type, \
          c.encryption_algorithm_name, c.column_encryption_key_database_name, \
          v.encrypted_value, v.encryption_algorithm_name, m.key_store_provider_name, m.key_path \
          FROM {database}sys.columns c \
@@ -178,6 +175,9 @@ impl Answer {
             let this = (ConversionType { sql_type, code_page }, encryption_type);
             if *head.get_or_insert(this) != this {
                 return Err(self.fault("it is described in two ways"));
+            }
+            if values.len() == MAX_CEK_VALUES {
+                return Err(self.fault("its key has more values than there can be"));
             }
             values.push(self.value(key)?);
         }

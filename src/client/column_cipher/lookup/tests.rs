@@ -50,7 +50,8 @@ fn an_answer_that_cannot_be_is_an_error_and_no_panic() {
         matches!(error, E::Catalogue { .. })
     }
     let null = || ColumnData::String(None);
-    let cases: Vec<(&str, Vec<Row12>, fn(&E) -> bool)> = vec![
+    type Expected = fn(&E) -> bool;
+    let cases: Vec<(&str, Vec<Row12>, Expected)> = vec![
         ("nothing", vec![], |e| matches!(e, E::UnknownColumn { .. })),
         ("plain", vec![with(5, ColumnData::I32(None))], |e| matches!(e, E::NotEncrypted { .. })),
         ("type 3", vec![with(5, ColumnData::I32(Some(3)))], |e| {
@@ -84,6 +85,7 @@ fn an_answer_that_cannot_be_is_an_error_and_no_panic() {
         ("long name", vec![with(10, text(&"p".repeat(129)))], is_fault),
         ("two types", vec![row(), with(1, ColumnData::I16(Some(70)))], is_fault),
         ("two encryptions", vec![row(), with(5, ColumnData::I32(Some(2)))], is_fault),
+        ("many values", vec![row(); MAX_CEK_VALUES + 1], is_fault),
         ("few columns", vec![row()[..11].to_vec()], is_fault),
         ("no columns", vec![vec![]], is_fault),
     ];
