@@ -51,6 +51,7 @@ async fn what_went_through_the_wire_is_decrypted_by_hand() {
     assert_eq!(sender.encryption_type(), EncryptionType::Deterministic);
     assert_eq!(content.encryption_type(), EncryptionType::Randomized);
     assert_eq!(connector.key_stores().statistics().unwraps, 1);
+    assert_eq!(database.sandbox.statistics().describes, 1, "looking up needs none");
 
     let stored = cells(&mut client, "SELECT Sender, Content FROM dbo.Messages").await;
     let [Some(first), Some(second)] = &stored[..] else { panic!("{stored:?}") };
