@@ -39,7 +39,7 @@ static ALLOCATOR: Measuring = Measuring;
 /// The tests share one allocator, so they run one after the other.
 static TURN: Mutex<()> = Mutex::new(());
 
-const LEN: usize = 16 << 20;
+const LEN: usize = 4 << 20;
 
 /// The most memory that `work` holds beyond what is there before, in multiples of `LEN`.
 fn multiple_of_len(work: impl FnOnce()) -> f64 {

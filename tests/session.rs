@@ -450,12 +450,15 @@ fn a_packet_size_that_the_server_sets_holds_for_what_we_send() {
 }
 
 #[test]
-fn a_reset_of_the_session_goes_out_once_and_before_the_describe() {
-    let mut harness = Harness::logged_in();
+fn a_reset_of_the_session_goes_out_once_and_with_the_first_question() {
+    let mut harness = Harness::with_catalogue();
     let mut request = insert();
     request[1] |= 0x08;
-    let describe = harness.app(&request);
-    assert_eq!(describe[1], 0x09);
+    let question = harness.app(&request);
+    assert!(asks_catalogue(&question));
+    assert_eq!(question[1], 0x09);
+    harness.server(&message(REPLY, &[error(229, "permission denied"), done(2)].concat()));
+    assert_eq!(harness.drain_to_server()[1], 0x01);
     harness.server(&message(REPLY, &content_is_encrypted()));
     assert_eq!(harness.drain_to_server()[1], 0x01);
 }

@@ -44,16 +44,15 @@ impl<'a> Hints<'a> {
         if !is_possible(statement) {
             return Ok(hints);
         }
-        let mut rest = statement;
-        while let Some((_, after)) = rest.split_once("/*") {
-            rest = after;
-            let Some(hint) = strip_prefix(after.trim_start(), MARK) else { continue };
+        for comment in Comments(statement) {
+            let Some(hint) = strip_prefix(comment.body.trim_start(), MARK) else { continue };
             let misunderstood = || SessionError::Hint { hint: shortened(hint) };
-            let (body, tail) = hint.split_once("*/").ok_or_else(misunderstood)?;
-            for clause in body.split(';').map(str::trim) {
+            if !comment.ends {
+                return Err(misunderstood());
+            }
+            for clause in hint.split(';').map(str::trim) {
                 hints.clause(clause).ok_or_else(misunderstood)?;
             }
-            rest = tail;
         }
         Ok(hints)
     }
@@ -84,12 +83,73 @@ impl<'a> Hints<'a> {
     }
 }
 
+/// The comments of a statement, as SQL Server finds them: what stands in a string, a quoted name or
+/// behind `--` is none. Whose text an application puts into a string must not switch anything off.
+struct Comments<'a>(&'a str);
+
+struct Comment<'a> {
+    /// What is inside. Comments in comments belong to it.
+    body: &'a str,
+    /// Whether its end is there.
+    ends: bool,
+}
+
+impl<'a> Iterator for Comments<'a> {
+    type Item = Comment<'a>;
+
+    fn next(&mut self) -> Option<Comment<'a>> {
+        loop {
+            let at = self.0.find(['\'', '"', '[', '-', '/'])?;
+            let (_, rest) = self.0.split_at(at);
+            if let Some(comment) = rest.strip_prefix("/*") {
+                let end = end_of_comment(comment);
+                let len = end.map_or(comment.len(), |end| end - 2);
+                let (body, _) = comment.split_at(len);
+                self.0 = comment.get(end.unwrap_or(len)..).unwrap_or_default();
+                return Some(Comment { body, ends: end.is_some() });
+            }
+            self.0 = match rest.as_bytes() {
+                [b'-', b'-', ..] => rest.split_once('\n')?.1,
+                [quote @ (b'\'' | b'"' | b'['), ..] => {
+                    // A doubled one ends the string here and begins another there: just as well.
+                    // Not so the bracket, which opens nothing when it is doubled.
+                    let close = if *quote == b'[' { ']' } else { char::from(*quote) };
+                    let mut tail = rest.get(1..)?.split_once(close)?.1;
+                    while let (']', Some(next)) = (close, tail.strip_prefix(']')) {
+                        tail = next.split_once(']')?.1;
+                    }
+                    tail
+                }
+                _ => rest.get(1..)?,
+            };
+        }
+    }
+}
+
+/// Where the comment that has begun is over, behind its end. Comments nest.
+fn end_of_comment(text: &str) -> Option<usize> {
+    let (mut depth, mut at) = (1, 0);
+    while depth > 0 {
+        at += text.get(at..)?.find(['/', '*'])?;
+        match text.as_bytes().get(at..at + 2)? {
+            b"/*" => depth += 1,
+            b"*/" => depth -= 1,
+            _ => {
+                at += 1;
+                continue;
+            }
+        }
+        at += 2;
+    }
+    Some(at)
+}
+
 fn parameter(name: &str) -> Option<&str> {
     let bare = name.strip_prefix('@')?;
     (!bare.is_empty() && !bare.contains(char::is_whitespace)).then_some(name)
 }
 
-/// Whether a statement may hold the comment.
+/// Whether a statement may hold the comment, or has the like of it in a string.
 pub(super) fn is_possible(statement: &str) -> bool {
     statement.contains("/*") && statement.to_ascii_lowercase().contains(MARK)
 }
@@ -133,6 +193,36 @@ mod tests {
         );
         assert_eq!(hints.forced, ["@P1"]);
         assert_eq!(hints.encryption, Some(ColumnEncryption::ResultSetOnly));
+    }
+
+    #[test]
+    fn what_stands_in_strings_names_and_other_comments_is_no_comment() {
+        const HINT: &str = "/* always-encrypted: encryption Disabled */";
+        for text in [
+            format!("SELECT '{HINT}'"),
+            format!("SELECT N'it''s {HINT}'"),
+            format!("SELECT '''{HINT}'''"),
+            format!("SELECT [{HINT}]"),
+            format!("SELECT [a]]{HINT}]"),
+            format!("SELECT [a]]]]{HINT}]"),
+            format!("SELECT \"{HINT}\""),
+            format!("SELECT 1 -- {HINT}\n"),
+            format!("SELECT 1 /* {HINT} */"),
+            "SELECT '/* always-encrypted: encryption".to_owned(),
+        ] {
+            assert_eq!(Hints::of(&text).unwrap(), Hints::default(), "{text}");
+        }
+        for text in [
+            format!("SELECT 'a' {HINT}"),
+            format!("SELECT 'it''s' {HINT} 'b'"),
+            format!("SELECT [a]]b], \"c\" {HINT}"),
+            format!("SELECT 1 -- it's\n{HINT}"),
+            format!("SELECT 1 /* it's /* nested */ */ {HINT}"),
+            format!("SELECT 4/2*1-1 {HINT}"),
+        ] {
+            let hints = Hints::of(&text).unwrap();
+            assert_eq!(hints.encryption, Some(ColumnEncryption::Disabled), "{text}");
+        }
     }
 
     #[test]
