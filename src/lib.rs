@@ -94,6 +94,12 @@
 //! `/* always-encrypted: encryption ResultSetOnly */` (in a batch without parameters within its first
 //! two thousand characters). See [`policy::ColumnEncryption`].
 //!
+//! # Without a statement
+//!
+//! [`Connector::column_cipher`] looks one column up and gives its [`ColumnCipher`], for code that has
+//! ciphertext in hand. A statement with the comment `/* always-encrypted: encryption Disabled */`
+//! returns cells as they are stored.
+//!
 //! # When the server is not to be believed
 //!
 //! Which parameters are encrypted is the server's word. A statement can hold it to it: with the
@@ -143,7 +149,7 @@ pub mod session;
 pub mod tds;
 pub mod value;
 
-pub use client::{Client, Config, Connector, Encrypt};
+pub use client::{Client, ColumnCipher, Config, Connector, Encrypt};
 pub use error::Error;
 pub use session::SessionError;
 
