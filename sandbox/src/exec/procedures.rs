@@ -245,7 +245,8 @@ impl Session {
         let declarations = parse::declarations(declarations)?;
         self.refresh()?;
         let mut parameters = Parameters::declared(&declarations);
-        let mut given = vec![false; declarations.len()];
+        let mut given: Vec<bool> =
+            declarations.iter().map(|declaration| declaration.table.is_some()).collect();
         let catalogue = std::sync::Arc::clone(&self.catalogue);
         parameters.receive(sent, &mut given, NAME, &catalogue, self.column_encryption)?;
         if let Some((missing, _)) = declarations.iter().zip(&given).find(|(_, given)| !**given) {
