@@ -206,7 +206,7 @@ pub async fn assert_usable(client: &mut Client) {
 
 /// `1 zq7 Ada NULL`
 pub fn shown(row: Row) -> String {
-    let cells: Vec<String> = row.into_iter().map(|cell| shown_cell(cell)).collect();
+    let cells: Vec<String> = row.into_iter().map(shown_cell).collect();
     cells.join(" ")
 }
 
@@ -272,7 +272,9 @@ impl Cases {
     /// Says how many passed, past the test's captured output, and fails if any did not.
     pub fn conclude(self) {
         let passed = self.count - self.failures.len();
-        writeln!(std::io::stdout(), "{passed} of {} statement cases pass", self.count).unwrap();
+        // Not println, whose output is captured.
+        let mut out = std::io::stdout();
+        writeln!(out, "{passed} of {} statement cases pass", self.count).unwrap();
         let report: Vec<String> =
             self.failures.iter().map(|(name, how)| format!("{name}\n  {how}")).collect();
         assert!(report.is_empty(), "{}", report.join("\n\n"));
