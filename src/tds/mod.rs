@@ -9,6 +9,7 @@
 //!
 //! [MS-TDS]: https://learn.microsoft.com/openspecs/windows_protocols/ms-tds
 
+mod alt_metadata;
 mod buffer;
 mod cek_value;
 mod col_metadata;
@@ -27,6 +28,7 @@ mod table_value;
 mod token;
 mod type_info;
 
+pub use alt_metadata::{AltMetadata, alt_row_id};
 pub use buffer::WipedBuffer;
 pub use cek_value::EncryptedCekValue;
 pub(crate) use col_metadata::MAX_CEK_VALUES;
