@@ -626,13 +626,19 @@ impl Response {
 
     /// There is no CEK table for output parameters: the key is that of the request's parameter.
     fn decrypt_output(
-        &self,
+        &mut self,
         value: &ReturnValue,
         shown: &Shown,
         out: &mut Vec<u8>,
     ) -> Result<(), SessionError> {
-        let unknown = || SessionError::UnknownOutput { name: value.name.clone() };
-        let output = self.outputs.front().and_then(|o| o.get(&value.name)).ok_or_else(unknown)?;
+        let name = match value.name.as_str() {
+            "" => format!("number {}", value.ordinal()),
+            name => name.to_owned(),
+        };
+        let unknown = || SessionError::UnknownOutput { name: name.clone() };
+        let outputs = self.outputs.front_mut();
+        let output = outputs.and_then(|o| o.take(&value.name, value.ordinal()));
+        let output = output.ok_or_else(unknown)?;
         value.write_decrypted_head(&shown.type_info, out);
         let Some(cell) = &value.data else {
             return write_value(shown.type_info.encoding(), None, out)
@@ -641,7 +647,7 @@ impl Response {
         let key = output.key.as_ref().ok_or_else(unknown)?;
         let mut cell = Zeroizing::new(cell.clone());
         let mut clear = Scratch::default();
-        shown.decrypt(key, &mut cell, (&value.name, &output.values), &mut clear, out)
+        shown.decrypt(key, &mut cell, (&name, &output.values), &mut clear, out)
     }
 }
 
