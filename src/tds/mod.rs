@@ -12,6 +12,7 @@
 mod alt_metadata;
 mod buffer;
 mod cek_value;
+mod clr_type;
 mod col_metadata;
 mod error_token;
 mod identifier;
@@ -31,6 +32,7 @@ mod type_info;
 pub use alt_metadata::{AltMetadata, alt_row_id};
 pub use buffer::WipedBuffer;
 pub use cek_value::EncryptedCekValue;
+pub use clr_type::ClrType;
 pub(crate) use col_metadata::MAX_CEK_VALUES;
 pub use col_metadata::{CekEntry, ColMetadata, Column, CryptoMetadata};
 pub use error_token::{ServerError, write_done, write_error};
