@@ -48,6 +48,7 @@ mod response;
 mod schema;
 mod scratch;
 mod statement;
+mod totals;
 mod upload;
 mod work;
 

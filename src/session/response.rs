@@ -14,14 +14,16 @@ use super::{
     prepared::{Effect, Returned},
     repeat::Repeat,
     scratch::Scratch,
+    totals::Totals,
 };
 use crate::{
     crypto::CellKey,
     keystore::EncryptedCekValue,
     tds::{
-        ColMetadata, CryptoMetadata, Done, EnvChange, Malformed, Reader, ReturnValue, RowScanner,
-        ServerError, TokenLen, TypeInfo, ValueEncoding, ValueRange, WipedBuffer, collation_is_utf8,
-        done_status, token_id, token_len, value_data_in_place, write_null, write_value,
+        AltMetadata, ColMetadata, CryptoMetadata, Done, EnvChange, Malformed, Reader, ReturnValue,
+        RowScanner, ServerError, TokenLen, TypeInfo, ValueEncoding, ValueRange, WipedBuffer,
+        alt_row_id, collation_is_utf8, done_status, token_id, token_len, value_data_in_place,
+        write_null, write_value,
     },
     value::{Length, SqlType, ValueError, denormalize, denormalized_in_place},
 };
@@ -155,6 +157,7 @@ pub(super) struct Response {
     encodings: Vec<ValueEncoding>,
     shown: Vec<Option<Shown>>,
     keys: Vec<Option<Arc<CellKey>>>,
+    totals: Totals,
     scanner: RowScanner,
     /// For values that are not their own normal form.
     scratch: Scratch,
@@ -202,6 +205,7 @@ impl Response {
             encodings: Vec::new(),
             shown: Vec::new(),
             keys: Vec::new(),
+            totals: Totals::default(),
             scanner: RowScanner::default(),
             scratch: Scratch::default(),
             outputs: outputs.into(),
@@ -329,7 +333,12 @@ impl Response {
             }
             if matches!(
                 token,
-                token_id::COLMETADATA | token_id::ROW | token_id::NBCROW | token_id::RETURNVALUE
+                token_id::COLMETADATA
+                    | token_id::ALTMETADATA
+                    | token_id::ROW
+                    | token_id::NBCROW
+                    | token_id::ALTROW
+                    | token_id::RETURNVALUE
             ) {
                 self.give_up_retry();
             }
@@ -348,6 +357,8 @@ impl Response {
                 TokenLen::Structured => {
                     let progress = match token {
                         token_id::COLMETADATA => self.col_metadata()?,
+                        token_id::ALTMETADATA => self.alt_metadata()?,
+                        token_id::ALTROW => self.alt_row()?,
                         token_id::RETURNVALUE => self.return_value()?,
                         token_id::ROW | token_id::NBCROW => match self.row()? {
                             RowProgress::Done => true,
@@ -357,7 +368,8 @@ impl Response {
                         _ => return Err(malformed("FEATUREEXTACK outside of a login")),
                     };
                     if !progress {
-                        if !matches!(token, token_id::ROW | token_id::NBCROW) {
+                        // The scanner remembers how far it has come in a row.
+                        if !matches!(token, token_id::ROW | token_id::NBCROW | token_id::ALTROW) {
                             self.look_again_at = 2 * self.inbox.len();
                         }
                         break;
@@ -440,12 +452,8 @@ impl Response {
 
     fn col_metadata(&mut self) -> Result<bool, SessionError> {
         let mut reader = Reader::new(self.inbox.as_slice());
-        let metadata = match ColMetadata::read(&mut reader) {
-            Ok(metadata) => metadata,
-            Err(error) if error.incomplete && self.inbox.len() <= MAX_TOKEN => return Ok(false),
-            Err(error) if error.incomplete => return Err(too_long()),
-            Err(error) => return Err(SessionError::ServerMalformed(error)),
-        };
+        let read = ColMetadata::read(&mut reader);
+        let Some(metadata) = self.arrived(read)? else { return Ok(false) };
         let len = reader.position();
         let metadata = if self.ciphertext { metadata.as_stored() } else { metadata };
         self.encodings.clear();
@@ -458,6 +466,7 @@ impl Response {
             .map_err(SessionError::ServerMalformed)?;
         self.keys = vec![None; metadata.ceks.len()];
         self.metadata = metadata;
+        self.totals.clear();
         self.scanner.reset();
         if self.discarding == Discard::Nothing {
             let mut out = Vec::new();
@@ -474,6 +483,45 @@ impl Response {
         }
         self.inbox.consume(len);
         Ok(true)
+    }
+
+    /// Metadata, or `None` while they have not arrived in full.
+    fn arrived<T>(&self, read: Result<T, Malformed>) -> Result<Option<T>, SessionError> {
+        match read {
+            Ok(metadata) => Ok(Some(metadata)),
+            Err(error) if error.incomplete && self.inbox.len() <= MAX_TOKEN => Ok(None),
+            Err(error) if error.incomplete => Err(too_long()),
+            Err(error) => Err(SessionError::ServerMalformed(error)),
+        }
+    }
+
+    fn alt_metadata(&mut self) -> Result<bool, SessionError> {
+        let mut reader = Reader::new(self.inbox.as_slice());
+        let read = AltMetadata::read(&mut reader);
+        let Some(metadata) = self.arrived(read)? else { return Ok(false) };
+        let len = reader.position();
+        self.totals.expect(metadata)?;
+        self.pass(len);
+        Ok(true)
+    }
+
+    fn alt_row(&mut self) -> Result<bool, SessionError> {
+        let row = self.inbox.as_slice();
+        let Some(id) = alt_row_id(row) else { return Ok(false) };
+        let scanned = self.scanner.advance(self.totals.of(id)?, row);
+        let Some(len) = scanned.map_err(SessionError::ServerMalformed)? else { return Ok(false) };
+        self.pass(len);
+        self.scanner.reset();
+        Ok(true)
+    }
+
+    /// A structure in which nothing is encrypted.
+    fn pass(&mut self, len: usize) {
+        if self.discarding == Discard::Nothing {
+            self.outbox.extend(self.inbox.as_slice().get(..len).unwrap_or_default());
+            self.started = true;
+        }
+        self.inbox.consume(len);
     }
 
     fn row(&mut self) -> Result<RowProgress, SessionError> {
@@ -605,13 +653,19 @@ impl Response {
 
     /// There is no CEK table for output parameters: the key is that of the request's parameter.
     fn decrypt_output(
-        &self,
+        &mut self,
         value: &ReturnValue,
         shown: &Shown,
         out: &mut Vec<u8>,
     ) -> Result<(), SessionError> {
-        let unknown = || SessionError::UnknownOutput { name: value.name.clone() };
-        let output = self.outputs.front().and_then(|o| o.get(&value.name)).ok_or_else(unknown)?;
+        let name = match value.name.as_str() {
+            "" => format!("number {}", value.ordinal()),
+            name => name.to_owned(),
+        };
+        let unknown = || SessionError::UnknownOutput { name: name.clone() };
+        let outputs = self.outputs.front_mut();
+        let output = outputs.and_then(|o| o.take(&value.name, value.ordinal()));
+        let output = output.ok_or_else(unknown)?;
         value.write_decrypted_head(&shown.type_info, out);
         let Some(cell) = &value.data else {
             return write_value(shown.type_info.encoding(), None, out)
@@ -620,7 +674,7 @@ impl Response {
         let key = output.key.as_ref().ok_or_else(unknown)?;
         let mut cell = Zeroizing::new(cell.clone());
         let mut clear = Scratch::default();
-        shown.decrypt(key, &mut cell, (&value.name, &output.values), &mut clear, out)
+        shown.decrypt(key, &mut cell, (&name, &output.values), &mut clear, out)
     }
 }
 

@@ -606,6 +606,8 @@ fn expected_outputs(
         };
         outputs.0.push(Output {
             name: parameter.name.clone(),
+            index,
+            returned: false,
             key: keys.get(&encryption.cek).cloned(),
             values: description
                 .ceks

@@ -8,6 +8,7 @@ pub mod id {
     pub const OFFSET: u8 = 0x78;
     pub const RETURNSTATUS: u8 = 0x79;
     pub const COLMETADATA: u8 = 0x81;
+    pub const ALTMETADATA: u8 = 0x88;
     pub const TABNAME: u8 = 0xA4;
     pub const COLINFO: u8 = 0xA5;
     pub const ORDER: u8 = 0xA9;
@@ -18,6 +19,7 @@ pub mod id {
     pub const FEATUREEXTACK: u8 = 0xAE;
     pub const ROW: u8 = 0xD1;
     pub const NBCROW: u8 = 0xD2;
+    pub const ALTROW: u8 = 0xD3;
     pub const ENVCHANGE: u8 = 0xE3;
     pub const SESSIONSTATE: u8 = 0xE4;
     pub const SSPI: u8 = 0xED;
@@ -43,7 +45,8 @@ pub enum TokenLen {
     Known(usize),
     /// More bytes are needed before the length shows.
     Incomplete,
-    /// The structure must be read: COLMETADATA, ROW, NBCROW, RETURNVALUE, FEATUREEXTACK.
+    /// The structure must be read: COLMETADATA, ALTMETADATA, ROW, NBCROW, ALTROW, RETURNVALUE,
+    /// FEATUREEXTACK.
     Structured,
 }
 
@@ -51,9 +54,13 @@ pub enum TokenLen {
 pub fn token_len(bytes: &[u8]) -> Result<TokenLen, Malformed> {
     let Some((&token, rest)) = bytes.split_first() else { return Ok(TokenLen::Incomplete) };
     Ok(match token {
-        id::COLMETADATA | id::ROW | id::NBCROW | id::RETURNVALUE | id::FEATUREEXTACK => {
-            TokenLen::Structured
-        }
+        id::COLMETADATA
+        | id::ALTMETADATA
+        | id::ROW
+        | id::NBCROW
+        | id::ALTROW
+        | id::RETURNVALUE
+        | id::FEATUREEXTACK => TokenLen::Structured,
         id::RETURNSTATUS | id::OFFSET => TokenLen::Known(1 + 4),
         id::DONE | id::DONEPROC | id::DONEINPROC => TokenLen::Known(1 + 12),
         id::TABNAME
