@@ -213,8 +213,7 @@ impl Program {
     async fn read_outputs(&self, cases: &[Case]) -> Result<()> {
         let mut client = self.connect().await?;
         for table in tables(cases) {
-            let names =
-                format!("SELECT w, n FROM dbo.{} WHERE w LIKE N'%.procedure'", table.table);
+            let names = format!("SELECT w, n FROM dbo.{} WHERE w LIKE N'%.procedure'", table.table);
             for row in execute(&mut client, names, Vec::new()).await? {
                 let (writer, case) = (plain(&row[0]), plain(&row[1]));
                 let shown = match self.get(&mut client, table, &writer, &case).await {
