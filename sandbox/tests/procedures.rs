@@ -291,3 +291,22 @@ async fn a_bulk_load_of_odbc_is_told_the_compatibility_level() {
     assert_eq!(reply.sets[0].rows, [[Some(vec![160, 0])]]);
     assert_eq!((reply.sets[1].columns.len(), reply.sets[1].rows.len()), (3, 0));
 }
+
+#[tokio::test]
+async fn the_calls_of_one_message_are_answered_one_by_one() {
+    let (_sandbox, mut wire) = prepared().await;
+    let call = |sql: &str, id: i32| {
+        let params = [Param::text("", sql), Param::text("", "@i int"), Param::int("@i", id)];
+        Wire::call_by_id(10, &params)
+    };
+    let insert = "INSERT INTO People (Id) VALUES (@i)";
+    let calls = [call(insert, 1), call(insert, 1), call("SELECT @i", 7), call(insert, 2)];
+    let reply = wire.rpc(&calls).await;
+    assert_eq!(reply.numbers(), [2627], "the second, and only that");
+    let ends: Vec<_> =
+        reply.dones.iter().filter(|done| done.0 == 0xFE).map(|done| done.1 & 3).collect();
+    assert_eq!(ends, [1, 3, 1, 0], "a DONEPROC each, with more to come but for the last");
+    assert_eq!(reply.sets[0].shown(), [["7"]]);
+    let set = wire.batch("SELECT Id FROM People ORDER BY Id").await.ok().sets.remove(0);
+    assert_eq!(set.shown(), [["1"], ["2"]]);
+}

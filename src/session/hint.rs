@@ -18,7 +18,10 @@
 //!
 //! The comment goes to the server with the rest of the text.
 
-use super::SessionError;
+use super::{
+    SessionError,
+    lexis::{Piece, Pieces},
+};
 use crate::{policy::ColumnEncryption, value::SqlType};
 
 const MARK: &str = "always-encrypted:";
@@ -44,16 +47,31 @@ impl<'a> Hints<'a> {
         if !is_possible(statement) {
             return Ok(hints);
         }
-        let mut rest = statement;
-        while let Some((_, after)) = rest.split_once("/*") {
-            rest = after;
-            let Some(hint) = strip_prefix(after.trim_start(), MARK) else { continue };
-            let misunderstood = || SessionError::Hint { hint: shortened(hint) };
-            let (body, tail) = hint.split_once("*/").ok_or_else(misunderstood)?;
-            for clause in body.split(';').map(str::trim) {
+        for piece in Pieces(statement) {
+            let (comment, ends) = match piece {
+                Piece::Comment { body, ends } => (body, ends),
+                // Not where the comment belongs. A server that took a carriage return for the end of
+                // it would see other strings behind it than we do.
+                Piece::LineComment(body) if has_mark(body) || body.trim_end().contains('\r') => {
+                    return Err(SessionError::Hint { hint: shortened(body) });
+                }
+                _ => continue,
+            };
+            if !has_mark(comment) {
+                continue;
+            }
+            let misunderstood = || SessionError::Hint { hint: shortened(comment) };
+            let clauses = strip_prefix(comment.trim_start(), MARK).filter(|_| ends);
+            for clause in clauses.ok_or_else(misunderstood)?.split(';').map(str::trim) {
                 hints.clause(clause).ok_or_else(misunderstood)?;
             }
-            rest = tail;
+        }
+        let names = hints.types.iter().map(|(name, _)| name.to_lowercase());
+        let mut distinct: Vec<String> = names.collect();
+        distinct.sort();
+        distinct.dedup();
+        if distinct.len() < hints.types.len() {
+            return Err(SessionError::Hint { hint: "two types for one parameter".to_owned() });
         }
         Ok(hints)
     }
@@ -89,9 +107,18 @@ fn parameter(name: &str) -> Option<&str> {
     (!bare.is_empty() && !bare.contains(char::is_whitespace)).then_some(name)
 }
 
-/// Whether a statement may hold the comment.
+/// Whether a statement may hold the comment, or has the like of it in a string.
 pub(super) fn is_possible(statement: &str) -> bool {
-    statement.contains("/*") && statement.to_ascii_lowercase().contains(MARK)
+    (statement.contains("/*") || statement.contains("--")) && has_mark(statement)
+}
+
+/// Whether a comment means to be one of ours: also with a blank before the colon.
+fn has_mark(text: &str) -> bool {
+    let (name, colon) = MARK.split_at(MARK.len() - 1);
+    let lower = text.to_ascii_lowercase();
+    lower.match_indices(name).any(|(at, _)| {
+        lower.get(at + name.len()..).is_some_and(|rest| rest.trim_start().starts_with(colon))
+    })
 }
 
 fn strip_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
@@ -136,6 +163,34 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_in_strings_names_and_other_comments_is_no_comment() {
+        const HINT: &str = "/* always-encrypted: encryption Disabled */";
+        for text in [
+            format!("SELECT '{HINT}'"),
+            format!("SELECT N'it''s {HINT}'"),
+            format!("SELECT '''{HINT}'''"),
+            format!("SELECT [{HINT}]"),
+            format!("SELECT [a]]{HINT}]"),
+            format!("SELECT [a]]]]{HINT}]"),
+            format!("SELECT \"{HINT}\""),
+            "SELECT '/* always-encrypted: encryption".to_owned(),
+        ] {
+            assert_eq!(Hints::of(&text).unwrap(), Hints::default(), "{text}");
+        }
+        for text in [
+            format!("SELECT 'a' {HINT}"),
+            format!("SELECT 'it''s' {HINT} 'b'"),
+            format!("SELECT [a]]b], \"c\" {HINT}"),
+            format!("SELECT 1 -- it's\n{HINT}"),
+            format!("SELECT 1 /* it's /* nested */ */ {HINT}"),
+            format!("SELECT 4/2*1-1 {HINT}"),
+        ] {
+            let hints = Hints::of(&text).unwrap();
+            assert_eq!(hints.encryption, Some(ColumnEncryption::Disabled), "{text}");
+        }
+    }
+
+    #[test]
     fn a_slip_of_the_pen_does_not_switch_it_off() {
         for statement in [
             "/* always-encrypted: fource @P1 */",
@@ -151,6 +206,14 @@ mod tests {
             "/* always-encrypted: encryption off */",
             "/* always-encrypted: encryption enabled; encryption disabled */",
             "/* always-encrypted: */",
+            "/** always-encrypted: force @P2 */",
+            "/* always-encrypted : force @P2 */",
+            "/* x; always-encrypted: force @P2 */",
+            "-- always-encrypted: force @P2",
+            "/* /* always-encrypted: force @P2 */ */",
+            "SELECT 1 -- c\rSELECT 2 /* always-encrypted: force @P2 */",
+            "SELECT 1 -- c\rSELECT 'A\n/* always-encrypted: encryption Disabled */'",
+            "/* always-encrypted: type @P1 int, @p1 bigint */",
         ] {
             assert!(is_possible(statement));
             assert!(Hints::of(statement).is_err(), "{statement}");

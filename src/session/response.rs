@@ -12,6 +12,7 @@ use super::{
     SessionError,
     outputs::Outputs,
     prepared::{Effect, Returned},
+    repeat::Repeat,
     scratch::Scratch,
     totals::Totals,
 };
@@ -21,8 +22,8 @@ use crate::{
     tds::{
         AltMetadata, ColMetadata, CryptoMetadata, Done, EnvChange, Malformed, Reader, ReturnValue,
         RowScanner, ServerError, TokenLen, TypeInfo, ValueEncoding, ValueRange, WipedBuffer,
-        alt_row_id, collation_is_utf8, token_id, token_len, value_data_in_place, write_null,
-        write_value,
+        alt_row_id, collation_is_utf8, done_status, token_id, token_len, value_data_in_place,
+        write_null, write_value,
     },
     value::{Length, SqlType, ValueError, denormalize, denormalized_in_place},
 };
@@ -52,6 +53,8 @@ pub(super) struct Environment {
     pub(super) database: Option<String>,
     pub(super) packet_size: Option<usize>,
     pub(super) collation: Option<[u8; 5]>,
+    /// Whether a transaction is open now.
+    pub(super) transaction: Option<bool>,
 }
 
 /// An encrypted column as the application sees it.
@@ -167,12 +170,10 @@ pub(super) struct Response {
     environment: Environment,
     /// Whether anything has been passed on, after which a request is not tried again.
     started: bool,
-    /// A transaction began or ended in it.
-    transaction_changed: bool,
     /// How long the inbox must be before half a token is looked at again.
     look_again_at: usize,
-    /// Whether error 33514 may lead to a second try.
-    may_retry: bool,
+    /// What may lead to a second try.
+    may_retry: Repeat,
     /// Whether the rest is only walked to its end: after a failure, or for a cancelled request.
     discarding: Discard,
     /// Whether the last DONE answers an attention.
@@ -212,9 +213,8 @@ impl Response {
             ciphertext: false,
             environment: Environment::default(),
             started: false,
-            transaction_changed: false,
             look_again_at: 0,
-            may_retry: false,
+            may_retry: Repeat::Never,
             discarding: Discard::Nothing,
             attention_acknowledged: false,
             metadata_doubted: false,
@@ -222,8 +222,16 @@ impl Response {
     }
 
     /// A request may be sent again if it turns out to rest on what is out of date.
-    pub(super) fn may_retry(&mut self) {
-        self.may_retry = true;
+    pub(super) fn may_retry(&mut self, repeat: Repeat) {
+        self.may_retry = repeat;
+    }
+
+    /// Something was done after all: what has happened is passed on.
+    fn give_up_retry(&mut self) {
+        if self.discarding == Discard::Retry {
+            self.discarding = Discard::Nothing;
+            self.started = true;
+        }
     }
 
     /// Looks out for the handles of what the request prepares.
@@ -289,7 +297,7 @@ impl Response {
     /// Whether the rest is walked over because the request is to be sent again, and may be: nothing
     /// but errors has come of it.
     pub(super) fn asks_for_retry(&self) -> bool {
-        self.discarding == Discard::Retry && !self.transaction_changed
+        self.discarding == Discard::Retry
     }
 
     /// Whether an error of ours stands where the end of the response belongs.
@@ -322,6 +330,17 @@ impl Response {
             // Half a structure is read from its beginning each time, so not at every packet.
             if self.inbox.len() < self.look_again_at && !at_end {
                 break;
+            }
+            if matches!(
+                token,
+                token_id::COLMETADATA
+                    | token_id::ALTMETADATA
+                    | token_id::ROW
+                    | token_id::NBCROW
+                    | token_id::ALTROW
+                    | token_id::RETURNVALUE
+            ) {
+                self.give_up_retry();
             }
             let found = token_len(self.inbox.as_slice()).map_err(SessionError::ServerMalformed)?;
             match found {
@@ -371,7 +390,10 @@ impl Response {
                     EnvChange::Database(name) => self.environment.database = Some(name),
                     EnvChange::PacketSize(size) => self.environment.packet_size = Some(size),
                     EnvChange::Collation(c) => self.environment.collation = Some(c),
-                    EnvChange::Transaction => self.transaction_changed = true,
+                    EnvChange::Transaction { open } => {
+                        self.environment.transaction = Some(open);
+                        self.give_up_retry();
+                    }
                     EnvChange::Routing | EnvChange::Other => {}
                 }
             }
@@ -380,11 +402,13 @@ impl Response {
                 const STALE_METADATA: u32 = 33514;
                 let error = ServerError::read(bytes).map_err(SessionError::ServerMalformed)?;
                 let untouched = self.discarding == Discard::Nothing && !self.started;
-                // A type clash is found when the statement is compiled, unless it comes out of a
-                // procedure that has begun its work.
-                let stale = error.number == STALE_METADATA
-                    || error.number == OPERAND_TYPE_CLASH && error.procedure.is_empty();
-                if stale && self.may_retry && untouched {
+                let stale = match self.may_retry {
+                    Repeat::Never => false,
+                    Repeat::Stale => error.number == STALE_METADATA,
+                    Repeat::Clash => matches!(error.number, OPERAND_TYPE_CLASH | STALE_METADATA),
+                };
+                // What a procedure's body or a trigger says, it says after it has begun.
+                if stale && untouched && error.procedure.is_empty() {
                     self.discarding = Discard::Retry;
                     // It stays where it is and is walked over next.
                     return Ok(true);
@@ -395,6 +419,9 @@ impl Response {
             token_id::DONE | token_id::DONEPROC | token_id::DONEINPROC => {
                 let done = Done::read(bytes).map_err(SessionError::ServerMalformed)?;
                 self.attention_acknowledged = done.acknowledges_attention();
+                if done.status & done_status::COUNT != 0 {
+                    self.give_up_retry();
+                }
                 if token == token_id::DONEPROC {
                     self.returned.call_ended();
                     if self.outputs.len() > 1 {

@@ -34,6 +34,7 @@ pub mod done_status {
     #![allow(missing_docs)]
     pub const MORE: u16 = 0x0001;
     pub const ERROR: u16 = 0x0002;
+    pub const COUNT: u16 = 0x0010;
     pub const ATTENTION: u16 = 0x0020;
 }
 
@@ -115,8 +116,11 @@ pub enum EnvChange {
     PacketSize(usize),
     /// Type 7: the collation of the database.
     Collation([u8; 5]),
-    /// Types 8 to 10 and 17: a transaction began or ended.
-    Transaction,
+    /// Types 8 to 11 and 17: a transaction began or was joined, or ended.
+    Transaction {
+        /// Whether one is open now.
+        open: bool,
+    },
     /// Type 20: the login is to be repeated elsewhere.
     Routing,
     /// Anything else.
@@ -140,7 +144,8 @@ impl EnvChange {
                 5 => Self::Collation(reader.bytes(WHAT)?),
                 _ => Self::Other,
             },
-            0x08..=0x0A | 0x11 => Self::Transaction,
+            0x08 | 0x0B => Self::Transaction { open: true },
+            0x09 | 0x0A | 0x0C | 0x11 => Self::Transaction { open: false },
             0x14 => Self::Routing,
             _ => Self::Other,
         })
