@@ -48,7 +48,6 @@ mod response;
 mod schema;
 mod scratch;
 mod statement;
-mod totals;
 mod upload;
 mod work;
 
