@@ -33,6 +33,7 @@
 mod announce;
 mod ask;
 mod bulk;
+mod call;
 mod encrypt;
 mod error;
 mod hint;
