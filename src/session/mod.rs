@@ -34,6 +34,7 @@ mod announce;
 mod ask;
 mod bulk;
 mod call;
+mod declared;
 mod encrypt;
 mod error;
 mod hint;
