@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::{
     Session, SessionError, State,
+    call::Remedy,
     request::{Asking, Question},
-    work::{Remedy, Work, all_headers},
+    work::{Work, all_headers},
 };
 use crate::{
     metadata::{

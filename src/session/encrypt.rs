@@ -4,10 +4,7 @@ use std::{collections::HashMap, ops::Deref, sync::Arc};
 
 use zeroize::Zeroizing;
 
-use super::{
-    SessionError,
-    statement::{Declared, Statement},
-};
+use super::{SessionError, declared::Declared, statement::Statement};
 use crate::{
     crypto::{CellKey, encrypted_len},
     metadata::{DescribeFault, Description, ParameterEncryption},

@@ -84,7 +84,7 @@ impl<'a> Hints<'a> {
                 self.forced.push(parameter(name)?);
             }
         } else if keyword.eq_ignore_ascii_case("type") {
-            for item in super::statement::split_top_level(rest) {
+            for item in super::declared::split_top_level(rest) {
                 let (name, declaration) = item.trim().split_once(char::is_whitespace)?;
                 let sql_type = SqlType::parse_declaration(declaration).ok()?;
                 self.types.push((parameter(name)?, sql_type));

@@ -33,6 +33,8 @@
 mod announce;
 mod ask;
 mod bulk;
+mod call;
+mod declared;
 mod encrypt;
 mod error;
 mod hint;
@@ -48,7 +50,6 @@ mod response;
 mod schema;
 mod scratch;
 mod statement;
-mod totals;
 mod upload;
 mod work;
 

@@ -1,8 +1,9 @@
 //! The encrypted output parameters of the request that is under way.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use crate::{crypto::CellKey, keystore::EncryptedCekValue};
+use super::statement::Statement;
+use crate::{crypto::CellKey, keystore::EncryptedCekValue, metadata::Description, tds::RpcRequest};
 
 /// One of them.
 pub(super) struct Output {
@@ -23,6 +24,34 @@ pub(super) struct Output {
 pub(super) struct Outputs(pub(super) Vec<Output>);
 
 impl Outputs {
+    /// Those of a request that will come back encrypted.
+    pub(super) fn expected(
+        request: &RpcRequest<'_>,
+        statement: &Statement,
+        description: &Description,
+        keys: &HashMap<usize, Arc<CellKey>>,
+    ) -> Self {
+        let mut outputs = Self::default();
+        for (declared, encryption) in statement.parameters.iter().zip(&description.parameters) {
+            let (Some(encryption), Some(index)) = (encryption, declared.index) else { continue };
+            let Some(parameter) = request.parameters.get(index).filter(|p| p.is_output()) else {
+                continue;
+            };
+            outputs.0.push(Output {
+                name: parameter.name.clone(),
+                index,
+                returned: false,
+                key: keys.get(&encryption.cek).cloned(),
+                values: description
+                    .ceks
+                    .get(encryption.cek)
+                    .map(|c| c.values.clone())
+                    .unwrap_or_default(),
+            });
+        }
+        outputs
+    }
+
     /// The encrypted output that comes back under a name and an ordinal: the one of that name,
     /// otherwise the one without a name at that place, whatever the server calls it. Each comes back
     /// once.

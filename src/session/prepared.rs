@@ -14,8 +14,8 @@ use std::{
 
 use super::{
     SessionError,
+    declared::Declared,
     procedures::{HandleKind, Role},
-    statement::Declared,
     work::DescribedAt,
 };
 use crate::{

@@ -1,0 +1,101 @@
+//! An encrypted column or output as the application sees it.
+
+use zeroize::Zeroizing;
+
+use super::{Scratch, SessionError};
+use crate::{
+    crypto::CellKey,
+    keystore::EncryptedCekValue,
+    tds::{CryptoMetadata, Malformed, TypeInfo, collation_is_utf8, write_value},
+    value::{Length, SqlType, ValueError, denormalize, denormalized_in_place},
+};
+
+/// An encrypted column as the application sees it.
+pub(super) struct Shown {
+    pub(super) crypto: CryptoMetadata,
+    sql_type: SqlType,
+    pub(super) type_info: TypeInfo,
+    /// Text of a UTF-8 collation is shown as nvarchar: not every driver knows such collations.
+    pub(super) transcode: bool,
+}
+
+impl Shown {
+    pub(super) fn of(crypto: &CryptoMetadata) -> Result<Self, Malformed> {
+        // COLMETADATA with another type has been refused when it was read.
+        let sql_type =
+            crypto.base_type.sql_type().ok_or(Malformed::of("type of an encrypted column"))?;
+        let utf8 = crypto.base_type.collation().is_some_and(collation_is_utf8);
+        let transcode = utf8 && matches!(sql_type, SqlType::Char(_) | SqlType::VarChar(_));
+        let collation = crypto.base_type.collation().unwrap_or_default();
+        let shown_type = match sql_type {
+            // A code unit of UTF-16 stands for at least one byte of UTF-8.
+            SqlType::Char(n) | SqlType::VarChar(Length::Bounded(n)) if transcode && n <= 4000 => {
+                SqlType::NVarChar(Length::Bounded(n))
+            }
+            SqlType::Char(_) | SqlType::VarChar(_) if transcode => SqlType::NVarChar(Length::Max),
+            other => other,
+        };
+        let type_info = TypeInfo::of(shown_type, collation);
+        Ok(Self { crypto: crypto.clone(), sql_type, type_info, transcode })
+    }
+
+    /// How much longer than its cell a value of the column can come out.
+    pub(super) fn most_padding(&self) -> usize {
+        match self.sql_type {
+            SqlType::Char(_) | SqlType::NChar(_) | SqlType::Binary(_) => {
+                self.sql_type.max_normal_form_len()
+            }
+            _ => 0,
+        }
+    }
+
+    /// Decrypts a cell where it stands and appends the value as the application's type encodes it.
+    /// `clear` is a buffer to work in.
+    pub(super) fn decrypt(
+        &self,
+        key: &CellKey,
+        cell: &mut [u8],
+        (column, values): (&str, &[EncryptedCekValue]),
+        clear: &mut Scratch,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SessionError> {
+        let plaintext = key.decrypt_in_place(cell).map_err(|source| {
+            let first = values.first();
+            SessionError::Cell {
+                column: column.to_owned(),
+                provider: first.map(|v| v.provider_name.clone()).unwrap_or_default(),
+                key_path: first.map(|v| v.key_path.clone()).unwrap_or_default(),
+                source,
+            }
+        })?;
+        let normal_form = cell.get(plaintext).unwrap_or_default();
+        let no_value = |source| SessionError::CellValue { column: column.to_owned(), source };
+        let in_place = denormalized_in_place(self.sql_type, normal_form).map_err(no_value)?;
+        let data = match in_place {
+            Some(data) => data,
+            None => {
+                let data = clear.emptied(self.sql_type.data_len(normal_form.len()));
+                denormalize(self.sql_type, normal_form, data).map_err(no_value)?;
+                data
+            }
+        };
+        let encoding = self.type_info.encoding();
+        let written = if self.transcode {
+            let text = utf8_to_utf16(data)
+                .ok_or_else(|| no_value(ValueError::InvalidUtf8 { sql_type: self.sql_type }))?;
+            write_value(encoding, Some(&text), out)
+        } else {
+            write_value(encoding, Some(data), out)
+        };
+        written.map_err(SessionError::ServerMalformed)
+    }
+}
+
+/// SQL Server would not have stored bytes that are no UTF-8; a client may have. They are refused and
+/// not replaced.
+fn utf8_to_utf16(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let text = std::str::from_utf8(text).ok()?;
+    let mut out = Zeroizing::new(Vec::with_capacity(2 * text.len()));
+    out.extend(text.encode_utf16().flat_map(u16::to_le_bytes));
+    Some(out)
+}
