@@ -85,9 +85,17 @@ async fn an_encrypted_output_carries_its_metadata() {
         assert_eq!((base.token, base.length, algorithm, kind, norm), (0xE7, 22, 2, 1, 1));
         assert_eq!(ssn.value, Some(cell(2, 5)));
         assert_eq!((name.ordinal, name.flags), (first + 2, 0));
+        assert_eq!([&ssn.name, &name.name], ["", ""], "as in the call");
         assert_eq!(name.value, Some(utf16("nobody!")));
     }
-    let nobody = [Param::int("", 9), params[1].clone(), Param::text("", "x").by_ref()];
+    let empty = Param::encrypted("", Some(&[]), NVARCHAR_11, &scheme);
+    let params = [Param::int("", 1), empty.clone().by_ref(), Param::text("", "").by_ref()];
+    let reply = wire.rpc(&[Wire::call_by_name("FindPerson", &params)]).await.ok();
+    assert_eq!(reply.outputs[0].value, Some(cell(2, 5)), "as JDBC sends long ones");
+    let reply = wire.rpc(&[Wire::call_by_name("AddPerson", &[Param::int("", 2), empty])]).await;
+    assert_eq!(reply.numbers(), [8016], "but no input");
+    let null = Param::encrypted("", None, NVARCHAR_11, &scheme).by_ref();
+    let nobody = [Param::int("", 9), null, Param::text("", "x").by_ref()];
     let reply = wire.rpc(&[Wire::call_by_name("FindPerson", &nobody)]).await.ok();
     assert_eq!(reply.outputs[0].value, None, "and still encrypted");
     assert!(reply.outputs[0].crypto.is_some());

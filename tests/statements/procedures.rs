@@ -1,7 +1,7 @@
 //! Procedures, by `EXEC` and by name, with outputs of encrypted types.
 
 use always_encrypted::Client;
-use tiberius::{Command, CommandResult};
+use tiberius::{Command, CommandResult, SqlTableDataRow, TableValueRow};
 
 use super::{
     database::run,
@@ -34,6 +34,7 @@ async fn call(client: &mut Client, command: Command<'_>) -> CommandResult {
 pub async fn cases(cases: &mut Cases) {
     inputs(cases).await;
     outputs(cases).await;
+    tables(cases).await;
     let body = async |world: &World| {
         let mut client = world.populated().await;
         let mut prepare = Command::new("sp_prepexec");
@@ -44,7 +45,7 @@ pub async fn cases(cases: &mut Cases) {
         prepare.bind_param("", 36);
         let result = call(&mut client, prepare).await;
         let row = &result.to_query_result(0).unwrap()[0];
-        assert_eq!((row.get(0), row.get::<&str, _>(1)), (Some(1), Some("zq7 wrote notes")));
+        assert_eq!((row.get(0), row.get::<&str, _>(1)), (Some(1), Some("zq7kx2w9 wrote notes")));
         for (name, id) in [(CAI, 3), (ADA, 1)] {
             let mut execute = Command::new("sp_execute");
             // The first handle that the server gives.
@@ -58,22 +59,73 @@ pub async fn cases(cases: &mut Cases) {
     cases.case("sp_prepexec and sp_execute", body).await;
 }
 
+/// A row of the table type `dbo.Day`.
+struct Day(i32);
+
+impl<'a> TableValueRow<'a> for Day {
+    fn bind_fields(&self, row: &mut SqlTableDataRow<'a>) {
+        row.add_field(self.0);
+    }
+
+    fn get_db_type() -> &'static str {
+        "dbo.Day"
+    }
+}
+
+async fn tables(cases: &mut Cases) {
+    let body = async |world: &World| {
+        let mut client = prepared(world).await;
+        let mut dba = world.dba().await;
+        run(&mut dba, "CREATE TYPE dbo.Day AS TABLE (Day int NOT NULL)").await;
+        run(
+            &mut dba,
+            "CREATE PROCEDURE AddDays @Id int, @Name nvarchar(40), @Days dbo.Day READONLY AS \
+             BEGIN INSERT INTO People (Id, Name) VALUES (@Id, @Name); \
+             INSERT INTO Visits (Day) SELECT Day FROM @Days; RETURN 7; END",
+        )
+        .await;
+        let mut command = Command::new("AddDays");
+        command.bind_param("@Id", 30);
+        command.bind_param("@Name", "zq7kx2w9 t");
+        command.bind_table("@Days", vec![Day(4), Day(5)]);
+        assert_eq!(call(&mut client, command).await.return_code(), 7);
+        let sql = "SELECT Name FROM People WHERE Id = 30; SELECT Day FROM Visits WHERE Day > 3";
+        let results = client.simple_query(sql).await.unwrap().into_results().await.unwrap();
+        assert_eq!(results[0][0].get::<&str, _>(0), Some("zq7kx2w9 t"));
+        assert_eq!(results[1].len(), 2);
+        // None of its columns can go to an encrypted one: the server does not even take the text.
+        let sql = "CREATE PROCEDURE Leak @Days dbo.Day READONLY AS \
+                   INSERT INTO People (Id, Age) SELECT Day, Day FROM @Days";
+        let refused = match dba.simple_query(sql).await {
+            Ok(stream) => stream.into_results().await.map(drop),
+            Err(error) => Err(error),
+        };
+        assert_eq!(refused.unwrap_err().code(), Some(206));
+        assert_usable(&mut client).await;
+    };
+    cases.case("a table-valued parameter beside encrypted ones", body).await;
+}
+
 async fn inputs(cases: &mut Cases) {
     let body = async |world: &World| {
         let mut client = prepared(world).await;
         let nothing = None::<&str>;
         let sql = "EXEC AddPerson @P1, @P2, @P3, @P4, @P5";
-        rows(&mut client, sql, &[&10, &"zq7 a", &"a@zq7", &1, &money(5)]).await;
+        rows(&mut client, sql, &[&10, &"zq7kx2w9 a", &"a@zq7kx2w9", &1, &money(5)]).await;
         let sql =
             "EXEC dbo.AddPerson @Name = @P2, @Id = @P1, @Salary = @P5, @Age = @P4, @Email = @P3";
-        rows(&mut client, sql, &[&11, &"zq7 b", &nothing, &nothing, &nothing]).await;
+        rows(&mut client, sql, &[&11, &"zq7kx2w9 b", &nothing, &nothing, &nothing]).await;
         let sql = "DECLARE @s int; EXEC @s = [dbo].[AddPerson] @P1, @P2, @P3, @Age = @P4, @Salary = @P5, \
                    @Plain = N'some'; SELECT @s";
-        assert_eq!(rows(&mut client, sql, &[&12, &"zq7 c", &"", &7, &nothing]).await, ["5"]);
+        assert_eq!(rows(&mut client, sql, &[&12, &"zq7kx2w9 c", &"", &7, &nothing]).await, ["5"]);
         let sql = "SELECT Name, Email, Age, Salary, Plain FROM People WHERE Id > 9 ORDER BY Id";
         assert_eq!(
             rows(&mut client, sql, &[]).await,
-            ["zq7 a a@zq7 1 0.0005 none", "zq7 b NULL NULL NULL none", "zq7 c  7 NULL some",]
+            [
+                "zq7kx2w9 a a@zq7kx2w9 1 0.0005 none",
+                "zq7kx2w9 b NULL NULL NULL none",
+                "zq7kx2w9 c  7 NULL some",
+            ]
         );
     };
     cases.case("EXEC with encrypted arguments", body).await;
@@ -87,7 +139,7 @@ async fn inputs(cases: &mut Cases) {
             .into_results()
             .await
             .unwrap();
-        assert_eq!(results[0][0].get::<&str, _>("Bio"), Some("zq7 wrote notes"));
+        assert_eq!(results[0][0].get::<&str, _>("Bio"), Some("zq7kx2w9 wrote notes"));
         let mut command = Command::new("ListPeople");
         command.bind_param("@Name", CAI);
         let result = call(&mut client, command).await;
@@ -101,14 +153,14 @@ async fn inputs(cases: &mut Cases) {
         let mut client = prepared(world).await;
         let mut named = Command::new("AddPerson");
         named.bind_param("@Id", 20);
-        named.bind_param("@Name", "zq7 d");
-        named.bind_param("@Email", "d@zq7");
+        named.bind_param("@Name", "zq7kx2w9 d");
+        named.bind_param("@Email", "d@zq7kx2w9");
         named.bind_param("@Age", 4u8);
         named.bind_param("@Salary", 2.5f64);
         assert_eq!(call(&mut client, named).await.return_code(), 5);
         let mut placed = Command::new("[sandbox].[dbo].[AddPerson]");
         placed.bind_param("", 21);
-        placed.bind_param("", "zq7 e");
+        placed.bind_param("", "zq7kx2w9 e");
         placed.bind_param("", None::<&str>);
         placed.bind_param("", None::<i32>);
         placed.bind_param("", None::<i32>);
@@ -117,7 +169,7 @@ async fn inputs(cases: &mut Cases) {
         let sql = "SELECT Name, Email, Age, Salary FROM People WHERE Id > 9 ORDER BY Id";
         assert_eq!(
             rows(&mut client, sql, &[]).await,
-            ["zq7 d d@zq7 4 2.5000", "zq7 e NULL NULL NULL"]
+            ["zq7kx2w9 d d@zq7kx2w9 4 2.5000", "zq7kx2w9 e NULL NULL NULL"]
         );
     };
     cases.case("Command with named and unnamed arguments", body).await;
@@ -149,13 +201,13 @@ async fn outputs(cases: &mut Cases) {
     let body = async |world: &World| {
         let mut client = prepared(world).await;
         for (id, expected) in [
-            (1, (Some(ADA), Some("ada@zq7.example"), Some(36), Some("first"))),
-            (2, (Some("zq7 Bea"), None, None, None)),
+            (1, (Some(ADA), Some("ada@zq7kx2w9.example"), Some(36), Some("first"))),
+            (2, (Some("zq7kx2w9 Bea"), None, None, None)),
         ] {
             let mut command = Command::new("FindPerson");
             command.bind_param("@Id", id);
-            command.bind_out_param("@Name", "zq7 in");
-            command.bind_out_param("@Email", "zq7 in");
+            command.bind_out_param("@Name", "zq7kx2w9 in");
+            command.bind_out_param("@Email", "zq7kx2w9 in");
             command.bind_out_param("@Age", 0);
             command.bind_out_param("@Plain", "in");
             let result = call(&mut client, command).await;

@@ -29,7 +29,7 @@ async fn conditions(cases: &mut Cases) {
         ("Age = @P1", &[&36i64], &["1", "3"]),
         ("Age = @P1", &[&36u8], &["1", "3"]),
         ("Age = @P1", &[&36f64], &["1", "3"]),
-        ("Email = @P1", &[&"cai@zq7.example"], &["3"]),
+        ("Email = @P1", &[&"cai@zq7kx2w9.example"], &["3"]),
         ("Email IS NULL AND Name = @P1", &[&BEA], &["2"]),
         ("Bio IS NOT NULL AND Id < @P1", &[&3], &["1"]),
         (
@@ -37,7 +37,7 @@ async fn conditions(cases: &mut Cases) {
             &[&ADA],
             &["1", "3"],
         ),
-        ("Name = (SELECT Name FROM People WHERE Email = @P1)", &[&"ada@zq7.example"], &["1"]),
+        ("Name = (SELECT Name FROM People WHERE Email = @P1)", &[&"ada@zq7kx2w9.example"], &["1"]),
         ("Age IN (SELECT q.Age FROM People q WHERE q.Name = @P1)", &[&CAI], &["1", "3"]),
         ("Name = @P1 AND Name = @P2", &[&ADA, &CAI], &[]),
     ];
@@ -52,10 +52,10 @@ async fn conditions(cases: &mut Cases) {
 
     let refusals: &[(&str, &[&dyn ToSql])] = &[
         ("Name > @P1", &[&ADA]),
-        ("Name LIKE @P1", &[&"zq7%"]),
+        ("Name LIKE @P1", &[&"zq7kx2w9%"]),
         ("Age BETWEEN @P1 AND @P2", &[&1, &99]),
         ("Salary = @P1", &[&1]),
-        ("Bio = @P1", &[&"zq7"]),
+        ("Bio = @P1", &[&"zq7kx2w9"]),
         ("UPPER(Name) = @P1", &[&"ZQ7"]),
         ("Age + 1 = @P1", &[&37]),
         ("Name = Email AND Id = @P1", &[&1]),
@@ -77,7 +77,7 @@ async fn conditions(cases: &mut Cases) {
     let body = async |world: &World| {
         let mut client = world.populated().await;
         let many: Vec<String> =
-            (0..500).map(|n| format!("zq7 nobody {n}")).chain([ADA.into()]).collect();
+            (0..500).map(|n| format!("zq7kx2w9 nobody {n}")).chain([ADA.into()]).collect();
         let names: Vec<String> = (1..=many.len()).map(|n| format!("@P{n}")).collect();
         let params: Vec<&dyn ToSql> = many.iter().map(|v| v as &dyn ToSql).collect();
         let sql = format!("SELECT Id FROM People WHERE Name IN ({})", names.join(", "));
@@ -105,7 +105,7 @@ async fn conditions(cases: &mut Cases) {
             if sql.contains("UNION") {
                 refused(&mut client, sql, &[&CAI]).await;
             } else {
-                assert_eq!(rows(&mut client, sql, &[&CAI]).await, ["zq7 Cai 2"], "{sql}");
+                assert_eq!(rows(&mut client, sql, &[&CAI]).await, ["zq7kx2w9 Cai 2"], "{sql}");
             }
         }
         let sql = "SELECT Person FROM Visits WHERE Person = @P1 UNION SELECT Name FROM People WHERE Name = @P1";
@@ -171,13 +171,13 @@ async fn names(cases: &mut Cases) {
         .await;
         let mut client = world.populated().await;
         let sql = "SELECT Name, Bio FROM Known WHERE Name = @P1";
-        assert_eq!(rows(&mut client, sql, &[&ADA]).await, ["zq7 Ada zq7 wrote notes"]);
+        assert_eq!(rows(&mut client, sql, &[&ADA]).await, ["zq7kx2w9 Ada zq7kx2w9 wrote notes"]);
     };
     cases.case("a view", body).await;
     let body = async |world: &World| {
         let mut client = world.populated().await;
         let sql = "SELECT '@P1' AS a, N'it''s @P2' AS b, Name /* @P3 ' */ FROM People -- ' @P4\nWHERE Name = @P1";
-        assert_eq!(rows(&mut client, sql, &[&ADA]).await, ["@P1 it's @P2 zq7 Ada"]);
+        assert_eq!(rows(&mut client, sql, &[&ADA]).await, ["@P1 it's @P2 zq7kx2w9 Ada"]);
     };
     cases.case("strings and comments that look like parameters", body).await;
 }
@@ -194,7 +194,7 @@ async fn results(cases: &mut Cases) {
         assert_eq!(results[1], ["5"]);
         assert_eq!(results[2], ["10.5000 first 36", "NULL NULL NULL", "-0.0001 third 36"]);
         assert!(results[3].is_empty());
-        assert_eq!(results[4], ["[01, 02] zq7 Ada"]);
+        assert_eq!(results[4], ["[01, 02] zq7kx2w9 Ada"]);
     };
     cases.case("several results under several keys", body).await;
 
@@ -225,7 +225,8 @@ async fn results(cases: &mut Cases) {
         let mut client = world.client().await;
         let sql = "INSERT INTO People (Id, Name, Bio) VALUES (@P1, @P2, @P3)";
         for id in 0..300 {
-            affected(&mut client, sql, &[&id, &ADA, &format!("zq7 {}", "b".repeat(400))]).await;
+            affected(&mut client, sql, &[&id, &ADA, &format!("zq7kx2w9 {}", "b".repeat(400))])
+                .await;
         }
         for items in [0, 1, 2, 150] {
             let mut stream = client.query("SELECT * FROM People", &[]).await.unwrap();
@@ -247,7 +248,7 @@ async fn results(cases: &mut Cases) {
 
     let body = async |world: &World| {
         let mut client = world.client().await;
-        let long = format!("zq7 {}", "\u{4f60}".repeat(1 << 19));
+        let long = format!("zq7kx2w9 {}", "\u{4f60}".repeat(1 << 19));
         let photo = vec![0xA5u8; 1 << 20];
         let sql = "INSERT INTO People (Id, Bio, Photo) VALUES (@P1, @P2, @P3)";
         affected(&mut client, sql, &[&1, &long, &photo]).await;

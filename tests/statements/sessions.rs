@@ -15,7 +15,7 @@ pub async fn cases(cases: &mut Cases) {
         assert!(world.names().await.is_empty(), "others see nothing yet");
         run(&mut client, "ROLLBACK TRAN here").await;
         client.commit_transaction().await.unwrap();
-        assert_eq!(world.names().await, ["1 zq7 Ada"]);
+        assert_eq!(world.names().await, ["1 zq7kx2w9 Ada"]);
     };
     cases.case("transaction, savepoint, commit", body).await;
 
@@ -53,12 +53,12 @@ pub async fn cases(cases: &mut Cases) {
         let error = client.execute(INSERT_NAME, &[&1, &BEA]).await.unwrap_err();
         assert_eq!(error.code(), Some(2627));
         // What is refused on our side leaves the transaction as it was, too.
-        let long = format!("zq7 {}", "x".repeat(40));
+        let long = format!("zq7kx2w9 {}", "x".repeat(40));
         refused(&mut client, INSERT_NAME, &[&2, &long]).await;
         refused(&mut client, "SELECT * FROM Nowhere WHERE a = @P1", &[&1]).await;
         affected(&mut client, INSERT_NAME, &[&3, &BEA]).await;
         client.commit_transaction().await.unwrap();
-        assert_eq!(world.names().await, ["1 zq7 Ada", "3 zq7 Bea"]);
+        assert_eq!(world.names().await, ["1 zq7kx2w9 Ada", "3 zq7kx2w9 Bea"]);
     };
     cases.case("errors inside of a transaction", body).await;
 
@@ -86,7 +86,7 @@ pub async fn cases(cases: &mut Cases) {
         assert!(world.names().await.is_empty());
         affected(&mut client, INSERT_NAME, &[&1, &ADA]).await;
         run(&mut client, "COMMIT").await;
-        assert_eq!(world.names().await, ["1 zq7 Ada"]);
+        assert_eq!(world.names().await, ["1 zq7kx2w9 Ada"]);
     };
     cases.case("implicit transactions", body).await;
 
@@ -102,7 +102,7 @@ pub async fn cases(cases: &mut Cases) {
         };
         let (second, ()) = tokio::join!(second, first);
         assert_eq!(second.unwrap_err().code(), Some(2627));
-        assert_eq!(world.names().await, ["1 zq7 Ada"]);
+        assert_eq!(world.names().await, ["1 zq7kx2w9 Ada"]);
     };
     cases.case("two connections write the same row", body).await;
 
@@ -112,7 +112,7 @@ pub async fn cases(cases: &mut Cases) {
             .connect()
             .await
             .unwrap();
-        let long = format!("zq7 {}", "y".repeat(20_000));
+        let long = format!("zq7kx2w9 {}", "y".repeat(20_000));
         let sql = "INSERT INTO People (Id, Name, Bio) VALUES (@P1, @P2, @P3)";
         affected(&mut client, sql, &[&1, &ADA, &long]).await;
         let read = rows(&mut client, "SELECT Bio FROM People WHERE Name = @P1", &[&ADA]).await;

@@ -14,9 +14,9 @@ pub async fn cases(cases: &mut Cases) {
     let body = async |world: &World| {
         let mut client = world.populated().await;
         let sql = "SELECT Id, Name, Bio FROM People WHERE Id = @P1 /* always-encrypted: encryption ResultSetOnly */";
-        assert_eq!(rows(&mut client, sql, &[&1]).await, ["1 zq7 Ada zq7 wrote notes"]);
+        assert_eq!(rows(&mut client, sql, &[&1]).await, ["1 zq7kx2w9 Ada zq7kx2w9 wrote notes"]);
         let describes = world.database.sandbox.statistics().describes;
-        assert_eq!(rows(&mut client, sql, &[&2]).await, ["2 zq7 Bea NULL"]);
+        assert_eq!(rows(&mut client, sql, &[&2]).await, ["2 zq7kx2w9 Bea NULL"]);
         assert_eq!(world.database.sandbox.statistics().describes, describes, "nothing is asked");
         // A plaintext parameter reaches the server, which refuses it. It is not SECRET.
         let sql = "SELECT Id FROM People WHERE Age = @P1 /* always-encrypted: encryption ResultSetOnly */";
@@ -73,7 +73,7 @@ pub async fn cases(cases: &mut Cases) {
         affected(
             &mut client,
             "INSERT INTO Copies (Id, Name, Bio) VALUES (@P1, @P2, @P3)",
-            &[&9, &ADA, &"zq7 wrote notes"],
+            &[&9, &ADA, &"zq7kx2w9 wrote notes"],
         )
         .await;
         let sql = "/* always-encrypted: encryption Disabled */ SELECT Name, Bio FROM People WHERE Id = 1 \
@@ -85,7 +85,10 @@ pub async fn cases(cases: &mut Cases) {
         assert_eq!(cells[0][0], cells[2][0], "deterministic is the same again");
         assert_ne!(cells[0][1], cells[2][1], "randomized is not");
         let sql = "SELECT Bio FROM Copies WHERE Name = @P1";
-        assert_eq!(rows(&mut client, sql, &[&ADA]).await, ["zq7 wrote notes", "zq7 wrote notes"]);
+        assert_eq!(
+            rows(&mut client, sql, &[&ADA]).await,
+            ["zq7kx2w9 wrote notes", "zq7kx2w9 wrote notes"]
+        );
     };
     cases.case("ciphertext passes from table to table", body).await;
 

@@ -16,10 +16,10 @@ use super::{
 };
 
 /// In every string that is encrypted. It must never be on the wire.
-pub const SECRET: &str = "zq7";
-pub const ADA: &str = "zq7 Ada";
-pub const BEA: &str = "zq7 Bea";
-pub const CAI: &str = "zq7 Cai";
+pub const SECRET: &str = "zq7kx2w9";
+pub const ADA: &str = "zq7kx2w9 Ada";
+pub const BEA: &str = "zq7kx2w9 Bea";
+pub const CAI: &str = "zq7kx2w9 Cai";
 
 /// No case takes as long, so one that does hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -103,12 +103,12 @@ impl World {
         let ada: [&dyn ToSql; 10] = [
             &1,
             &ADA,
-            &"ada@zq7.example",
+            &"ada@zq7kx2w9.example",
             &36,
             &money(105_000),
             &born,
             &seen,
-            &"zq7 wrote notes",
+            &"zq7kx2w9 wrote notes",
             &vec![1u8, 2],
             &"first",
         ];
@@ -128,7 +128,7 @@ impl World {
         let cai: [&dyn ToSql; 10] = [
             &3,
             &CAI,
-            &"cai@zq7.example",
+            &"cai@zq7kx2w9.example",
             &36,
             &money(-1),
             &born,
@@ -204,7 +204,7 @@ pub async fn assert_usable(client: &mut Client) {
     assert_eq!(row.await.expect("the next query hangs"), ["7 8"]);
 }
 
-/// `1 zq7 Ada NULL`
+/// `1 zq7kx2w9 Ada NULL`
 pub fn shown(row: Row) -> String {
     let cells: Vec<String> = row.into_iter().map(shown_cell).collect();
     cells.join(" ")

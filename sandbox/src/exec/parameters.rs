@@ -8,7 +8,7 @@ use crate::error::{Result, SqlError};
 use crate::exec::table_type;
 use crate::sql::bind::ParameterType;
 use crate::sql::names::QualifiedName;
-use crate::tds::rpc::{CipherInfo, F_DEFAULT_VALUE, Parameter as WireParameter};
+use crate::tds::rpc::{CipherInfo, F_BY_REF_VALUE, F_DEFAULT_VALUE, Parameter as WireParameter};
 use crate::tds::token::{AEAD_AES_256_CBC_HMAC_SHA256, NORMALIZATION_RULE_VERSION};
 use crate::tds::type_info::{BIGBINARYTYPE, BIGVARBINTYPE};
 use crate::types::convert::{Excess, convert};
@@ -343,7 +343,9 @@ fn encrypted(
     if !matches!(wire.info.token, BIGVARBINTYPE | BIGBINARYTYPE) {
         return Err(not_a_cell(parameter, wire));
     }
-    let Some(cell) = &wire.value else {
+    // JDBC sends an output that may be long as an empty one rather than as NULL.
+    let by_reference = wire.status & F_BY_REF_VALUE != 0;
+    let Some(cell) = wire.value.as_ref().filter(|cell| !(by_reference && cell.is_empty())) else {
         return Ok(Argument::Encrypted { cell: None, encryption });
     };
     if !is_cell(parameter.ty, cell) {

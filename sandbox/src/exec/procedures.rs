@@ -218,10 +218,10 @@ impl Session {
                     cell.clone().map_or(Value::Null, Value::Bytes)
                 }
             };
-            let name = if output.name.is_empty() { name } else { output.name.as_str() };
+            // Under the name that the client gave, or none: ODBC takes no other for a parameter without one.
             let ordinal = first.saturating_add(output.position);
             let ordinal = u16::try_from(ordinal).unwrap_or(u16::MAX);
-            token::return_head(&mut out, ordinal, name, &column, self.column_encryption);
+            token::return_head(&mut out, ordinal, &output.name, &column, self.column_encryption);
             write_value(&mut out, &value, column.wire_type(), &column.collation)?;
         }
         Ok(out)
