@@ -5,6 +5,16 @@ use sha2::Sha256;
 
 pub use always_encrypted::crypto::encrypted_len;
 
+macro_rules! salt {
+    ($purpose:literal) => {
+        concat!(
+            "Microsoft SQL Server cell ",
+            $purpose,
+            " key with encryption algorithm:AEAD_AES_256_CBC_HMAC_SHA256 and key length:256"
+        )
+    };
+}
+
 /// The version byte, and the byte that stands for its length at the end of what the MAC covers.
 pub const VERSION: u8 = 0x01;
 pub const VERSION_LEN: u8 = 0x01;
@@ -26,24 +36,26 @@ pub struct Keys {
 
 impl Keys {
     pub fn derive(cek: &[u8; 32]) -> Self {
-        let derive = |purpose| {
+        Self::derive_with(|salt| {
             let mut mac = hmac(cek);
-            mac.update(&salt(purpose));
+            mac.update(&utf16(salt));
             mac.finalize().into_bytes().into()
-        };
-        Self { encryption: derive("encryption"), mac: derive("MAC"), iv: derive("IV") }
+        })
+    }
+
+    /// The three keys by somebody's HMAC, keyed with the CEK, of the texts that name them.
+    pub fn derive_with(hmac: impl Fn(&str) -> [u8; 32]) -> Self {
+        let [encryption, mac, iv] = SALTS.map(hmac);
+        Self { encryption, mac, iv }
     }
 }
 
-/// The text that names a derived key, in UTF-16.
-pub fn salt(purpose: &str) -> Vec<u8> {
-    format!(
-        "Microsoft SQL Server cell {purpose} key with encryption algorithm:\
-         AEAD_AES_256_CBC_HMAC_SHA256 and key length:256"
-    )
-    .encode_utf16()
-    .flat_map(u16::to_le_bytes)
-    .collect()
+/// The texts that name the derived keys: of the encryption, the MAC and the IV key.
+const SALTS: [&str; 3] = [salt!("encryption"), salt!("MAC"), salt!("IV")];
+
+/// A text in UTF-16, as the derivations take it.
+pub fn utf16(text: &str) -> Vec<u8> {
+    text.encode_utf16().flat_map(u16::to_le_bytes).collect()
 }
 
 /// HMAC-SHA-256 of the RustCrypto project, keyed afresh.

@@ -1,9 +1,12 @@
 //! Interleaved rounds: in each, everybody is timed once, and each round begins with another.
 //!
 //! On a machine that others use too, minutes differ; neighbours within a round differ little. So
-//! ratios are taken within rounds, and the median over rounds is reported.
+//! ratios are taken within rounds, and the median over rounds is reported. What is read is the
+//! processor time of this thread: it stands still while another program has the processor.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// One who is timed: does its thing as many times as it is told.
 pub type Timed<'a> = Box<dyn FnMut(usize) + 'a>;
@@ -64,9 +67,14 @@ fn calibrate(run: &mut Timed<'_>, turn: Duration) -> usize {
 }
 
 fn time(run: &mut Timed<'_>, count: usize) -> Duration {
-    let start = Instant::now();
+    let start = processor_time();
     run(count);
-    start.elapsed()
+    processor_time().saturating_sub(start)
+}
+
+fn processor_time() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
 fn quantile(mut values: Vec<f64>, q: f64) -> f64 {

@@ -46,7 +46,12 @@ impl Report {
         let mut out = String::new();
         let _ = writeln!(out, "Machine: {}", machine());
         let _ = writeln!(out, "Versions: {}", versions().join(", "));
-        let _ = writeln!(out, "Median of {} interleaved rounds.", self.rounds);
+        let _ = writeln!(
+            out,
+            "Median of {} interleaved rounds; load at the start: {}.",
+            self.rounds,
+            load()
+        );
         out
     }
 
@@ -228,6 +233,12 @@ fn versions() -> Vec<String> {
     versions
 }
 
+/// How busy the machine is, as far as the system tells: with us, and with whom else.
+fn load() -> String {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    load.split(' ').next().unwrap_or_default().to_owned()
+}
+
 /// The processor, as far as the system tells.
 fn machine() -> String {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -235,7 +246,7 @@ fn machine() -> String {
         let line = cpuinfo.lines().find(|line| line.starts_with(name))?;
         Some(line.split_once(':')?.1.trim().replace(['"', '\\'], ""))
     };
-    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
+    let cpus = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
     let name = field("model name").unwrap_or_else(|| "unknown processor".to_owned());
     let family = field("cpu family")
         .zip(field("model\t"))

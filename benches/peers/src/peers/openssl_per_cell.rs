@@ -16,7 +16,7 @@ use openssl::{
 
 use crate::{
     contender::Peer,
-    layout::{BLOCK, CIPHERTEXT, IV, Keys, TAG, VERSION, VERSION_LEN, salt, well_formed},
+    layout::{BLOCK, CIPHERTEXT, IV, Keys, TAG, VERSION, VERSION_LEN, utf16, well_formed},
 };
 
 pub struct OpensslPerCell {
@@ -29,8 +29,7 @@ impl OpensslPerCell {
     }
 
     fn keys(&self) -> Keys {
-        let derive = |purpose| hmac_sha256(&self.cek, &salt(purpose));
-        Keys { encryption: derive("encryption"), mac: derive("MAC"), iv: derive("IV") }
+        Keys::derive_with(|salt| hmac_sha256(&self.cek, &utf16(salt)))
     }
 }
 
