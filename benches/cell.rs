@@ -50,8 +50,10 @@ fn encrypt_randomized(bencher: Bencher, len: usize) {
 #[divan::bench(args = SIZES)]
 fn decrypt_into(bencher: Bencher, len: usize) {
     let key = key();
-    let cells: Vec<Vec<u8>> =
-        plaintexts(len).iter().map(|p| key.encrypt(p, EncryptionType::Randomized)).collect();
+    let cells: Vec<Vec<u8>> = plaintexts(len)
+        .iter()
+        .map(|p| key.encrypt(p, EncryptionType::Randomized).unwrap())
+        .collect();
     let mut out = vec![0; encrypted_len(len)];
     let mut n = 0;
     bencher.counter(BytesCount::new(len)).bench_local(|| {

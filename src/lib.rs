@@ -105,7 +105,9 @@
 //! and go-mssqldb, each reading what the others wrote; never against a live SQL Server. The
 //! [`manual`] says where those drivers differ, and what none of them can protect.
 
-#![forbid(unsafe_code)]
+// The one module that may have it is `crypto::x86`.
+#![cfg_attr(feature = "simd", deny(unsafe_code))]
+#![cfg_attr(not(feature = "simd"), forbid(unsafe_code))]
 #![deny(missing_docs)]
 #![warn(rustdoc::broken_intra_doc_links)]
 

@@ -27,15 +27,28 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod batch;
 mod cek;
 mod cell;
 mod cmk;
 mod envelope;
 mod hmac;
+mod implementation;
+mod incremental;
+mod iv;
+mod layout;
+mod portable;
+#[cfg(all(feature = "simd", target_arch = "x86_64"))]
+#[allow(unsafe_code)]
+mod x86;
 
+pub use batch::{CellToDecrypt, CellToEncrypt};
 pub use cek::{Cek, InvalidCekLength, RandomFailed};
-pub use cell::{
-    BufferTooSmall, CellKey, DecryptError, EncryptionType, InvalidCell, MAX_OVERHEAD, encrypted_len,
-};
+use cell::CellMacs;
+pub use cell::{BufferTooSmall, CellKey, DecryptError, EncryptError, EncryptionType, InvalidCell};
 pub use cmk::{CmkError, CmkPrivateKey, MIN_MODULUS_BITS, cmk_metadata_message};
 pub use envelope::{Envelope, InvalidEnvelope};
+pub use implementation::{Implementation, implementation};
+pub use incremental::{CellDecryptor, DecryptedCell};
+pub use iv::{IvSource, reseed_ivs};
+pub use layout::{MAX_OVERHEAD, encrypted_len};
