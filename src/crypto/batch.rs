@@ -13,6 +13,9 @@ use super::{
 /// How many cells are sorted at a time; an index into them is a byte.
 const WINDOW: usize = 256;
 
+/// For batches of no more than these there is less to prepare.
+const SMALL: usize = 16;
+
 /// How many cells are handed to the kernels at a time.
 const GROUP: usize = 8;
 
@@ -90,8 +93,11 @@ impl CellKey {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn encrypt_batch(&self, batch: &mut [CellToEncrypt<'_>], encryption_type: EncryptionType) {
+        if batch.len() <= SMALL {
+            return self.encrypt_window::<SMALL>(batch, encryption_type);
+        }
         for cells in batch.chunks_mut(WINDOW) {
-            self.encrypt_window(cells, encryption_type);
+            self.encrypt_window::<WINDOW>(cells, encryption_type);
         }
     }
 
@@ -100,24 +106,35 @@ impl CellKey {
     /// A cell that fails does so alone, and as in [`CellKey::decrypt_in_place`]: its buffer holds no
     /// plaintext. Nothing is allocated.
     pub fn decrypt_batch(&self, batch: &mut [CellToDecrypt<'_>]) {
+        if batch.len() <= SMALL {
+            return self.decrypt_window::<SMALL>(batch);
+        }
         for cells in batch.chunks_mut(WINDOW) {
-            let mut order = Order::of(cells, |cell| {
-                cell.result = Err(InvalidCell);
-                is_shaped(cell.cell).then(|| cell.blocks())
-            });
-            while let Some(group) = order.next_group(cells, CellToDecrypt::blocks) {
-                match group.len() {
-                    8 => self.open_at::<8>(cells, group),
-                    4 => self.open_at::<4>(cells, group),
-                    2 => self.open_at::<2>(cells, group),
-                    _ => self.open_at::<1>(cells, group),
-                }
+            self.decrypt_window::<WINDOW>(cells);
+        }
+    }
+
+    fn decrypt_window<const W: usize>(&self, cells: &mut [CellToDecrypt<'_>]) {
+        let mut order = Order::<W>::of(cells, |cell| {
+            cell.result = Err(InvalidCell);
+            is_shaped(cell.cell).then(|| cell.blocks())
+        });
+        while let Some(group) = order.next_group(cells, CellToDecrypt::blocks) {
+            match group.len() {
+                8 => self.open_at::<8>(cells, group),
+                4 => self.open_at::<4>(cells, group),
+                2 => self.open_at::<2>(cells, group),
+                _ => self.open_at::<1>(cells, group),
             }
         }
     }
 
-    fn encrypt_window(&self, cells: &mut [CellToEncrypt<'_>], encryption_type: EncryptionType) {
-        let mut ivs = [[0; BLOCK]; WINDOW];
+    fn encrypt_window<const W: usize>(
+        &self,
+        cells: &mut [CellToEncrypt<'_>],
+        encryption_type: EncryptionType,
+    ) {
+        let mut ivs = [[0; BLOCK]; W];
         let ivs = &mut ivs[..cells.len()];
         if encryption_type == EncryptionType::Randomized
             && let Err(error) = self.fill_ivs(ivs)
@@ -127,7 +144,7 @@ impl CellKey {
             }
             return;
         }
-        let mut order = Order::of(cells, |cell| {
+        let mut order = Order::<W>::of(cells, |cell| {
             let room = room_for(cell.plaintext.len(), cell.out);
             cell.result = room.map_err(EncryptError::from);
             room.is_ok().then(|| cell.blocks())
@@ -180,36 +197,44 @@ fn disjoint<'c, T, const N: usize>(
 }
 
 /// The cells of a window by their lengths: a counting sort by the number of blocks.
-struct Order {
-    at: [u8; WINDOW],
+struct Order<const W: usize> {
+    at: [u8; W],
     len: usize,
     done: usize,
 }
 
-impl Order {
+impl<const W: usize> Order<W> {
     /// `blocks` says how many a cell has, or that it has no part in the batch.
     fn of<T>(cells: &mut [T], mut blocks: impl FnMut(&mut T) -> Option<usize>) -> Self {
-        debug_assert!(cells.len() <= WINDOW);
         const NO_PART: u8 = u8::MAX;
-        let mut classes = [NO_PART; WINDOW];
-        let mut counts = [0u16; CLASSES];
+        debug_assert!(cells.len() <= W);
+        let mut classes = [NO_PART; W];
         for (class, cell) in classes.iter_mut().zip(cells.iter_mut()) {
-            if let Some(blocks) = blocks(cell) {
-                *class = class_of(blocks);
-                counts[usize::from(*class)] += 1;
+            *class = blocks(cell).map_or(NO_PART, class_of);
+        }
+        let classes = &classes[..cells.len()];
+        let mut order = Self { at: std::array::from_fn(|at| at as u8), len: 0, done: 0 };
+        match classes.first() {
+            // In order already, as the values of many a column are.
+            Some(&first) if first != NO_PART && classes.iter().all(|class| *class == first) => {
+                order.len = classes.len();
+                return order;
             }
+            _ => {}
+        }
+        let mut next = [0u16; CLASSES];
+        for class in classes.iter().filter(|class| **class != NO_PART) {
+            next[usize::from(*class)] += 1;
         }
         let mut sum = 0;
-        for count in &mut counts {
+        for count in &mut next {
             (*count, sum) = (sum, sum + *count);
         }
-        let mut order = Self { at: [0; WINDOW], len: usize::from(sum), done: 0 };
-        for (at, class) in classes[..cells.len()].iter().enumerate() {
-            if *class != NO_PART {
-                let next = &mut counts[usize::from(*class)];
-                order.at[usize::from(*next)] = at as u8;
-                *next += 1;
-            }
+        order.len = usize::from(sum);
+        for (at, class) in classes.iter().enumerate().filter(|(_, class)| **class != NO_PART) {
+            let next = &mut next[usize::from(*class)];
+            order.at[usize::from(*next)] = at as u8;
+            *next += 1;
         }
         order
     }

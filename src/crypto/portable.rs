@@ -7,7 +7,7 @@ use aes::{
     Aes256Dec, Aes256Enc, Block,
     cipher::{
         Array, BlockCipherEncBackend, BlockCipherEncClosure, BlockCipherEncrypt, BlockModeDecrypt,
-        BlockSizeUser, InnerIvInit, KeyInit, consts::U16,
+        BlockModeEncrypt, BlockSizeUser, InnerIvInit, KeyInit, consts::U16,
     },
 };
 use subtle::ConstantTimeEq;
@@ -47,11 +47,19 @@ impl Kernels {
             }
         }
         for drafts in drafts.chunks_mut(LANES) {
-            self.encrypt.encrypt_with_backend(Chains(drafts));
+            match drafts {
+                [draft] => self.encrypt_alone(draft),
+                _ => self.encrypt.encrypt_with_backend(Chains(drafts)),
+            }
         }
         for draft in drafts {
             draft.set_tag(&macs.tag.mac([VERSION], &draft.cell[IV..], [VERSION_LEN]));
         }
+    }
+
+    fn encrypt_alone(&self, draft: &mut Draft<'_>) {
+        cbc::Encryptor::inner_iv_init(&self.encrypt, (&draft.iv()).into())
+            .encrypt_blocks(Array::cast_slice_from_core_mut(draft.blocks_mut()));
     }
 
     /// Whether the tag is that of the cell. All its 32 bytes are compared, and the comparison takes
@@ -95,8 +103,6 @@ impl BlockCipherEncClosure for Chains<'_, '_> {
         }
         let chains = &mut chains[..self.0.len()];
         let together = self.0.iter().map(|draft| draft.blocks().len()).min().unwrap_or(0);
-        // A chain alone is the second loop's.
-        let together = if chains.len() == 1 { 0 } else { together };
         for at in 0..together {
             for (chain, draft) in chains.iter_mut().zip(&*self.0) {
                 xor(chain, &draft.blocks()[at]);

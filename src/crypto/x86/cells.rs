@@ -16,12 +16,9 @@ use super::{
     },
     LANES,
     aes256::{self, Block, Schedules},
-    sha256::{State, Words, compress, swap_bytes, words_of},
+    sha256::{State, Words, compress, compress_beside, swap_bytes, words_of},
     vector::{load, store},
 };
-
-/// From this many blocks on, a cell alone is hashed while it is encrypted.
-const STITCHED: usize = 8;
 
 /// From this many blocks on, a cell fills the AES unit when it is decrypted alone.
 const WIDE: usize = 8;
@@ -47,14 +44,13 @@ pub(super) fn seal(
         seal_together(schedules, macs, drafts, encryption_type);
     }
     for draft in rest {
-        if draft.blocks().len() < STITCHED {
-            seal_together(schedules, macs, std::array::from_mut(draft), encryption_type);
-        } else {
-            seal_stitched(schedules, macs, draft, encryption_type);
-        }
+        seal_together(schedules, macs, std::array::from_mut(draft), encryption_type);
     }
 }
 
+/// Cells whose blocks are hashed while the next are encrypted. The MAC has 17 bytes before the
+/// ciphertext, so its first block is there with the third of the ciphertext, and another with every
+/// four more.
 #[target_feature(enable = "aes,sha,sse4.1")]
 fn seal_together<const N: usize>(
     schedules: &Schedules,
@@ -62,6 +58,7 @@ fn seal_together<const N: usize>(
     drafts: &mut [Draft<'_>; N],
     encryption_type: EncryptionType,
 ) {
+    const FIRST: usize = 3;
     if encryption_type == EncryptionType::Deterministic {
         set_ivs(&macs.iv, drafts);
     }
@@ -69,50 +66,35 @@ fn seal_together<const N: usize>(
     for (chain, draft) in chains.iter_mut().zip(drafts.iter()) {
         *chain = load(&draft.iv());
     }
-    let mut blocks = drafts.each_mut().map(|draft| draft.blocks_mut());
-    let together = blocks.iter().map(|blocks| blocks.len()).min().unwrap_or(0);
-    for at in 0..together {
-        aes256::encrypt_next(schedules, &mut chains, blocks.each_mut().map(|b| &mut b[at]));
+    let together = drafts.iter().map(|draft| draft.blocks().len()).min().unwrap_or(0);
+    let mut states = [State::load(macs.tag.inner()); N];
+    let (mut encrypted, mut hashed) = (0, 0);
+    while encrypted < together {
+        if encrypted < FIRST || together - encrypted < 4 {
+            let next = drafts.each_mut().map(|draft| &mut draft.blocks_mut()[encrypted]);
+            aes256::encrypt_next(schedules, &mut chains, next);
+            encrypted += 1;
+        } else {
+            let words = message_blocks(drafts.each_ref().map(|draft| &*draft.cell), hashed);
+            let mut next = drafts.each_mut().map(|draft| {
+                let (fours, _) = draft.blocks_mut()[encrypted..].as_chunks_mut::<4>();
+                &mut fours[0]
+            });
+            compress_beside(&mut states, &words, |step| {
+                aes256::encrypt_step(schedules, &mut chains, &mut next, step);
+            });
+            encrypted += 4;
+            hashed += 1;
+        }
     }
-    for (chain, blocks) in chains.iter_mut().zip(blocks) {
-        aes256::encrypt(schedules, chain, &mut blocks[together..]);
+    for (chain, draft) in chains.iter_mut().zip(drafts.iter_mut()) {
+        aes256::encrypt(schedules, chain, &mut draft.blocks_mut()[together..]);
     }
-    let tags = tags(&macs.tag, drafts.each_ref().map(|draft| &*draft.cell));
+    let cells = drafts.each_ref().map(|draft| &*draft.cell);
+    let tags = finish_tags(&macs.tag, states, cells, hashed);
     for (draft, tag) in drafts.iter_mut().zip(tags) {
         set_tag(draft, tag);
     }
-}
-
-/// A cell whose blocks are hashed while the next are encrypted. The MAC has 17 bytes before the
-/// ciphertext, so its first block is there with the third of the ciphertext, and another with every
-/// four more.
-#[target_feature(enable = "aes,sha,sse4.1")]
-fn seal_stitched(
-    schedules: &Schedules,
-    macs: &CellMacs,
-    draft: &mut Draft<'_>,
-    encryption_type: EncryptionType,
-) {
-    const FIRST: usize = 3;
-    if encryption_type == EncryptionType::Deterministic {
-        set_ivs(&macs.iv, std::array::from_mut(draft));
-    }
-    let mut chain = load(&draft.iv());
-    let mut state = [State::load(macs.tag.inner())];
-    let count = draft.blocks().len();
-    aes256::encrypt(schedules, &mut chain, &mut draft.blocks_mut()[..FIRST]);
-    let (mut encrypted, mut hashed) = (FIRST, 0);
-    while encrypted + 4 <= count {
-        // Neither waits for the other, and together they fit what a processor looks ahead.
-        let [words] = message_blocks([&*draft.cell], hashed);
-        aes256::encrypt(schedules, &mut chain, &mut draft.blocks_mut()[encrypted..encrypted + 4]);
-        compress(&mut state, &[words]);
-        encrypted += 4;
-        hashed += 1;
-    }
-    aes256::encrypt(schedules, &mut chain, &mut draft.blocks_mut()[encrypted..]);
-    let [tag] = finish_tags(&macs.tag, state, [&*draft.cell], hashed);
-    set_tag(draft, tag);
 }
 
 /// Verifies cells and decrypts those that are authentic, [`LANES`] at a time.

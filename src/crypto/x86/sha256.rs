@@ -85,6 +85,18 @@ pub(super) fn words_of(block: &[u8; 64]) -> Words {
 #[inline]
 #[target_feature(enable = "sha,sse4.1")]
 pub(super) fn compress<const N: usize>(states: &mut [State; N], blocks: &[Words; N]) {
+    compress_beside(states, blocks, |_| {});
+}
+
+/// Takes one block into each state, and has something else done between its sixteen steps: work for
+/// units that would be idle.
+#[inline]
+#[target_feature(enable = "sha,sse4.1")]
+pub(super) fn compress_beside<const N: usize>(
+    states: &mut [State; N],
+    blocks: &[Words; N],
+    mut other: impl FnMut(usize),
+) {
     let before = *states;
     let mut words = [[_mm_setzero_si128(); N]; 4];
     for (lane, block) in blocks.iter().enumerate() {
@@ -93,21 +105,37 @@ pub(super) fn compress<const N: usize>(states: &mut [State; N], blocks: &[Words;
         }
     }
     four_rounds::<N, 0>(states, &mut words);
+    other(0);
     four_rounds::<N, 1>(states, &mut words);
+    other(1);
     four_rounds::<N, 2>(states, &mut words);
+    other(2);
     four_rounds::<N, 3>(states, &mut words);
+    other(3);
     four_rounds::<N, 4>(states, &mut words);
+    other(4);
     four_rounds::<N, 5>(states, &mut words);
+    other(5);
     four_rounds::<N, 6>(states, &mut words);
+    other(6);
     four_rounds::<N, 7>(states, &mut words);
+    other(7);
     four_rounds::<N, 8>(states, &mut words);
+    other(8);
     four_rounds::<N, 9>(states, &mut words);
+    other(9);
     four_rounds::<N, 10>(states, &mut words);
+    other(10);
     four_rounds::<N, 11>(states, &mut words);
+    other(11);
     four_rounds::<N, 12>(states, &mut words);
+    other(12);
     four_rounds::<N, 13>(states, &mut words);
+    other(13);
     four_rounds::<N, 14>(states, &mut words);
+    other(14);
     four_rounds::<N, 15>(states, &mut words);
+    other(15);
     for (state, before) in states.iter_mut().zip(before) {
         state.abef = _mm_add_epi32(state.abef, before.abef);
         state.cdgh = _mm_add_epi32(state.cdgh, before.cdgh);
@@ -137,10 +165,11 @@ fn four_rounds<const N: usize, const AT: usize>(
         states[lane].abef = _mm_sha256rnds2_epu32(abef, cdgh, input);
     }
     if AT < 12 {
-        for lane in 0..N {
-            let [a, b, c, d] = [0, 1, 2, 3].map(|i| words[(AT + i) % 4][lane]);
-            let sum = _mm_add_epi32(_mm_sha256msg1_epu32(a, b), _mm_alignr_epi8(d, c, 4));
-            words[AT % 4][lane] = _mm_sha256msg2_epu32(sum, d);
+        let [a, b, c, d] = [0, 1, 2, 3].map(|i| words[(AT + i) % 4]);
+        for (lane, word) in words[AT % 4].iter_mut().enumerate() {
+            let shifted = _mm_alignr_epi8(d[lane], c[lane], 4);
+            let sum = _mm_add_epi32(_mm_sha256msg1_epu32(a[lane], b[lane]), shifted);
+            *word = _mm_sha256msg2_epu32(sum, d[lane]);
         }
     }
 }
