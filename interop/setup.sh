@@ -109,10 +109,18 @@ set_up() { # DRIVER...
 # Other ways than its plainest in which a driver writes.
 forms() { # DRIVER
     case $1 in
-    ours) printf '%s\n' ours.bulk ;;
-    odbc) printf '%s\n' odbc.prepared odbc.bulk ;;
-    mssql-tds) printf '%s\n' mssql-tds.prepared mssql-tds.bulk ;;
-    jdbc) printf '%s\n' jdbc.prepared jdbc.batch jdbc.bulk ;;
+    ours) printf '%s\n' ours.procedure ours.bulk ;;
+    odbc) printf '%s\n' odbc.prepared odbc.procedure odbc.bulk ;;
+    mssql-tds) printf '%s\n' mssql-tds.prepared mssql-tds.procedure mssql-tds.bulk ;;
+    jdbc) printf '%s\n' jdbc.prepared jdbc.batch jdbc.procedure jdbc.bulk ;;
+    go | mssql-client) printf '%s\n' "$1.procedure" ;;
+    esac
+}
+
+# Other ways than its plainest in which a driver reads: by an output parameter.
+reading_forms() { # DRIVER
+    case $1 in
+    ours | odbc | mssql-tds | jdbc) printf '%s\n' "$1.procedure" ;;
     esac
 }
 

@@ -68,9 +68,37 @@
 //!   which rows are equal. Strings need a `_BIN2` collation.
 //! * A value must go through a parameter. A literal in the text of a statement reaches the server as
 //!   it stands, and the server refuses it for an encrypted column.
-//! * The parameter's type must be the column's. tiberius declares `datetime2` for `NaiveDateTime` and
-//!   for `DateTime<Utc>`, `datetimeoffset` for `DateTime<FixedOffset>` only. Strings and binaries are
-//!   declared as long as their value.
+//!
+//! # Types
+//!
+//! An encrypted parameter must have its column's very type: the server cannot convert what it cannot
+//! read. Bind what is natural in Rust; the session finds the column behind each parameter in the text of
+//! the statement (or the parameter of the procedure), asks the catalogue for its type, once per table
+//! and connector, declares the parameter so and converts the value. [`value::convert()`] has the table
+//! of conversions. What would lose something is refused before anything is sent, with the column, the
+//! two types and a remedy: [`SessionError::Conversion`].
+//!
+//! Where the text does not tell, a comment can: `/* always-encrypted: type @P1 decimal(18,4), @P2
+//! char(10) */`. It holds for parameters of plain columns, too: the way to a `money` or a typed NULL
+//! that tiberius cannot express.
+//!
+//! # Settings
+//!
+//! | | parameters | results |
+//! |---|---|---|
+//! | `Column Encryption Setting=Enabled` | are encrypted | are decrypted |
+//! | `ResultSetOnly` | go as they are, and nobody asks about them | are decrypted |
+//! | `Disabled`, the default | go as they are | show cells as `varbinary` |
+//!
+//! A statement on a connection that is not `Disabled` can have a setting of its own:
+//! `/* always-encrypted: encryption ResultSetOnly */` (in a batch without parameters within its first
+//! two thousand characters). See [`policy::ColumnEncryption`].
+//!
+//! # Without a statement
+//!
+//! [`Connector::column_cipher`] looks one column up and gives its [`ColumnCipher`], for code that has
+//! ciphertext in hand. A statement with the comment `/* always-encrypted: encryption Disabled */`
+//! returns cells as they are stored.
 //!
 //! # When the server is not to be believed
 //!
@@ -125,7 +153,7 @@ pub mod session;
 pub mod tds;
 pub mod value;
 
-pub use client::{Client, Config, Connector, Encrypt};
+pub use client::{Client, ColumnCipher, Config, Connector, Encrypt};
 pub use error::Error;
 pub use session::SessionError;
 

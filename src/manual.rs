@@ -25,7 +25,7 @@
 /// | The CEK cache is keyed by the master key's path alone, so two keys under one master key are confused | go-mssqldb | keyed by provider, path, algorithm and envelope | `two_keys_under_one_master_key_are_two_keys` |
 /// | Only the first encrypted value of a CEK is tried, which breaks while a master key is rotated | mssql-client 0.20, go-mssqldb | all are, in order | `while_a_key_is_being_rotated_either_of_its_values_opens_it` |
 /// | Keys of all columns are opened eagerly, so one that is missing fails a result that does not need it | mssql-client 0.20 | a key is asked for by the first cell that needs it | `a_key_store_without_the_key_says_which_path_which_provider_and_where_it_looked` |
-/// | Descriptions are cached under the statement alone and for ten hours whatever the server says | mssql-tds 0.3 | dropped on errors 206 and 33514, retried once on 33514 | `stale_metadata_is_asked_for_anew_and_the_request_sent_once_more` |
+/// | Descriptions are cached under the statement alone and for ten hours whatever the server says | mssql-tds 0.3 | dropped on errors 206 and 33514; a single statement is then tried once more | `stale_metadata_is_asked_for_anew_and_the_request_sent_once_more` |
 /// | The envelope's lengths are used unchecked | go-mssqldb, JDBC's key store provider | checked before the key is touched | `lengths_that_lie_are_found_before_the_key_is_used` |
 /// | A failing cell in the middle of a row desynchronises the stream | SqlClient before 5.2 | the rest is walked to its end, the connection goes on | `a_tampered_cell_ends_the_result_after_the_rows_before_it` |
 /// | Keys and key schedules are derived anew for every cell | mssql-tds 0.3 | once per key | `benches/cell.rs` |
@@ -65,6 +65,7 @@ pub mod protocol_limits {}
 /// | mssql-jdbc | varchar in UTF-8, whatever the collation | as the collation's code page, as every driver does |
 /// | mssql-tds 0.3, go-mssqldb | times below scale 5 in 3 or 4 bytes | yes |
 /// | mssql-tds 0.3, go-mssqldb | times of scale 5 and 6 in units of their own | refused if digits beyond the scale show it; otherwise nothing tells |
+/// | ODBC 18.6's bulk copy | times below scale 7 in units of their own | as those of mssql-tds |
 /// | go-mssqldb | integers in 1, 2 or 4 bytes | yes; not found by equality |
 /// | the server, encrypting in place | strings padded to the column | yes; not found by equality |
 pub mod other_drivers {}

@@ -276,6 +276,45 @@ fn a_procedure_is_described_through_its_call_and_its_output_decrypted() {
     assert_eq!(messages(&reply), [(REPLY, shown)]);
 }
 
+#[test]
+fn a_clr_value_passes_as_it_came_beside_an_encrypted_one() {
+    let point = Param::clr("@P1", ["", "dbo", "Point"], b"12345678");
+    let pass = |request: &[u8], declared: &str| {
+        let mut harness = Harness::logged_in();
+        let describe = harness.app(request);
+        let declared = utf16(declared);
+        assert!(describe.windows(declared.len()).any(|w| w == declared));
+        harness.server(&message(REPLY, &content_is_encrypted()));
+        let request = harness.drain_to_server();
+        let (plaintext, _) = open_last_parameter(&request, &TestKey::new(1));
+        assert_eq!(plaintext, utf16(SECRET));
+        let bytes = [&point.2[..], &point.3].concat();
+        assert!(request.windows(bytes.len()).any(|w| w == bytes));
+    };
+    let parameters = [point.clone(), Param::text("@P2", SECRET)];
+    pass(&call("p", &parameters), "@P1 [dbo].[Point],@P2 nvarchar(27)");
+    let declared = "@P1 dbo.Point,@P2 nvarchar(4000)";
+    pass(&executesql(INSERT, declared, &parameters), "@P1 dbo.Point,@P2 nvarchar(27)");
+}
+
+#[test]
+fn a_clr_type_is_declared_by_the_names_that_it_has() {
+    for (names, declared) in [
+        (["", "", "geography"], "@P1 [geography]"),
+        (["db", "", "a]b"], "@P1 [db]..[a]]b]"),
+        (["db", "dbo", "P"], "@P1 [db].[dbo].[P]"),
+    ] {
+        let mut harness = Harness::logged_in();
+        let describe = harness.app(&call("p", &[Param::clr("@P1", names, b"1")]));
+        let declared = utf16(declared);
+        assert!(describe.windows(declared.len()).any(|w| w == declared), "{names:?}");
+    }
+    let mut harness = Harness::logged_in();
+    assert!(harness.app(&call("p", &[Param::clr("@P1", ["", "dbo", ""], b"1")])).is_empty());
+    assert!(Harness::error_number(&harness.drain_to_app()).is_some());
+    harness.assert_usable();
+}
+
 /// A RETURNVALUE of an encrypted nvarchar(36), and the same in the clear.
 fn output(name: &str, key: &TestKey, text: &str) -> (Vec<u8>, Vec<u8>) {
     let mut value = vec![0xAC, 1, 0, name.len() as u8];

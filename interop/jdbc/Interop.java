@@ -3,11 +3,13 @@
 //   java -cp mssql-jdbc.jar:classes Interop write|read|search DIR CASES NAME
 //
 // NAME says the form of the statement: jdbc by a statement for each case, jdbc.prepared by one for all cases of a
-// table, jdbc.batch by addBatch, jdbc.bulk by SQLServerBulkCopy.
+// table, jdbc.batch by addBatch, jdbc.bulk by SQLServerBulkCopy, jdbc.procedure by calls of put_TABLE and, to read, of
+// get_TABLE with an output parameter.
 
 import com.microsoft.sqlserver.jdbc.ISQLServerBulkData;
 import com.microsoft.sqlserver.jdbc.SQLServerBulkCopy;
 import com.microsoft.sqlserver.jdbc.SQLServerBulkCopyOptions;
+import com.microsoft.sqlserver.jdbc.SQLServerCallableStatement;
 import com.microsoft.sqlserver.jdbc.SQLServerConnection;
 import com.microsoft.sqlserver.jdbc.SQLServerPreparedStatement;
 import com.microsoft.sqlserver.jdbc.SQLServerResultSet;
@@ -15,6 +17,7 @@ import java.math.BigDecimal;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.sql.CallableStatement;
 import java.sql.Connection;
 import java.sql.DriverManager;
 import java.sql.PreparedStatement;
@@ -60,7 +63,7 @@ public final class Interop {
 
     private Interop(Path dir, Path caseFile, String name) throws Exception {
         this.url = "jdbc:sqlserver://127.0.0.1:" + Files.readString(dir.resolve("port")).trim()
-            + ";databaseName=sandbox;user=sa;password=Interop-1433!;encrypt=false"
+            + ";databaseName=sandbox;user=" + user() + ";password=Interop-1433!;encrypt=false"
             + ";trustServerCertificate=true;columnEncryptionSetting="
             + (off() ? "Disabled" : "Enabled") + ";sendTimeAsDatetime=false;keyStoreAuthentication=JavaKeyStorePassword;keyStoreLocation="
             + dir.resolve("cmk.p12") + ";keyStoreSecret="
@@ -97,6 +100,10 @@ public final class Interop {
     // For the negative matrix.
     private static boolean off() {
         return "off".equals(System.getenv("INTEROP_AE"));
+    }
+
+    private static String user() {
+        return System.getenv().getOrDefault("INTEROP_USER", "sa");
     }
 
     private void connect() throws SQLException {
@@ -155,7 +162,14 @@ public final class Interop {
         }
     }
 
+    private boolean byProcedure() {
+        return name.endsWith(".procedure");
+    }
+
     private PreparedStatement prepare(Case c) throws SQLException {
+        if (byProcedure()) {
+            return connection.prepareCall("{call dbo.put_" + c.table() + "(?, ?, ?)}");
+        }
         return connection.prepareStatement(
             "INSERT INTO dbo." + c.table() + " (w, n, v) VALUES (?, ?, ?)");
     }
@@ -348,6 +362,10 @@ public final class Interop {
     }
 
     private void read() throws Exception {
+        if (byProcedure()) {
+            readOutputs();
+            return;
+        }
         String last = "";
         for (Case c : cases) {
             if (c.table().equals(last)) {
@@ -363,6 +381,89 @@ public final class Interop {
                 readOneByOne(c);
             }
         }
+    }
+
+    // What procedures wrote, by an output parameter.
+    private void readOutputs() throws Exception {
+        String last = "";
+        for (Case c : cases) {
+            if (c.table().equals(last)) {
+                continue;
+            }
+            last = c.table();
+            String names = "SELECT w, n FROM dbo." + last + " WHERE w LIKE N'%.procedure'";
+            for (String[] row : rows(names, null)) {
+                String value;
+                try (CallableStatement statement =
+                        connection.prepareCall("{call dbo.get_" + last + "(?, ?, ?)}")) {
+                    SQLServerCallableStatement call = (SQLServerCallableStatement) statement;
+                    call.setNString(1, row[0]);
+                    call.setNString(2, row[1]);
+                    register(call, 3, c);
+                    call.execute();
+                    value = output(call, 3, c);
+                } catch (Exception e) {
+                    value = "FAIL " + oneLine(e);
+                    connect();
+                }
+                line(name, row[0], last, row[1], value);
+            }
+        }
+    }
+
+    // With the precision and scale of the column, as the driver wants them of encrypted ones.
+    private static void register(SQLServerCallableStatement call, int i, Case c) throws Exception {
+        int type = javaType(c);
+        switch (c.base()) {
+            case "decimal", "numeric" -> call.registerOutParameter(i, type, c.number(0), c.number(1));
+            case "time", "datetime2", "datetimeoffset" -> call.registerOutParameter(i, type, c.number(0));
+            case "char", "nchar", "varchar", "nvarchar", "binary", "varbinary" -> {
+                if (c.number(0) == 0) {
+                    call.registerOutParameter(i, type);
+                } else {
+                    call.registerOutParameter(i, type, c.number(0), 0);
+                }
+            }
+            default -> call.registerOutParameter(i, type);
+        }
+    }
+
+    private static String output(SQLServerCallableStatement call, int i, Case c) throws Exception {
+        int scale = c.number(0);
+        Object value = switch (c.base()) {
+            case "bit" -> call.getBoolean(i) ? "1" : "0";
+            case "tinyint", "smallint" -> call.getShort(i);
+            case "int" -> call.getInt(i);
+            case "bigint" -> call.getLong(i);
+            case "real" -> String.format("%08x", Float.floatToRawIntBits(call.getFloat(i)));
+            case "float" -> String.format("%016x", Double.doubleToRawLongBits(call.getDouble(i)));
+            case "decimal", "numeric" -> call.getBigDecimal(i);
+            case "money" -> call.getMoney(i);
+            case "smallmoney" -> call.getSmallMoney(i);
+            case "date" -> call.getObject(i, LocalDate.class);
+            case "time" -> call.getObject(i, LocalTime.class);
+            case "datetime2", "datetime", "smalldatetime" -> call.getObject(i, LocalDateTime.class);
+            case "datetimeoffset" -> call.getDateTimeOffset(i);
+            case "binary", "varbinary" -> call.getBytes(i);
+            case "nchar", "nvarchar" -> call.getNString(i);
+            case "char", "varchar", "uniqueidentifier" -> call.getString(i);
+            default -> throw new IllegalArgumentException("no such type: " + c.type());
+        };
+        if (call.wasNull() || value == null) {
+            return "NULL";
+        }
+        return switch (c.base()) {
+            case "decimal", "numeric" -> ((BigDecimal) value).toPlainString();
+            case "money", "smallmoney" -> ((BigDecimal) value).setScale(4).toPlainString();
+            case "time" -> ((LocalTime) value).format(clock("HH:mm:ss", scale));
+            case "datetime2" -> ((LocalDateTime) value).format(clock("uuuu-MM-dd HH:mm:ss", scale));
+            case "datetime" -> ((LocalDateTime) value).format(clock("uuuu-MM-dd HH:mm:ss", 3));
+            case "smalldatetime" -> ((LocalDateTime) value).format(clock("uuuu-MM-dd HH:mm", 0));
+            case "datetimeoffset" -> offset((DateTimeOffset) value, scale);
+            case "char", "varchar", "nchar", "nvarchar" -> hex((String) value);
+            case "binary", "varbinary" -> "x:" + HexFormat.of().formatHex((byte[]) value);
+            default -> value.toString().toLowerCase(Locale.ROOT);
+        };
     }
 
     // Finds the row whose cell cannot be read.
@@ -448,21 +549,25 @@ public final class Interop {
             case "time" -> r.getObject(i, LocalTime.class).format(clock("HH:mm:ss", precision));
             case "datetime2" ->
                 r.getObject(i, LocalDateTime.class).format(clock("uuuu-MM-dd HH:mm:ss", precision));
-            case "datetimeoffset" -> {
-                DateTimeOffset value = r.getDateTimeOffset(i);
-                yield value.getOffsetDateTime().format(DateTimeFormatter.ofPattern(
-                    pattern("uuuu-MM-dd HH:mm:ss", precision) + " xxx", Locale.ROOT));
-            }
+            case "datetimeoffset" -> offset(r.getDateTimeOffset(i), precision);
             case "datetime" ->
                 r.getObject(i, LocalDateTime.class).format(clock("uuuu-MM-dd HH:mm:ss", 3));
             case "smalldatetime" ->
                 r.getObject(i, LocalDateTime.class).format(clock("uuuu-MM-dd HH:mm", 0));
-            case "char", "varchar", "nchar", "nvarchar" ->
-                "u:" + HexFormat.of().formatHex(r.getString(i).getBytes(StandardCharsets.UTF_8));
+            case "char", "varchar", "nchar", "nvarchar" -> hex(r.getString(i));
             case "binary", "varbinary" -> "x:" + HexFormat.of().formatHex(r.getBytes(i));
             case "uniqueidentifier" -> r.getString(i).toLowerCase(Locale.ROOT);
             default -> throw new IllegalArgumentException("no such type: " + c.type());
         };
+    }
+
+    private static String offset(DateTimeOffset value, int scale) {
+        return value.getOffsetDateTime().format(DateTimeFormatter.ofPattern(
+            pattern("uuuu-MM-dd HH:mm:ss", scale) + " xxx", Locale.ROOT));
+    }
+
+    private static String hex(String text) {
+        return "u:" + HexFormat.of().formatHex(text.getBytes(StandardCharsets.UTF_8));
     }
 
     private static String pattern(String whole, int scale) {

@@ -4,7 +4,8 @@
    DRIVER the driver's library
 
    NAME says the form of the statement: odbc by SQLExecDirect, odbc.prepared by SQLPrepare and
-   SQLExecute, odbc.bulk by bcp_sendrow. */
+   SQLExecute, odbc.bulk by bcp_sendrow, odbc.procedure by calls of put_TABLE and, to read, of get_TABLE
+   with an output parameter. */
 
 #include <ctype.h>
 #include <dlfcn.h>
@@ -402,6 +403,18 @@ static void convert(const Case *c, Bound *b) {
     }
 }
 
+static const char *say_server_type(SQLHSTMT s, SQLUSMALLINT n, const Bound *b) {
+    if (b->server_type) {
+        SQLHDESC ipd;
+        SQLGetStmtAttr(s, SQL_ATTR_IMP_PARAM_DESC, &ipd, 0, NULL);
+        SQLRETURN r = SQLSetDescField(ipd, (SQLSMALLINT)n, SQL_CA_SS_SERVER_TYPE,
+                                      (SQLPOINTER)(intptr_t)b->server_type, SQL_IS_INTEGER);
+        if (!SQL_SUCCEEDED(r))
+            return diagnosis(SQL_HANDLE_DESC, ipd);
+    }
+    return NULL;
+}
+
 /* Binds the value of a case as parameter `n`. Returns why it cannot be, or NULL. */
 static const char *bind(SQLHSTMT s, SQLUSMALLINT n, const Case *c, Bound *b) {
     convert(c, b);
@@ -421,15 +434,7 @@ static const char *bind(SQLHSTMT s, SQLUSMALLINT n, const Case *c, Bound *b) {
         SQLSetDescField(apd, (SQLSMALLINT)n, SQL_DESC_SCALE, (SQLPOINTER)(intptr_t)c->second, 0);
         SQLSetDescField(apd, (SQLSMALLINT)n, SQL_DESC_DATA_PTR, data, 0);
     }
-    if (b->server_type) {
-        SQLHDESC ipd;
-        SQLGetStmtAttr(s, SQL_ATTR_IMP_PARAM_DESC, &ipd, 0, NULL);
-        r = SQLSetDescField(ipd, (SQLSMALLINT)n, SQL_CA_SS_SERVER_TYPE,
-                            (SQLPOINTER)(intptr_t)b->server_type, SQL_IS_INTEGER);
-        if (!SQL_SUCCEEDED(r))
-            return diagnosis(SQL_HANDLE_DESC, ipd);
-    }
-    return NULL;
+    return say_server_type(s, n, b);
 }
 
 static void bind_name(SQLHSTMT s, SQLUSMALLINT n, const char *name) {
@@ -456,14 +461,16 @@ static SQLRETURN execute(SQLHSTMT s, const char *sql, int prepared) {
     return prepared ? SQLExecute(s) : SQLExecDirect(s, (SQLCHAR *)sql, SQL_NTS);
 }
 
-static void write_all(const char *name, int prepared) {
+static void write_all(const char *name, int prepared, int procedure) {
     SQLHSTMT s = NULL;
     const Case *last = NULL;
     for (size_t i = 0; i < case_count; i++) {
         const Case *c = &cases[i];
         Bound b;
         char sql[256];
-        snprintf(sql, sizeof sql, "INSERT INTO dbo.%s (w, n, v) VALUES (?, ?, ?)", c->table);
+        const char *form = procedure ? "{call dbo.put_%s(?, ?, ?)}"
+                                     : "INSERT INTO dbo.%s (w, n, v) VALUES (?, ?, ?)";
+        snprintf(sql, sizeof sql, form, c->table);
         s = statement(s, c, last, sql, prepared);
         last = c;
         bind_name(s, 1, name);
@@ -583,37 +590,42 @@ static void search_all(const char *name, int prepared) {
     }
 }
 
-/* Prints column 3 of the current row. */
-static void print_value(SQLHSTMT s, const Case *c) {
-    static unsigned char data[200000];
-    SQLLEN length = 0;
-    int wide = is(c, "char") || is(c, "varchar") || is(c, "nchar") || is(c, "nvarchar");
-    int binary = is(c, "binary") || is(c, "varbinary");
-    SQLSMALLINT type = wide               ? SQL_C_WCHAR
-                       : binary           ? SQL_C_BINARY
-                       : is(c, "real")    ? SQL_C_FLOAT
-                       : is(c, "float")   ? SQL_C_DOUBLE
-                                          : SQL_C_CHAR;
-    if (!SQL_SUCCEEDED(SQLGetData(s, 3, type, data, sizeof data, &length))) {
-        printf("FAIL %s", diagnosis(SQL_HANDLE_STMT, s));
-    } else if (length == SQL_NULL_DATA) {
+static int is_text(const Case *c) {
+    return is(c, "char") || is(c, "varchar") || is(c, "nchar") || is(c, "nvarchar");
+}
+
+/* As what the values of a column are read. */
+static SQLSMALLINT read_as(const Case *c) {
+    return is_text(c)                               ? SQL_C_WCHAR
+           : is(c, "binary") || is(c, "varbinary") ? SQL_C_BINARY
+           : is(c, "real")                          ? SQL_C_FLOAT
+           : is(c, "float")                         ? SQL_C_DOUBLE
+                                                    : SQL_C_CHAR;
+}
+
+static unsigned char fetched[200000];
+
+/* Prints what is in `fetched`. */
+static void print_data(const Case *c, SQLLEN length) {
+    SQLSMALLINT type = read_as(c);
+    if (length == SQL_NULL_DATA) {
         fputs("NULL", stdout);
-    } else if (wide) {
-        print_utf8((SQLWCHAR *)data, length / 2);
-    } else if (binary) {
+    } else if (type == SQL_C_WCHAR) {
+        print_utf8((SQLWCHAR *)fetched, length / 2);
+    } else if (type == SQL_C_BINARY) {
         fputs("x:", stdout);
         for (SQLLEN i = 0; i < length; i++)
-            printf("%02x", data[i]);
+            printf("%02x", fetched[i]);
     } else if (type == SQL_C_FLOAT) {
         uint32_t bits;
-        memcpy(&bits, data, 4);
+        memcpy(&bits, fetched, 4);
         printf("%08x", bits);
     } else if (type == SQL_C_DOUBLE) {
         uint64_t bits;
-        memcpy(&bits, data, 8);
+        memcpy(&bits, fetched, 8);
         printf("%016llx", (unsigned long long)bits);
     } else {
-        char *text = (char *)data;
+        char *text = (char *)fetched;
         for (char *at = text; *at; at++)
             *at = (char)tolower(*at);
         if (is(c, "smalldatetime"))
@@ -622,6 +634,15 @@ static void print_value(SQLHSTMT s, const Case *c) {
         int minus = *text == '-';
         printf("%s%s%s", minus ? "-" : "", text[minus] == '.' ? "0" : "", text + minus);
     }
+}
+
+/* Prints column 3 of the current row. */
+static void print_value(SQLHSTMT s, const Case *c) {
+    SQLLEN length = 0;
+    if (SQL_SUCCEEDED(SQLGetData(s, 3, read_as(c), fetched, sizeof fetched, &length)))
+        print_data(c, length);
+    else
+        printf("FAIL %s", diagnosis(SQL_HANDLE_STMT, s));
 }
 
 /* Prints the rows of a table, or those of one writer and case. */
@@ -645,6 +666,80 @@ static void read_rows(const char *name, const Case *c, const char *writer, const
     SQLFreeHandle(SQL_HANDLE_STMT, s);
 }
 
+typedef struct {
+    char writer[64], name[64];
+} Row;
+
+static Row *list_rows(const Case *c, const char *where, size_t *count) {
+    SQLHSTMT s;
+    char sql[256];
+    SQLLEN length;
+    Row *rows = NULL;
+    *count = 0;
+    SQLAllocHandle(SQL_HANDLE_STMT, connection, &s);
+    snprintf(sql, sizeof sql, "SELECT w, n FROM dbo.%s%s", c->table, where);
+    if (!SQL_SUCCEEDED(SQLExecDirect(s, (SQLCHAR *)sql, SQL_NTS)))
+        die(diagnosis(SQL_HANDLE_STMT, s));
+    while (SQL_SUCCEEDED(SQLFetch(s))) {
+        rows = realloc(rows, (*count + 1) * sizeof *rows);
+        if (!rows)
+            die("no memory");
+        Row *row = &rows[(*count)++];
+        SQLGetData(s, 1, SQL_C_CHAR, row->writer, sizeof row->writer, &length);
+        SQLGetData(s, 2, SQL_C_CHAR, row->name, sizeof row->name, &length);
+    }
+    SQLFreeHandle(SQL_HANDLE_STMT, s);
+    return rows;
+}
+
+/* The same by an output parameter. */
+static void get_row(const char *name, const Case *c, const char *writer, const char *row) {
+    SQLHSTMT s;
+    Bound b;
+    char sql[256];
+    SQLLEN length = 0;
+    SQLAllocHandle(SQL_HANDLE_STMT, connection, &s);
+    convert(c, &b);
+    free(b.data);
+    memset(fetched, 0, 64);
+    bind_name(s, 1, writer);
+    bind_name(s, 2, row);
+    SQLBindParameter(s, 3, SQL_PARAM_OUTPUT, read_as(c), b.sql_type, b.size, b.digits, fetched,
+                     sizeof fetched, &length);
+    const char *problem = say_server_type(s, 3, &b);
+    snprintf(sql, sizeof sql, "{call dbo.get_%s(?, ?, ?)}", c->table);
+    int called = !problem && SQL_SUCCEEDED(SQLExecDirect(s, (SQLCHAR *)sql, SQL_NTS));
+    /* Outputs come behind everything else. */
+    while (called && SQL_SUCCEEDED(SQLMoreResults(s)))
+        ;
+    printf("%s\t%s\t%s\t%s\t", name, writer, c->table, row);
+    if (called)
+        print_data(c, length);
+    else
+        printf("FAIL %s", problem ? problem : diagnosis(SQL_HANDLE_STMT, s));
+    puts("");
+    SQLFreeHandle(SQL_HANDLE_STMT, s);
+    if (!called)
+        connect_anew();
+}
+
+#define OF_PROCEDURES " WHERE w LIKE N'%.procedure'"
+
+static void get_rows(const char *name, const Case *c, const char *writer, const char *row) {
+    if (writer) {
+        get_row(name, c, writer, row);
+        return;
+    }
+    size_t count;
+    Row *rows = list_rows(c, OF_PROCEDURES, &count);
+    for (size_t i = 0; i < count; i++)
+        get_row(name, c, rows[i].writer, rows[i].name);
+    free(rows);
+}
+
+/* read_rows or get_rows. */
+static void (*reader)(const char *name, const Case *c, const char *writer, const char *row);
+
 /* The driver crashes after some cells that it cannot decode, so it reads in a process of its own.
    Returns the signal that ended that, or 0; then what it printed has been printed. */
 static int read_apart(const char *name, const Case *c, const char *writer, const char *row) {
@@ -657,7 +752,7 @@ static int read_apart(const char *name, const Case *c, const char *writer, const
         dup2(fileno(out), STDOUT_FILENO);
         connection = NULL; /* the parent's */
         connect_anew();
-        read_rows(name, c, writer, row);
+        reader(name, c, writer, row);
         fflush(stdout);
         SQLDisconnect(connection);
         _exit(0);
@@ -676,28 +771,13 @@ static int read_apart(const char *name, const Case *c, const char *writer, const
 }
 
 static void read_one_by_one(const char *name, const Case *c) {
-    SQLHSTMT s;
-    char sql[256], (*rows)[2][64] = NULL;
-    SQLLEN length;
-    size_t count = 0;
-    SQLAllocHandle(SQL_HANDLE_STMT, connection, &s);
-    snprintf(sql, sizeof sql, "SELECT w, n FROM dbo.%s", c->table);
-    if (!SQL_SUCCEEDED(SQLExecDirect(s, (SQLCHAR *)sql, SQL_NTS)))
-        die(diagnosis(SQL_HANDLE_STMT, s));
-    while (SQL_SUCCEEDED(SQLFetch(s))) {
-        rows = realloc(rows, (count + 1) * sizeof *rows);
-        if (!rows)
-            die("no memory");
-        SQLGetData(s, 1, SQL_C_CHAR, rows[count][0], sizeof rows[count][0], &length);
-        SQLGetData(s, 2, SQL_C_CHAR, rows[count][1], sizeof rows[count][1], &length);
-        count++;
-    }
-    SQLFreeHandle(SQL_HANDLE_STMT, s);
+    size_t count;
+    Row *rows = list_rows(c, reader == get_rows ? OF_PROCEDURES : "", &count);
     for (size_t i = 0; i < count; i++) {
-        int ended = read_apart(name, c, rows[i][0], rows[i][1]);
+        int ended = read_apart(name, c, rows[i].writer, rows[i].name);
         if (ended)
-            printf("%s\t%s\t%s\t%s\tFAIL the driver crashed with signal %d\n", name, rows[i][0],
-                   c->table, rows[i][1], ended);
+            printf("%s\t%s\t%s\t%s\tFAIL the driver crashed with signal %d\n", name,
+                   rows[i].writer, c->table, rows[i].name, ended);
     }
     free(rows);
 }
@@ -718,21 +798,24 @@ int main(int count, char **arguments) {
     /* For the negative matrix. */
     const char *setting = getenv("INTEROP_AE");
     int off = setting && !strcmp(setting, "off");
+    const char *user = getenv("INTEROP_USER");
     read_cases(arguments[3]);
     snprintf(connection_string, sizeof connection_string,
-             "DRIVER={ODBC Driver 18 for SQL Server};SERVER=127.0.0.1,%s;DATABASE=sandbox;UID=sa;"
+             "DRIVER={ODBC Driver 18 for SQL Server};SERVER=127.0.0.1,%s;DATABASE=sandbox;UID=%s;"
              "PWD=Interop-1433!;Encrypt=no;TrustServerCertificate=yes;ColumnEncryption=%s",
-             read_file(arguments[2], "port"), off ? "Disabled" : "Enabled");
+             read_file(arguments[2], "port"), user ? user : "sa", off ? "Disabled" : "Enabled");
     SQLAllocHandle(SQL_HANDLE_ENV, SQL_NULL_HANDLE, &environment);
     SQLSetEnvAttr(environment, SQL_ATTR_ODBC_VERSION, (SQLPOINTER)SQL_OV_ODBC3_80, 0);
     const char *form = strchr(arguments[4], '.');
     int prepared = form && !strcmp(form, ".prepared");
+    int procedure = form && !strcmp(form, ".procedure");
+    reader = procedure ? get_rows : read_rows;
     bulk_load = form && !strcmp(form, ".bulk");
     connect_anew();
     if (!strcmp(arguments[1], "write") && bulk_load)
         load_all(arguments[4]);
     else if (!strcmp(arguments[1], "write"))
-        write_all(arguments[4], prepared);
+        write_all(arguments[4], prepared, procedure);
     else if (!strcmp(arguments[1], "read"))
         read_all(arguments[4]);
     else if (!strcmp(arguments[1], "search"))

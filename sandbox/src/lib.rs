@@ -79,11 +79,13 @@
 //! # What it does not do
 //!
 //! The T-SQL is that of applications, not of administrators: schemas, tables, constraints, ALTER TABLE, views, indexes,
-//! INSERT, SELECT with joins, subqueries, grouping, UNION and common table expressions, UPDATE and DELETE with joins,
-//! OUTPUT, INSERT BULK, transactions and savepoints, variables, IF, stored procedures made of these, and the catalogue
-//! views of `sys` that drivers read. No triggers, temporary tables, window functions, MERGE, WHILE, TRY, cursors, MARS,
-//! enclaves, or integrated authentication. What is not supported is refused with error 49999, whose text names it; no
-//! answer is made up.
+//! INSERT, SELECT with joins, subqueries, grouping, UNION, ranking functions and common table expressions, recursive
+//! ones too, UPDATE and DELETE with joins, OUTPUT, INSERT BULK, INSERT ... EXEC, SELECT INTO, transactions and
+//! savepoints, variables, temporary tables, table variables, table-valued parameters, IF, WHILE, TRY, THROW and
+//! RAISERROR, stored procedures made of these, the catalogue views of `sys` and INFORMATION_SCHEMA, and the catalogue
+//! procedures (`sp_tables`, `sp_columns_100` and their kin). No triggers, MERGE, writing through views, other window
+//! functions, OUTPUT INTO, cursors, MARS, enclaves, or integrated authentication. What is not supported is refused with
+//! error 49999, whose text names it; no answer is made up.
 //!
 //! Where it is known to differ from SQL Server:
 //!
@@ -94,6 +96,12 @@
 //! * GROUP BY, DISTINCT and unique keys tell `0x01` from `0x0100`; comparisons do not, as in SQL Server.
 //! * A few conversions to text (float, datetime) and styles of CONVERT are refused. Texts are read as dates in ISO
 //!   forms only.
+//! * TRY catches errors that SQL Server finds while it compiles a statement, such as a table that is not there. Lines
+//!   are not counted: ERROR_LINE() is 1. XACT_ABORT changes nothing, so XACT_STATE() is never -1.
+//! * Temporary tables and table variables take the turn of a writer, and ROLLBACK takes back what was written to a table
+//!   variable. A temporary table cannot have the name of one that a caller has made.
+//! * A recursion ends after 100 steps. What is a sql_variant in SQL Server has the type of its value here.
+//! * Whether a procedure's parameter has a default is not in the catalogue, as SQL Server does not keep it either.
 //! * A bulk load checks constraints whether it is asked to or not. Checks and foreign keys are asked of the whole table
 //!   after each statement, so writes to large tables that have them are slow.
 //! * Unique keys are checked row by row, so one UPDATE cannot exchange two keys. Cycles and several paths of foreign

@@ -9,7 +9,6 @@ use std::sync::mpsc as std_mpsc;
 use tokio::sync::mpsc;
 
 use crate::error::SqlError;
-use crate::exec::parameters::Parameters;
 use crate::exec::response::{Outcome, Response, Stop};
 use crate::exec::session::{Connected, Session};
 use crate::server::Shared;
@@ -86,7 +85,7 @@ fn serve(mut session: Session, jobs: &std_mpsc::Receiver<Job>) {
         match outcome {
             Ok(()) => {}
             Err(Stop::Error(error)) => response.error(&error),
-            Err(Stop::Return(_)) => {}
+            Err(Stop::Return(_) | Stop::Break | Stop::Continue) => {}
             Err(Stop::Cancelled) => continue,
         }
         response.finish();
@@ -104,7 +103,7 @@ fn run(session: &mut Session, message: &Message, response: &mut Response) -> Out
         SQL_BATCH => {
             session.counters.batch();
             let sql = request::read_batch(&message.payload).map_err(malformed)?;
-            session.run(&sql, &mut Parameters::default(), response).map(drop)
+            session.run_batch(&sql, response).map(drop)
         }
         RPC => {
             let calls = rpc::read_calls(&message.payload).map_err(malformed)?;

@@ -85,9 +85,17 @@ async fn an_encrypted_output_carries_its_metadata() {
         assert_eq!((base.token, base.length, algorithm, kind, norm), (0xE7, 22, 2, 1, 1));
         assert_eq!(ssn.value, Some(cell(2, 5)));
         assert_eq!((name.ordinal, name.flags), (first + 2, 0));
+        assert_eq!([&ssn.name, &name.name], ["", ""], "as in the call");
         assert_eq!(name.value, Some(utf16("nobody!")));
     }
-    let nobody = [Param::int("", 9), params[1].clone(), Param::text("", "x").by_ref()];
+    let empty = Param::encrypted("", Some(&[]), NVARCHAR_11, &scheme);
+    let params = [Param::int("", 1), empty.clone().by_ref(), Param::text("", "").by_ref()];
+    let reply = wire.rpc(&[Wire::call_by_name("FindPerson", &params)]).await.ok();
+    assert_eq!(reply.outputs[0].value, Some(cell(2, 5)), "as JDBC sends long ones");
+    let reply = wire.rpc(&[Wire::call_by_name("AddPerson", &[Param::int("", 2), empty])]).await;
+    assert_eq!(reply.numbers(), [8016], "but no input");
+    let null = Param::encrypted("", None, NVARCHAR_11, &scheme).by_ref();
+    let nobody = [Param::int("", 9), null, Param::text("", "x").by_ref()];
     let reply = wire.rpc(&[Wire::call_by_name("FindPerson", &nobody)]).await.ok();
     assert_eq!(reply.outputs[0].value, None, "and still encrypted");
     assert!(reply.outputs[0].crypto.is_some());
@@ -290,4 +298,23 @@ async fn a_bulk_load_of_odbc_is_told_the_compatibility_level() {
     let reply = wire.batch(sql).await.ok();
     assert_eq!(reply.sets[0].rows, [[Some(vec![160, 0])]]);
     assert_eq!((reply.sets[1].columns.len(), reply.sets[1].rows.len()), (3, 0));
+}
+
+#[tokio::test]
+async fn the_calls_of_one_message_are_answered_one_by_one() {
+    let (_sandbox, mut wire) = prepared().await;
+    let call = |sql: &str, id: i32| {
+        let params = [Param::text("", sql), Param::text("", "@i int"), Param::int("@i", id)];
+        Wire::call_by_id(10, &params)
+    };
+    let insert = "INSERT INTO People (Id) VALUES (@i)";
+    let calls = [call(insert, 1), call(insert, 1), call("SELECT @i", 7), call(insert, 2)];
+    let reply = wire.rpc(&calls).await;
+    assert_eq!(reply.numbers(), [2627], "the second, and only that");
+    let ends: Vec<_> =
+        reply.dones.iter().filter(|done| done.0 == 0xFE).map(|done| done.1 & 3).collect();
+    assert_eq!(ends, [1, 3, 1, 0], "a DONEPROC each, with more to come but for the last");
+    assert_eq!(reply.sets[0].shown(), [["7"]]);
+    let set = wire.batch("SELECT Id FROM People ORDER BY Id").await.ok().sets.remove(0);
+    assert_eq!(set.shown(), [["1"], ["2"]]);
 }

@@ -144,6 +144,16 @@ async fn common_table_expressions_see_only_those_before_them() {
     assert_eq!(numbers(&mut wire, sql).await, [2, 3]);
     for (sql, number) in [
         ("WITH a AS (SELECT * FROM a) SELECT * FROM a", 49999),
+        ("WITH a AS (SELECT 1 AS n UNION ALL SELECT n FROM a) SELECT * FROM a", 530),
+        (
+            "WITH a AS (SELECT 1 AS n UNION ALL SELECT CAST(n AS bigint) FROM a) SELECT * FROM a",
+            240,
+        ),
+        (
+            "WITH a AS (SELECT 1 AS n UNION ALL SELECT x.n FROM a x JOIN a y ON x.n = y.n) SELECT * FROM a",
+            253,
+        ),
+        ("WITH a AS (SELECT 1 AS n UNION ALL SELECT n, n FROM a) SELECT * FROM a", 205),
         ("WITH a AS (SELECT * FROM b), b AS (SELECT 1 AS n) SELECT * FROM a", 208),
         ("WITH a (x, y) AS (SELECT 1) SELECT * FROM a", 8158),
         (
@@ -178,4 +188,71 @@ async fn writes_that_join_change_the_rows_they_find() {
     assert_eq!(wire.batch(sql).await.ok().affected(), 1);
     let sql = "UPDATE a SET Name = N'x' FROM People a JOIN Nope n ON n.Id = a.Id";
     assert_eq!(wire.batch(sql).await.numbers(), [208]);
+}
+
+#[tokio::test]
+async fn common_table_expressions_call_themselves() {
+    let (_sandbox, mut wire) = prepared().await;
+    for (sql, expected) in [
+        (
+            "WITH n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5) SELECT i FROM n ORDER BY i",
+            vec![1, 2, 3, 4, 5],
+        ),
+        (
+            "WITH n AS (SELECT 0 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 100) SELECT COUNT(*) FROM n",
+            vec![101],
+        ),
+        (
+            "WITH tree AS (SELECT Id FROM People WHERE Id = 1 UNION ALL SELECT p.Id FROM People p JOIN tree t ON p.Id = \
+             t.Id + 1), twice AS (SELECT Id * 2 AS d FROM tree) SELECT d FROM twice ORDER BY d",
+            vec![2, 4, 6],
+        ),
+    ] {
+        assert_eq!(numbers(&mut wire, sql).await, expected, "{sql}");
+    }
+    let sql = "WITH n AS (SELECT Id, SSN FROM People WHERE Id = 1 UNION ALL SELECT p.Id, p.SSN FROM People p JOIN n ON \
+               p.Id = n.Id + 1) SELECT SSN FROM n";
+    let set = wire.batch(sql).await.ok().sets.remove(0);
+    assert!(set.columns[0].crypto.is_some() && set.rows.len() == 3);
+}
+
+#[tokio::test]
+async fn rows_are_numbered_and_strings_gathered() {
+    let (_sandbox, mut wire) = prepared().await;
+    for (sql, expected) in [
+        (
+            "SELECT ROW_NUMBER() OVER (PARTITION BY Person ORDER BY Cost DESC) AS n FROM Visits ORDER BY Person, Cost",
+            vec![2, 1, 1],
+        ),
+        ("SELECT RANK() OVER (ORDER BY Person) FROM Visits ORDER BY 1", vec![1, 1, 3]),
+        ("SELECT DENSE_RANK() OVER (ORDER BY Person) FROM Visits ORDER BY 1", vec![1, 1, 2]),
+        (
+            "SELECT x.Id FROM (SELECT Id, ROW_NUMBER() OVER (ORDER BY Name DESC) AS n FROM People) AS x WHERE x.n = 1",
+            vec![3],
+        ),
+    ] {
+        assert_eq!(numbers(&mut wire, sql).await, expected, "{sql}");
+    }
+    for (sql, expected) in [
+        (
+            "SELECT STRING_AGG(Name, N', ') WITHIN GROUP (ORDER BY Name DESC) FROM People",
+            "Cai, Bea, Ada",
+        ),
+        ("SELECT STRING_AGG(CAST(Id AS nvarchar(9)), N'-') FROM People WHERE Id < 3", "1-2"),
+        ("SELECT STRING_AGG(Name, N'') FROM People WHERE Id = 9", "NULL"),
+    ] {
+        let set = wire.batch(sql).await.ok().sets.remove(0);
+        assert_eq!(set.shown(), [[expected]], "{sql}");
+    }
+    for (sql, number) in [
+        ("SELECT Id FROM People WHERE ROW_NUMBER() OVER (ORDER BY Id) = 1", 4108),
+        ("SELECT ROW_NUMBER() OVER (PARTITION BY Id) FROM People", 4112),
+        ("SELECT ROW_NUMBER() OVER (ORDER BY SSN) FROM People", 33277),
+        ("SELECT ROW_NUMBER() OVER (PARTITION BY Note ORDER BY Id) FROM People", 33277),
+        ("SELECT STRING_AGG(SSN, N',') FROM People", 33277),
+        ("SELECT STRING_AGG(Name, 1) FROM People", 8116),
+        ("SELECT SUM(Id) OVER (PARTITION BY Name) FROM People", 49999),
+    ] {
+        assert_eq!(wire.batch(sql).await.numbers(), [number], "{sql}");
+    }
 }

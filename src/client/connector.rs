@@ -3,7 +3,8 @@
 use std::{fmt, sync::Arc, time::Instant};
 
 use super::{
-    Config, ConfigError, Stream,
+    ColumnCipher, ColumnCipherError, Config, ConfigError, Stream,
+    column_cipher::look_up,
     stream::{self, Shared},
     transport::{self, ServerVersion},
 };
@@ -135,6 +136,61 @@ impl Connector {
             Some(error) => Error::Session(error),
             None => Error::Driver(error),
         })
+    }
+
+    /// The cipher of an encrypted column, to encrypt and decrypt without a statement.
+    ///
+    /// The client, of whatever setting, asks the catalogue for the column's type and key; the key is
+    /// opened by this connector's key stores if its path is trusted. Names may be in brackets;
+    /// `table` may have a schema and a database in front, `column` is otherwise taken as it is.
+    ///
+    /// ```no_run
+    /// # async fn example(
+    /// #     connector: always_encrypted::Connector,
+    /// #     mut client: always_encrypted::Client,
+    /// # ) -> Result<(), Box<dyn std::error::Error>> {
+    /// let cipher = connector.column_cipher(&mut client, "dbo.Messages", "Content").await?;
+    /// let sql = "SELECT Content FROM dbo.Messages /* always-encrypted: encryption Disabled */";
+    /// for row in client.query(sql, &[]).await?.into_first_result().await? {
+    ///     if let Some(cell) = row.try_get::<&[u8], _>(0)? {
+    ///         println!("{}", cipher.decrypt_as::<String>(cell)?);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The column is not to be found or not encrypted, what the server says of it cannot be, or its
+    /// key is not to be had; see [`ColumnCipherError`].
+    pub async fn column_cipher(
+        &self,
+        client: &mut Client,
+        table: &str,
+        column: &str,
+    ) -> Result<ColumnCipher, ColumnCipherError> {
+        let found = look_up(client, table, column).await.map_err(|error| match error {
+            ColumnCipherError::Driver(error) => match self.error_behind(&error) {
+                Some(error) => ColumnCipherError::Session(error),
+                None => ColumnCipherError::Driver(error),
+            },
+            other => other,
+        })?;
+        let values = self.inner.trusted_key_paths.trusted_values(&found.values);
+        if let (true, Some(first)) = (values.is_empty(), found.values.first()) {
+            let key_path = first.key_path.clone();
+            return Err(ColumnCipherError::UntrustedKeyPath { column: found.column, key_path });
+        }
+        match self.inner.key_stores.cell_key(&values).await {
+            Ok(key) => Ok(ColumnCipher::new(
+                found.column,
+                found.conversion_type,
+                found.encryption_type,
+                key,
+            )),
+            Err(source) => Err(ColumnCipherError::Key { column: found.column, source }),
+        }
     }
 
     /// The typed error behind an error of tiberius's, if Always Encrypted caused it.

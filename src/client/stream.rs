@@ -17,6 +17,7 @@ use std::{
 use futures_util::io::{AsyncRead, AsyncWrite};
 use tokio::{
     io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
+    task::JoinHandle,
     time::{Sleep, sleep},
 };
 
@@ -36,7 +37,16 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const HIGH_WATER: usize = 256 * 1024;
 
 type FetchedKey = (u64, Result<Arc<CellKey>, CekError>);
-type Fetch = Pin<Box<dyn Future<Output = FetchedKey> + Send>>;
+
+/// A call to the key stores. It goes on while the application does not read, since other connections
+/// may wait for the same key; when it is dropped, it is given up.
+struct Fetch(JoinHandle<FetchedKey>);
+
+impl Drop for Fetch {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
 
 /// What the connections of a connector share.
 pub(super) struct Shared {
@@ -94,21 +104,27 @@ impl Stream {
     /// Asks the key stores for the keys that the session needs, and hands on those that are there.
     /// `true` if any was: the session may then need the next.
     fn poll_keys(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut fetched = Vec::new();
         for KeyRequest { id, values } in self.session.take_key_requests() {
             let key_stores = self.shared.key_stores.clone();
-            let fetch: Fetch = Box::pin(async move { (id, key_stores.cell_key(&values).await) });
-            self.fetches.push((id, fetch));
+            let mut call = Box::pin(async move { (id, key_stores.cell_key(&values).await) });
+            // Most keys have been opened before.
+            match call.as_mut().poll(cx) {
+                Poll::Ready(key) => fetched.push(key),
+                Poll::Pending => self.fetches.push((id, Fetch(tokio::spawn(call)))),
+            }
         }
         // A request that was cancelled or refused waits for nothing; a key store that hangs must not
         // take the connection with it.
         let session = &self.session;
         self.fetches.retain(|(id, _)| session.wants_key(*id));
-        let mut fetched = Vec::new();
-        self.fetches.retain_mut(|(_, fetch)| match fetch.as_mut().poll(cx) {
-            Poll::Ready(key) => {
+        self.fetches.retain_mut(|(_, Fetch(fetch))| match Pin::new(fetch).poll(cx) {
+            Poll::Ready(Ok(key)) => {
                 fetched.push(key);
                 false
             }
+            // A provider's panic is an error among the keys, so the runtime has shut down.
+            Poll::Ready(Err(_)) => false,
             Poll::Pending => true,
         });
         let any = !fetched.is_empty();

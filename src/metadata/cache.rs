@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     task::Waker,
     time::{Duration, Instant},
 };
@@ -34,6 +37,8 @@ type ObjectKey = (String, ObjectName, ObjectKind);
 pub struct MetadataCache {
     descriptions: Expiring<DescribeKey, Arc<Described>>,
     objects: Expiring<ObjectKey, Arc<CatalogueObject>>,
+    /// Counts how often everything has been forgotten.
+    generation: AtomicU64,
     /// Statements that somebody is asking about, and who waits for the answer.
     asking: Mutex<HashMap<DescribeKey, Vec<Waker>>>,
 }
@@ -52,7 +57,8 @@ pub enum Claim {
 /// The right and duty to ask about a statement. When it is dropped, those who wait go on.
 pub struct Ticket {
     cache: Arc<MetadataCache>,
-    key: DescribeKey,
+    /// `None` if nobody waits for it.
+    key: Option<DescribeKey>,
 }
 
 impl Default for MetadataCache {
@@ -69,8 +75,21 @@ impl MetadataCache {
         Self {
             descriptions: Expiring::new(capacity, ttl),
             objects: Expiring::new(capacity, ttl),
+            generation: AtomicU64::new(0),
             asking: Mutex::default(),
         }
+    }
+
+    /// Says which state the cache is in. What the server is asked in one is not kept in another.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
+    }
+
+    /// How long what is kept is believed.
+    #[must_use]
+    pub fn ttl(&self) -> Duration {
+        self.descriptions.ttl()
     }
 
     /// The description of a statement, if it is known and not too old.
@@ -90,8 +109,12 @@ impl MetadataCache {
         if asking.contains_key(key) {
             return Claim::Busy;
         }
-        asking.insert(key.clone(), Vec::new());
-        Claim::Yours(Ticket { cache: self.clone(), key: key.clone() })
+        // Where nothing is kept there is nothing to wait for.
+        let awaited = self.descriptions.keeps();
+        if awaited {
+            asking.insert(key.clone(), Vec::new());
+        }
+        Claim::Yours(Ticket { cache: self.clone(), key: awaited.then(|| key.clone()) })
     }
 
     /// Whether nobody is asking about a statement any more. If somebody is, `waker` is woken at the
@@ -105,9 +128,16 @@ impl MetadataCache {
         false
     }
 
-    /// Keeps a description.
-    pub fn insert(&self, key: DescribeKey, described: Arc<Described>, now: Instant) {
-        self.descriptions.insert(key, described, now);
+    /// Keeps a description, unless everything has been forgotten since the
+    /// [generation](Self::generation) in which the server was asked.
+    pub fn insert(
+        &self,
+        key: DescribeKey,
+        described: Arc<Described>,
+        (generation, now): (u64, Instant),
+    ) {
+        let holds = || generation == self.generation();
+        self.descriptions.insert_if(key, described, now, holds);
     }
 
     /// Forgets a description that has turned out wrong.
@@ -127,7 +157,7 @@ impl MetadataCache {
         self.objects.get(&object_key(database, name, kind), now)
     }
 
-    /// Keeps the columns of a table. A temporary one is another for every connection, and what is
+    /// Keeps the columns of a table, on the same condition. A temporary one is another for every connection, and what is
     /// not there may be created at any time, so neither is kept.
     pub fn insert_object(
         &self,
@@ -135,10 +165,11 @@ impl MetadataCache {
         name: &ObjectName,
         kind: ObjectKind,
         object: Arc<CatalogueObject>,
-        now: Instant,
+        (generation, now): (u64, Instant),
     ) {
         if !object.is_unknown() && !name.name.starts_with('#') {
-            self.objects.insert(object_key(database, name, kind), object, now);
+            let holds = || generation == self.generation();
+            self.objects.insert_if(object_key(database, name, kind), object, now, holds);
         }
     }
 
@@ -149,6 +180,7 @@ impl MetadataCache {
 
     /// Forgets everything: the schema of some database has changed.
     pub fn clear(&self) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
         self.descriptions.retain(|_| false);
         self.objects.retain(|_| false);
     }
@@ -178,7 +210,8 @@ fn object_key(database: &str, name: &ObjectName, kind: ObjectKind) -> ObjectKey 
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let waiting = self.cache.lock_asking().remove(&self.key);
+        let Some(key) = &self.key else { return };
+        let waiting = self.cache.lock_asking().remove(key);
         for waker in waiting.unwrap_or_default() {
             waker.wake();
         }
@@ -226,7 +259,7 @@ mod tests {
     #[test]
     fn the_same_text_in_another_database_is_another_statement() {
         let (cache, now) = (MetadataCache::default(), Instant::now());
-        cache.insert(key(1), Arc::default(), now);
+        cache.insert(key(1), Arc::default(), (0, now));
         let other = DescribeKey { database: "other".into(), ..key(1) };
         assert!(cache.get(&key(1), now).is_some());
         assert!(cache.get(&other, now).is_none());
@@ -242,11 +275,30 @@ mod tests {
         assert!(matches!(cache.claim(&key(2), now), Claim::Yours(_)));
         assert!(!cache.is_settled(&key(1), &waker));
         assert!(!cache.is_settled(&key(1), &waker));
-        cache.insert(key(1), Arc::default(), now);
+        cache.insert(key(1), Arc::default(), (0, now));
         drop(ticket);
         assert_eq!(count.0.load(Ordering::Relaxed), 1);
         assert!(cache.is_settled(&key(1), &waker));
         assert!(matches!(cache.claim(&key(1), now), Claim::Known(_)));
+    }
+
+    #[test]
+    fn what_was_asked_before_everything_was_forgotten_is_not_kept() {
+        let (cache, now) = (MetadataCache::default(), Instant::now());
+        let asked_in = cache.generation();
+        cache.clear();
+        cache.insert(key(1), Arc::default(), (asked_in, now));
+        assert!(cache.get(&key(1), now).is_none());
+        cache.insert(key(1), Arc::default(), (cache.generation(), now));
+        assert!(cache.get(&key(1), now).is_some());
+    }
+
+    #[test]
+    fn where_nothing_is_kept_nobody_waits() {
+        let cache = Arc::new(MetadataCache::new(0, TTL));
+        let first = cache.claim(&key(1), Instant::now());
+        assert!(matches!(cache.claim(&key(1), Instant::now()), Claim::Yours(_)));
+        drop(first);
     }
 
     #[test]

@@ -68,12 +68,13 @@ impl CatalogueObject {
 pub enum CatalogueAnswer {
     /// One entry for each object, in the order in which they were asked for.
     Known(Vec<CatalogueObject>),
-    /// The server does not answer. The statement goes its way without the types.
-    Refused,
+    /// The server does not answer: its ERROR and INFO tokens. The statement goes its way without the
+    /// types.
+    Refused(Vec<u8>),
 }
 
 /// The statement that asks for objects; its parameters `@n0`, `@n1`, … are their names, as
-/// [`object_id_argument`] writes them.
+/// [`object_id_argument`] writes them. COLLATIONPROPERTY alone would be a `sql_variant`.
 #[must_use]
 pub fn catalogue_query(objects: &[(ObjectName, ObjectKind)]) -> String {
     use std::fmt::Write as _;
@@ -88,8 +89,8 @@ pub fn catalogue_query(objects: &[(ObjectName, ObjectKind)]) -> String {
             ObjectKind::Table => write!(
                 query,
                 "SELECT c.name, t.name, c.max_length, c.precision, c.scale, \
-                 COLLATIONPROPERTY(c.collation_name, 'CodePage'), c.encryption_type, \
-                 c.is_identity, c.is_computed \
+                 CONVERT(int, COLLATIONPROPERTY(c.collation_name, 'CodePage')), c.encryption_type, \
+                 c.is_identity, CASE WHEN c.is_computed = 1 OR c.is_hidden = 1 THEN 1 ELSE 0 END \
                  FROM {database}sys.columns c \
                  LEFT JOIN {database}sys.types t ON t.user_type_id = c.system_type_id \
                  WHERE c.object_id = OBJECT_ID(@n{n}) ORDER BY c.column_id;"
@@ -126,7 +127,7 @@ pub fn object_id_argument(name: &ObjectName) -> String {
 }
 
 /// Temporary tables live in a database of their own, whatever the current one is.
-fn database_of(name: &ObjectName) -> Option<&str> {
+pub(crate) fn database_of(name: &ObjectName) -> Option<&str> {
     if name.name.starts_with('#') { Some("tempdb") } else { name.database.as_deref() }
 }
 
@@ -134,7 +135,7 @@ impl CatalogueAnswer {
     /// Reads the payload of the whole response to [`catalogue_query`].
     pub fn read(payload: &[u8], kinds: &[ObjectKind]) -> Result<Self, DescribeFault> {
         let mut found: Vec<CatalogueObject> = Vec::new();
-        let (mut refused, mut ended) = (false, false);
+        let (mut refused, mut ended, mut refusal) = (false, false, Vec::new());
         let mut tokens = ReplyTokens::new(payload);
         while let Some(token) = tokens.next_token()? {
             ended = false;
@@ -156,7 +157,11 @@ impl CatalogueAnswer {
                     }
                     object.columns.push(read_column(&Row(values), kind)?);
                 }
-                ReplyToken::Other(token_id::ERROR, _) => refused = true,
+                ReplyToken::Other(token_id::ERROR, bytes) => {
+                    refused = true;
+                    refusal.extend_from_slice(bytes);
+                }
+                ReplyToken::Other(token_id::INFO, bytes) => refusal.extend_from_slice(bytes),
                 ReplyToken::Other(token_id::DONE | token_id::DONEPROC, bytes) => {
                     let status = Done::read(bytes)?.status;
                     ended = status & (done_status::MORE | done_status::ERROR) == 0;
@@ -165,7 +170,7 @@ impl CatalogueAnswer {
             }
         }
         if refused {
-            return Ok(Self::Refused);
+            return Ok(Self::Refused(refusal));
         }
         if !ended || found.len() != kinds.len() {
             return Err(DescribeFault::Incomplete { what: "their end" });
@@ -183,7 +188,7 @@ fn read_column(row: &Row, kind: ObjectKind) -> Result<CatalogueColumn, DescribeF
     };
     let [max_length, precision, scale, code_page, encryption, identity, computed] =
         [2, 3, 4, 5, 6, 7, 8].map(|i| row.integer(i));
-    let sql_type = sql_type(&type_name, max_length, precision, scale);
+    let sql_type = catalogue_type(&type_name, max_length, precision, scale);
     let code_page = u16::try_from(code_page).ok().and_then(CodePage::from_number);
     Ok(CatalogueColumn {
         name,
@@ -195,7 +200,12 @@ fn read_column(row: &Row, kind: ObjectKind) -> Result<CatalogueColumn, DescribeF
 }
 
 /// The type behind the columns of `sys.columns`: lengths are in bytes, −1 is `max`.
-fn sql_type(name: &str, max_length: i64, precision: i64, scale: i64) -> Option<SqlType> {
+pub(crate) fn catalogue_type(
+    name: &str,
+    max_length: i64,
+    precision: i64,
+    scale: i64,
+) -> Option<SqlType> {
     let length = |unit: i64| match max_length {
         -1 => "max".to_owned(),
         bytes => (bytes / unit).to_string(),

@@ -42,12 +42,25 @@ impl<K: Eq + Hash, V: Clone> Expiring<K, V> {
         }
     }
 
-    pub(super) fn insert(&self, key: K, value: V, now: Instant) {
-        if self.capacity == 0 || self.ttl.is_zero() {
+    /// Whether anything is kept at all.
+    pub(super) fn keeps(&self) -> bool {
+        self.capacity > 0 && !self.ttl.is_zero()
+    }
+
+    pub(super) fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
+    /// Keeps the value if the condition holds once nobody else can change anything.
+    pub(super) fn insert_if(&self, key: K, value: V, now: Instant, holds: impl FnOnce() -> bool) {
+        if !self.keeps() {
             return;
         }
         let Some(expires) = now.checked_add(self.ttl) else { return };
         let mut entries = self.lock();
+        if !holds() {
+            return;
+        }
         if entries.len() >= self.capacity && !entries.contains_key(&key) {
             make_room(&mut entries, self.capacity, now);
         }
@@ -95,7 +108,9 @@ mod tests {
     #[test]
     fn an_entry_is_believed_until_its_time_is_up() {
         let (map, start) = (Expiring::new(10, TTL), Instant::now());
-        map.insert(1, 'a', start);
+        map.insert_if(1, 'z', start, || false);
+        assert_eq!(map.get(&1, start), None);
+        map.insert_if(1, 'a', start, || true);
         assert_eq!(map.get(&1, start + TTL - Duration::from_secs(1)), Some('a'));
         assert_eq!(map.get(&2, start), None);
         assert_eq!(map.get(&1, start + TTL), None);
@@ -107,7 +122,7 @@ mod tests {
         let (map, now) = (Expiring::new(20, TTL), Instant::now());
         for n in 0..100u32 {
             let now = now + Duration::from_millis(u64::from(n));
-            map.insert(n, n, now);
+            map.insert_if(n, n, now, || true);
             assert!(map.len() <= 20);
             assert_eq!(map.get(&n, now), Some(n));
         }
@@ -118,7 +133,7 @@ mod tests {
     fn zero_keeps_nothing() {
         let now = Instant::now();
         for map in [Expiring::new(0, TTL), Expiring::new(9, Duration::ZERO)] {
-            map.insert(1, 1, now);
+            map.insert_if(1, 1, now, || true);
             assert_eq!(map.len(), 0);
         }
     }

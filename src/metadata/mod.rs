@@ -19,6 +19,7 @@ pub use catalogue::{
     CatalogueAnswer, CatalogueColumn, CatalogueObject, catalogue_declarations, catalogue_query,
     object_id_argument,
 };
+pub(crate) use catalogue::{catalogue_type, database_of};
 pub use clash::clashing_types;
 pub use describe::{DescribeAnswer, DescribeFault, Description, ParameterEncryption};
 pub use resolve::{Described, Lenders, Objects, ParameterType, objects_of, resolve};

@@ -6,7 +6,7 @@ use super::{
     hint::{self, Hints},
     request::{Asking, NeededKey, Purpose, Question},
     respond::Responding,
-    schema::may_change_schema,
+    schema::Changes,
     upload::Held,
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
 
 impl Session {
     /// A whole batch that may announce a bulk load.
-    pub(super) fn begin_batch(&mut self, mut held: Held) {
+    pub(super) fn begin_batch(&mut self, held: Held) {
         let payload = held.payload();
         let (headers, text) = split_batch(payload);
         let text_read = utf16_lossy(text);
@@ -47,8 +47,14 @@ impl Session {
         }
         let mut query = headers.to_vec();
         push_utf16(&statement.columns_query(), &mut query);
-        let reset = held.take_reset();
-        push_message(PacketType::SqlBatch, reset, &query, self.packet_size, &mut self.to_server);
+        let query_reset = self.take_reset();
+        push_message(
+            PacketType::SqlBatch,
+            query_reset,
+            &query,
+            self.packet_size,
+            &mut self.to_server,
+        );
         let question = Question::Columns { held, statement };
         self.state = State::Asking(Asking { question, answer: Vec::new() });
     }
@@ -91,16 +97,11 @@ impl Session {
     }
 
     /// Announces the load with the types of the ciphertext.
-    pub(super) fn announce_bulk(
-        &mut self,
-        mut held: Held,
-        statement: &InsertBulk,
-        target: BulkTarget,
-    ) {
+    pub(super) fn announce_bulk(&mut self, held: Held, statement: &InsertBulk, target: BulkTarget) {
         let payload = held.payload();
         let mut message = split_batch(payload).0.to_vec();
         push_utf16(&target.announce(statement), &mut message);
-        let reset = held.take_reset();
+        let reset = self.take_reset();
         push_message(PacketType::SqlBatch, reset, &message, self.packet_size, &mut self.to_server);
         self.bulk = Some(Announced::Encrypted(target));
         self.state = State::Responding(Box::default());
@@ -114,7 +115,7 @@ fn responding_to(text: &str, setting: ColumnEncryption) -> Result<Responding, Se
         return Err(SessionError::PlainParameter { name: (*name).to_owned() });
     }
     let ciphertext = hints.encryption.unwrap_or(setting) == ColumnEncryption::Disabled;
-    Ok(Responding::to_batch(may_change_schema(text), ciphertext))
+    Ok(Responding::to_batch(Changes::of(text), ciphertext))
 }
 
 /// ALL_HEADERS and the text of a batch.
@@ -128,15 +129,14 @@ pub(super) enum FirstLook {
     /// It may announce a bulk load or have something to say about its encryption.
     Hold,
     /// It passes as it comes.
-    Pass { changes_schema: bool },
+    Pass { changes: Changes },
 }
 
-/// White space and comments may fill the first packet of INSERT BULK, so only what is certainly
-/// something else passes at once.
-pub(super) fn first_look(payload: &[u8]) -> FirstLook {
+/// A batch of several packets is held until all of it can be read.
+pub(super) fn first_look(payload: &[u8], whole: bool) -> FirstLook {
     let text = utf16_lossy(split_batch(payload).1);
-    if InsertBulk::begins(&text) || InsertBulk::may_begin_later(&text) || hint::is_possible(&text) {
+    if !whole || InsertBulk::begins(&text) || hint::is_possible(&text) {
         return FirstLook::Hold;
     }
-    FirstLook::Pass { changes_schema: may_change_schema(&text) }
+    FirstLook::Pass { changes: Changes::of(&text) }
 }

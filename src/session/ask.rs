@@ -45,18 +45,13 @@ impl Session {
         }
     }
 
-    fn ask_objects(
-        &mut self,
-        mut work: Box<Work>,
-        at: usize,
-        objects: Vec<(ObjectName, ObjectKind)>,
-    ) {
+    fn ask_objects(&mut self, work: Box<Work>, at: usize, objects: Vec<(ObjectName, ObjectKind)>) {
         let query = catalogue_query(&objects);
         let declarations = catalogue_declarations(objects.len());
         let names: Vec<String> = objects.iter().map(|(name, _)| object_id_argument(name)).collect();
         let mut texts = vec![query.as_str(), declarations.as_str()];
         texts.extend(names.iter().map(String::as_str));
-        if let Err(error) = self.call(&mut work, "sp_executesql", &texts) {
+        if let Err(error) = self.call(&work, "sp_executesql", &texts) {
             self.refuse(error);
             return;
         }
@@ -71,6 +66,7 @@ impl Session {
         at: usize,
         objects: &[(ObjectName, ObjectKind)],
         answer: &[u8],
+        transaction_changed: bool,
     ) {
         let kinds: Vec<ObjectKind> = objects.iter().map(|(_, kind)| *kind).collect();
         let Some(call) = work.calls.get_mut(at) else { return };
@@ -79,19 +75,26 @@ impl Session {
             Ok(CatalogueAnswer::Known(found)) => {
                 for ((name, kind), object) in objects.iter().zip(found) {
                     let object = Arc::new(object);
-                    self.config.metadata_cache.insert_object(
-                        &self.database,
-                        name,
-                        *kind,
-                        object.clone(),
-                        self.now,
-                    );
+                    if call.may_feed_cache() {
+                        self.config.metadata_cache.insert_object(
+                            &self.database,
+                            name,
+                            *kind,
+                            object.clone(),
+                            (call.described_at.0, self.now),
+                        );
+                    }
                     call.catalogue.objects.insert((name.clone(), *kind), object);
                 }
             }
+            // What has ended the transaction must not be lost, and the request not go on without it.
+            Ok(CatalogueAnswer::Refused(tokens)) if transaction_changed => {
+                self.refused_by_server(tokens);
+                return;
+            }
             // Without the types the declarations are as short as their values; describe has the
             // last word in any case.
-            Ok(CatalogueAnswer::Refused) => {}
+            Ok(CatalogueAnswer::Refused(_)) => {}
             Err(fault) => {
                 self.refuse(SessionError::Describe(fault));
                 return;
@@ -105,8 +108,7 @@ impl Session {
         call.resolve_types(self.collation);
         let Some(statement) = &call.statement else { return };
         let (text, declarations) = (statement.text.clone(), statement.declarations_to_describe());
-        let asked =
-            self.call(&mut work, "sp_describe_parameter_encryption", &[&text, &declarations]);
+        let asked = self.call(&work, "sp_describe_parameter_encryption", &[&text, &declarations]);
         if let Err(error) = asked {
             self.refuse(error);
             return;
@@ -131,9 +133,10 @@ impl Session {
                 let types = statement.parameters.iter().map(|p| p.required.clone()).collect();
                 let described = Arc::new(Described { description, types });
                 // The types of what was prepared are its own.
-                if !statement.is_prepared() {
+                if call.may_feed_cache() && !statement.is_prepared() {
                     let cache = &self.config.metadata_cache;
-                    cache.insert(call.key.clone(), described.clone(), self.now);
+                    let when = (call.described_at.0, self.now);
+                    cache.insert(call.key.clone(), described.clone(), when);
                 }
                 call.describe_as(described, false);
                 self.go_on(work);
@@ -158,12 +161,7 @@ impl Session {
     }
 
     /// Calls a procedure in the request's transaction.
-    fn call(
-        &mut self,
-        work: &mut Work,
-        procedure: &str,
-        texts: &[&str],
-    ) -> Result<(), SessionError> {
+    fn call(&mut self, work: &Work, procedure: &str, texts: &[&str]) -> Result<(), SessionError> {
         let mut message = Vec::new();
         RpcRequest::write_text_call(
             all_headers(work.held.payload()),
@@ -173,7 +171,7 @@ impl Session {
             &mut message,
         )
         .map_err(SessionError::Request)?;
-        let reset = work.held.take_reset();
+        let reset = self.take_reset();
         push_message(PacketType::Rpc, reset, &message, self.packet_size, &mut self.to_server);
         Ok(())
     }

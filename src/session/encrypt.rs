@@ -141,7 +141,9 @@ fn write_stated(
     let sql_type = declared_type(declared)?;
     let data = match parameter.is_null() {
         true => None,
-        false => Some(converted(declared, parameter, true)?),
+        // In the code page of the collation that it is declared with, whatever its column's is: the
+        // server converts what it can read.
+        false => Some(converted(declared, parameter, Some(CodePage::of_collation(collation)))?),
     };
     let type_info = TypeInfo::of(sql_type, collation);
     write_parameter(&parameter.name, parameter.status, &type_info, data.as_deref(), out)
@@ -190,7 +192,7 @@ fn plaintext<'a>(
         },
         None => SessionError::Parameter { name: declared.name.clone(), source },
     };
-    let data = converted(declared, parameter, false)?;
+    let data = converted(declared, parameter, None)?;
     if normalized_in_place(sql_type, &data).map_err(no_value)?.is_some() {
         return Ok(Some(data));
     }
@@ -200,12 +202,12 @@ fn plaintext<'a>(
 }
 
 /// The value's data as its declared type lays them out: as they were sent, or converted without
-/// loss. Unless they must be `exact`, a number may have another of its family's widths, which
-/// [`normalize`] takes.
+/// loss. With a code page given they are exactly the type's, in that code page; otherwise a number may
+/// have another of its family's widths, which [`normalize`] takes.
 fn converted<'a>(
     declared: &Declared,
     parameter: &'a Parameter<'_>,
-    exact: bool,
+    exactly: Option<Option<CodePage>>,
 ) -> Result<Plaintext<'a>, SessionError> {
     let target = declared_type(declared)?;
     let sent = parameter.type_info.sql_type();
@@ -221,7 +223,7 @@ fn converted<'a>(
     let to = declared.required.as_ref().map(|required| required.conversion_type);
     let same_text = !matches!(target, SqlType::Char(_) | SqlType::VarChar(_))
         || to.is_none_or(|to| to.code_page == code_page);
-    if !exact && same_text && lies_as(sent, target) {
+    if exactly.is_none() && same_text && lies_as(sent, target) {
         return Ok(data);
     }
     let Some(sent) = sent else {
@@ -232,7 +234,14 @@ fn converted<'a>(
         });
     };
     let from = ConversionType { sql_type: sent, code_page };
-    let to = to.unwrap_or(ConversionType { sql_type: target, code_page });
+    let mut to = to.unwrap_or(ConversionType { sql_type: target, code_page });
+    if let Some(code_page) = exactly {
+        to.code_page = code_page;
+    }
+    // Of a type that is stated or learnt nobody says the code page. They all have ASCII in common.
+    if to.code_page.is_none() && is_ascii(sent, &data) {
+        to.code_page = Some(CodePage::UTF_8);
+    }
     let mut out = Zeroizing::new(Vec::with_capacity(converted_len(from, data.len(), to)));
     convert(from, &data, to, &mut out).map_err(|source| SessionError::Conversion {
         name: declared.name.clone(),
@@ -243,6 +252,15 @@ fn converted<'a>(
         source,
     })?;
     Ok(Plaintext::Made(out))
+}
+
+/// Whether the data are text that is the same in every code page.
+fn is_ascii(sql_type: SqlType, data: &[u8]) -> bool {
+    if sql_type.is_unicode() {
+        data.chunks(2).all(|unit| matches!(unit, [byte, 0] if byte.is_ascii()))
+    } else {
+        sql_type.is_string() && data.is_ascii()
+    }
 }
 
 /// Whether values sent as one type have the layout of another.

@@ -85,11 +85,11 @@ pub enum SessionError {
         /// What follows the mark, shortened.
         hint: String,
     },
-    /// The server returned an encrypted output parameter that the request did not have, or under
-    /// another encryption than it described.
+    /// The server returned an encrypted output parameter that the request did not have, twice, or
+    /// under another encryption than it described.
     #[error("the server returned an encrypted output parameter {name} that was not described so")]
     UnknownOutput {
-        /// The parameter.
+        /// The parameter, or its number if it has no name.
         name: String,
     },
     /// A cell of the result is not one that its key made: it was changed, or another key made it.

@@ -18,7 +18,10 @@
 //!
 //! The comment goes to the server with the rest of the text.
 
-use super::SessionError;
+use super::{
+    SessionError,
+    lexis::{Piece, Pieces},
+};
 use crate::{policy::ColumnEncryption, value::SqlType};
 
 const MARK: &str = "always-encrypted:";
@@ -44,15 +47,31 @@ impl<'a> Hints<'a> {
         if !is_possible(statement) {
             return Ok(hints);
         }
-        for comment in Comments(statement) {
-            let Some(hint) = strip_prefix(comment.body.trim_start(), MARK) else { continue };
-            let misunderstood = || SessionError::Hint { hint: shortened(hint) };
-            if !comment.ends {
-                return Err(misunderstood());
+        for piece in Pieces(statement) {
+            let (comment, ends) = match piece {
+                Piece::Comment { body, ends } => (body, ends),
+                // Not where the comment belongs. A server that took a carriage return for the end of
+                // it would see other strings behind it than we do.
+                Piece::LineComment(body) if has_mark(body) || body.trim_end().contains('\r') => {
+                    return Err(SessionError::Hint { hint: shortened(body) });
+                }
+                _ => continue,
+            };
+            if !has_mark(comment) {
+                continue;
             }
-            for clause in hint.split(';').map(str::trim) {
+            let misunderstood = || SessionError::Hint { hint: shortened(comment) };
+            let clauses = strip_prefix(comment.trim_start(), MARK).filter(|_| ends);
+            for clause in clauses.ok_or_else(misunderstood)?.split(';').map(str::trim) {
                 hints.clause(clause).ok_or_else(misunderstood)?;
             }
+        }
+        let names = hints.types.iter().map(|(name, _)| name.to_lowercase());
+        let mut distinct: Vec<String> = names.collect();
+        distinct.sort();
+        distinct.dedup();
+        if distinct.len() < hints.types.len() {
+            return Err(SessionError::Hint { hint: "two types for one parameter".to_owned() });
         }
         Ok(hints)
     }
@@ -83,67 +102,6 @@ impl<'a> Hints<'a> {
     }
 }
 
-/// The comments of a statement, as SQL Server finds them: what stands in a string, a quoted name or
-/// behind `--` is none. Whose text an application puts into a string must not switch anything off.
-struct Comments<'a>(&'a str);
-
-struct Comment<'a> {
-    /// What is inside. Comments in comments belong to it.
-    body: &'a str,
-    /// Whether its end is there.
-    ends: bool,
-}
-
-impl<'a> Iterator for Comments<'a> {
-    type Item = Comment<'a>;
-
-    fn next(&mut self) -> Option<Comment<'a>> {
-        loop {
-            let at = self.0.find(['\'', '"', '[', '-', '/'])?;
-            let (_, rest) = self.0.split_at(at);
-            if let Some(comment) = rest.strip_prefix("/*") {
-                let end = end_of_comment(comment);
-                let len = end.map_or(comment.len(), |end| end - 2);
-                let (body, _) = comment.split_at(len);
-                self.0 = comment.get(end.unwrap_or(len)..).unwrap_or_default();
-                return Some(Comment { body, ends: end.is_some() });
-            }
-            self.0 = match rest.as_bytes() {
-                [b'-', b'-', ..] => rest.split_once('\n')?.1,
-                [quote @ (b'\'' | b'"' | b'['), ..] => {
-                    // A doubled one ends the string here and begins another there: just as well.
-                    // Not so the bracket, which opens nothing when it is doubled.
-                    let close = if *quote == b'[' { ']' } else { char::from(*quote) };
-                    let mut tail = rest.get(1..)?.split_once(close)?.1;
-                    while let (']', Some(next)) = (close, tail.strip_prefix(']')) {
-                        tail = next.split_once(']')?.1;
-                    }
-                    tail
-                }
-                _ => rest.get(1..)?,
-            };
-        }
-    }
-}
-
-/// Where the comment that has begun is over, behind its end. Comments nest.
-fn end_of_comment(text: &str) -> Option<usize> {
-    let (mut depth, mut at) = (1, 0);
-    while depth > 0 {
-        at += text.get(at..)?.find(['/', '*'])?;
-        match text.as_bytes().get(at..at + 2)? {
-            b"/*" => depth += 1,
-            b"*/" => depth -= 1,
-            _ => {
-                at += 1;
-                continue;
-            }
-        }
-        at += 2;
-    }
-    Some(at)
-}
-
 fn parameter(name: &str) -> Option<&str> {
     let bare = name.strip_prefix('@')?;
     (!bare.is_empty() && !bare.contains(char::is_whitespace)).then_some(name)
@@ -151,7 +109,16 @@ fn parameter(name: &str) -> Option<&str> {
 
 /// Whether a statement may hold the comment, or has the like of it in a string.
 pub(super) fn is_possible(statement: &str) -> bool {
-    statement.contains("/*") && statement.to_ascii_lowercase().contains(MARK)
+    (statement.contains("/*") || statement.contains("--")) && has_mark(statement)
+}
+
+/// Whether a comment means to be one of ours: also with a blank before the colon.
+fn has_mark(text: &str) -> bool {
+    let (name, colon) = MARK.split_at(MARK.len() - 1);
+    let lower = text.to_ascii_lowercase();
+    lower.match_indices(name).any(|(at, _)| {
+        lower.get(at + name.len()..).is_some_and(|rest| rest.trim_start().starts_with(colon))
+    })
 }
 
 fn strip_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
@@ -206,8 +173,6 @@ mod tests {
             format!("SELECT [a]]{HINT}]"),
             format!("SELECT [a]]]]{HINT}]"),
             format!("SELECT \"{HINT}\""),
-            format!("SELECT 1 -- {HINT}\n"),
-            format!("SELECT 1 /* {HINT} */"),
             "SELECT '/* always-encrypted: encryption".to_owned(),
         ] {
             assert_eq!(Hints::of(&text).unwrap(), Hints::default(), "{text}");
@@ -241,6 +206,14 @@ mod tests {
             "/* always-encrypted: encryption off */",
             "/* always-encrypted: encryption enabled; encryption disabled */",
             "/* always-encrypted: */",
+            "/** always-encrypted: force @P2 */",
+            "/* always-encrypted : force @P2 */",
+            "/* x; always-encrypted: force @P2 */",
+            "-- always-encrypted: force @P2",
+            "/* /* always-encrypted: force @P2 */ */",
+            "SELECT 1 -- c\rSELECT 2 /* always-encrypted: force @P2 */",
+            "SELECT 1 -- c\rSELECT 'A\n/* always-encrypted: encryption Disabled */'",
+            "/* always-encrypted: type @P1 int, @p1 bigint */",
         ] {
             assert!(is_possible(statement));
             assert!(Hints::of(statement).is_err(), "{statement}");

@@ -36,16 +36,19 @@ mod bulk;
 mod encrypt;
 mod error;
 mod hint;
+mod lexis;
 mod login;
 mod outputs;
 mod prepared;
 mod procedures;
+mod repeat;
 mod request;
 mod respond;
 mod response;
 mod schema;
 mod scratch;
 mod statement;
+mod totals;
 mod upload;
 mod work;
 
@@ -57,6 +60,7 @@ use login::Login;
 use prepared::PreparedStatements;
 use request::{Asking, FetchingKeys, Waiting};
 use respond::Responding;
+use schema::Changes;
 use upload::Upload;
 
 use crate::{
@@ -136,6 +140,14 @@ pub struct Session {
     /// say so by a change of the environment.
     at_login: (String, [u8; 5]),
     packet_size: usize,
+    /// RESETCONNECTION and its kin that the driver has asked for and the server has not been told.
+    pending_reset: u8,
+    in_transaction: bool,
+    /// The transaction has changed tables. What this connection sees of them nobody else does, until
+    /// it ends.
+    uncommitted_schema: bool,
+    /// The connection acts as somebody else than its login.
+    other_identity: bool,
     /// A bulk load that has been announced and comes next.
     bulk: Option<Announced>,
     /// What has been prepared and not given up.
@@ -169,6 +181,10 @@ impl Session {
             at_login: Default::default(),
             // Both sides begin with it (MS-TDS 2.2.6.4).
             packet_size: 4096,
+            pending_reset: 0,
+            in_transaction: false,
+            uncommitted_schema: false,
+            other_identity: false,
             bulk: None,
             prepared: PreparedStatements::default(),
             carried: Vec::new(),
@@ -195,6 +211,11 @@ impl Session {
     pub fn server_closed(&mut self) {
         let at_rest = matches!(self.state, State::Idle | State::Transparent | State::Closed)
             && self.server_in.is_empty();
+        if let State::Responding(responding) = &self.state
+            && responding.changes().schema
+        {
+            self.config.metadata_cache.clear();
+        }
         if !at_rest {
             self.closed_by = Some(self.config.errors.record(SessionError::ConnectionCut));
         }
@@ -434,7 +455,7 @@ impl Session {
         while let Ok(Some(token)) = tokens.next_token() {
             let ReplyToken::Other(token_id::ENVCHANGE, bytes) = token else { continue };
             if let Ok(change) = EnvChange::read(bytes) {
-                transaction_changed |= matches!(change, EnvChange::Transaction);
+                transaction_changed |= matches!(change, EnvChange::Transaction { .. });
                 self.follow(change);
                 self.carried.extend_from_slice(bytes);
             }
@@ -442,12 +463,40 @@ impl Session {
         transaction_changed
     }
 
+    fn follow_transaction(&mut self, open: bool) {
+        self.in_transaction = open;
+        if !open && std::mem::take(&mut self.uncommitted_schema) {
+            // What was described meanwhile may never have been.
+            self.config.metadata_cache.clear();
+        }
+    }
+
+    /// Whether what other connections see is what this one sees.
+    fn shares_cache(&self) -> bool {
+        !self.uncommitted_schema && !self.other_identity
+    }
+
+    /// A statement that may change on what descriptions rest has been answered.
+    fn apply_changes(&mut self, changes: Changes) {
+        self.other_identity |= changes.identity;
+        if changes.schema {
+            self.config.metadata_cache.clear();
+            self.uncommitted_schema |= self.in_transaction;
+        }
+    }
+
+    /// The reset bits that the next message to the server carries.
+    fn take_reset(&mut self) -> u8 {
+        std::mem::take(&mut self.pending_reset)
+    }
+
     fn follow(&mut self, change: EnvChange) {
         match change {
             EnvChange::Database(name) => self.database = name,
             EnvChange::PacketSize(size) => self.packet_size = size,
             EnvChange::Collation(collation) => self.collation = collation,
-            EnvChange::Transaction | EnvChange::Routing | EnvChange::Other => {}
+            EnvChange::Transaction { open } => self.follow_transaction(open),
+            EnvChange::Routing | EnvChange::Other => {}
         }
     }
 

@@ -16,6 +16,7 @@ use super::{
     SessionError,
     procedures::{HandleKind, Role},
     statement::Declared,
+    work::DescribedAt,
 };
 use crate::{
     metadata::{DescribeKey, Described},
@@ -38,6 +39,8 @@ pub(super) struct Prepared {
     pub(super) parameters: Option<Vec<Declared>>,
     /// How they are encrypted. `None` if there are none.
     pub(super) described: Option<Arc<Described>>,
+    /// Since when that is known.
+    pub(super) described_at: DescribedAt,
 }
 
 /// What is known of a handle.
@@ -53,6 +56,9 @@ pub(super) struct PreparedStatements {
     known: HashMap<Handle, Known>,
     /// The server returns more handles than it is asked for.
     distrusted: bool,
+    /// Something has been prepared whose values are looked after. From then on a handle that nobody
+    /// knows may be that.
+    protects: bool,
 }
 
 /// What a call does to the handles once it has been answered.
@@ -65,7 +71,7 @@ pub(super) struct Effect {
     /// What it gives up.
     pub(super) gives_up: Option<Handle>,
     /// What has been described anew.
-    pub(super) described: Option<(Handle, Arc<Described>)>,
+    pub(super) described: Option<(Handle, Arc<Described>, DescribedAt)>,
 }
 
 impl PreparedStatements {
@@ -91,7 +97,7 @@ impl PreparedStatements {
             None if self.distrusted => {
                 Err(SessionError::AmbiguousHandle { handle: handle.map(|(_, handle)| handle) })
             }
-            None if protects => {
+            None if protects || self.protects => {
                 Err(SessionError::UnknownHandle { handle: handle.map(|(_, handle)| handle) })
             }
             None => Ok(None),
@@ -120,13 +126,14 @@ impl PreparedStatements {
             {
                 known.remove();
             }
-            if let Some((handle, described)) = &effect.described
+            if let Some((handle, described, described_at)) = &effect.described
                 && let Some(Known::Statement(prepared)) = self.known.get_mut(handle)
             {
                 *prepared = Arc::new(Prepared {
                     key: prepared.key.clone(),
                     parameters: prepared.parameters.clone(),
                     described: Some(described.clone()),
+                    described_at: *described_at,
                 });
             }
         }
@@ -162,6 +169,7 @@ impl PreparedStatements {
     }
 
     fn learn(&mut self, handle: Handle, prepared: Prepared) {
+        self.protects |= prepared.parameters.is_some();
         if self.distrusted {
             return;
         }

@@ -3,7 +3,11 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    Session, SessionError, State, bulk::BulkTarget, respond::Responding, upload::Held, work::Work,
+    Session, SessionError, State,
+    bulk::BulkTarget,
+    respond::Responding,
+    upload::Held,
+    work::{CacheUse, Work},
 };
 use crate::{
     crypto::CellKey,
@@ -86,7 +90,14 @@ impl Session {
 
     fn prepare(&mut self, held: Held, afresh: bool) {
         let setting = self.config.column_encryption;
-        match Work::read(held, &self.database, setting, &self.prepared, afresh) {
+        let cache = &self.config.metadata_cache;
+        let cached = CacheUse {
+            afresh,
+            shared: self.shares_cache(),
+            now: (cache.generation(), self.now),
+            ttl: cache.ttl(),
+        };
+        match Work::read(held, &self.database, setting, &self.prepared, &cached) {
             Ok(work) => self.go_on(Box::new(work)),
             Err(error) => self.refuse(error),
         }
@@ -227,11 +238,11 @@ impl Session {
     }
 
     /// Everything is there: encrypts and sends.
-    fn send_encrypted(&mut self, mut work: Work, keys: &HashMap<KeyPlace, Arc<CellKey>>) {
+    fn send_encrypted(&mut self, work: Work, keys: &HashMap<KeyPlace, Arc<CellKey>>) {
         match work.encrypt(keys, self.collation) {
             Err(error) => self.refuse(error),
             Ok((message, outputs)) => {
-                let reset = work.held.take_reset();
+                let reset = self.take_reset();
                 let mut responding = Responding::of(&work, outputs);
                 // Unless it may be needed again, the plaintext is wiped before there is another copy
                 // of the ciphertext.
@@ -274,7 +285,7 @@ impl Session {
         let transaction_changed = self.follow_answer(&answer);
         match question {
             Question::Objects { work, call, objects } => {
-                self.objects_known(work, call, &objects, &answer);
+                self.objects_known(work, call, &objects, &answer, transaction_changed);
             }
             Question::Parameters { work, call } => {
                 self.parameters_known(work, call, &answer, transaction_changed);

@@ -6,8 +6,10 @@ use super::{
     Session, SessionError, State,
     outputs::Outputs,
     prepared::Effect,
+    repeat::Repeat,
     request::Retry,
     response::{Environment, Progress, Response},
+    schema::Changes,
     upload::Held,
     work::Work,
 };
@@ -27,10 +29,11 @@ pub(super) struct Responding {
     retry: Option<Retry>,
     /// The descriptions that the request rests on, to be forgotten if the server disagrees.
     rests_on: Vec<DescribeKey>,
-    /// Whether what is known of tables may be out of date afterwards.
-    changes_schema: bool,
+    /// What may be out of date afterwards.
+    changes: Changes,
     /// Whether one of them was known from before.
     from_cache: bool,
+    repeat: Repeat,
     /// What its calls do to the handles of what is prepared.
     effects: Vec<Effect>,
     /// An attention is on its way to the server and not acknowledged.
@@ -47,7 +50,8 @@ impl Default for Responding {
             response: Response::new(Vec::new()),
             retry: None,
             rests_on: Vec::new(),
-            changes_schema: false,
+            changes: Changes::default(),
+            repeat: Repeat::Never,
             from_cache: false,
             effects: Vec::new(),
             attention: false,
@@ -67,24 +71,29 @@ impl Responding {
         if work.ciphertext {
             response.show_ciphertext();
         }
-        let changes_schema = work.changes_schema;
-        Self { response, rests_on, changes_schema, from_cache, effects, ..Self::default() }
+        let (changes, repeat) = (work.changes, work.repeat);
+        Self { response, rests_on, changes, from_cache, repeat, effects, ..Self::default() }
     }
 
     /// To a batch.
-    pub(super) fn to_batch(changes_schema: bool, ciphertext: bool) -> Self {
-        let mut responding = Self { changes_schema, ..Self::default() };
+    pub(super) fn to_batch(changes: Changes, ciphertext: bool) -> Self {
+        let mut responding = Self { changes, ..Self::default() };
         if ciphertext {
             responding.response.show_ciphertext();
         }
         responding
     }
 
+    /// What the request may change.
+    pub(super) fn changes(&self) -> Changes {
+        self.changes
+    }
+
     /// Keeps the request, to send it again if what was known from before turns out to be out of
-    /// date.
+    /// date and nothing can have been done.
     pub(super) fn may_retry(&mut self, held: Held) {
-        if self.from_cache {
-            self.response.may_retry();
+        if self.from_cache && self.repeat != Repeat::Never {
+            self.response.may_retry(self.repeat);
             self.retry = Some(Retry::new(held));
         }
     }
@@ -231,9 +240,6 @@ impl Session {
                 self.config.metadata_cache.remove(key);
             }
         }
-        if responding.changes_schema {
-            self.config.metadata_cache.clear();
-        }
         responding.at_end = false;
         if responding.attention && !responding.response.attention_acknowledged() {
             // The response ended before the attention reached the server; its acknowledgement
@@ -257,8 +263,11 @@ impl Session {
         let effects = std::mem::take(&mut responding.effects);
         let returned = responding.response.take_returned();
         self.prepared.answered(effects, returned);
+        let changes = responding.changes;
         self.end_outbox();
         self.deliver_outbox(true);
+        // A transaction may have begun in the same response.
+        self.apply_changes(changes);
         self.state = State::Idle;
     }
 
@@ -294,6 +303,9 @@ impl Session {
     fn follow_environment(&mut self, environment: Environment) {
         self.packet_size = environment.packet_size.unwrap_or(self.packet_size);
         self.collation = environment.collation.unwrap_or(self.collation);
+        if let Some(open) = environment.transaction {
+            self.follow_transaction(open);
+        }
         if let Some(database) = environment.database {
             self.database = database;
         }

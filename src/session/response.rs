@@ -12,15 +12,18 @@ use super::{
     SessionError,
     outputs::Outputs,
     prepared::{Effect, Returned},
+    repeat::Repeat,
     scratch::Scratch,
+    totals::Totals,
 };
 use crate::{
     crypto::CellKey,
     keystore::EncryptedCekValue,
     tds::{
-        ColMetadata, CryptoMetadata, Done, EnvChange, Malformed, Reader, ReturnValue, RowScanner,
-        ServerError, TokenLen, TypeInfo, ValueEncoding, ValueRange, WipedBuffer, collation_is_utf8,
-        token_id, token_len, value_data_in_place, write_null, write_value,
+        AltMetadata, ColMetadata, CryptoMetadata, Done, EnvChange, Malformed, Reader, ReturnValue,
+        RowScanner, ServerError, TokenLen, TypeInfo, ValueEncoding, ValueRange, WipedBuffer,
+        alt_row_id, collation_is_utf8, done_status, token_id, token_len, value_data_in_place,
+        write_null, write_value,
     },
     value::{Length, SqlType, ValueError, denormalize, denormalized_in_place},
 };
@@ -50,6 +53,8 @@ pub(super) struct Environment {
     pub(super) database: Option<String>,
     pub(super) packet_size: Option<usize>,
     pub(super) collation: Option<[u8; 5]>,
+    /// Whether a transaction is open now.
+    pub(super) transaction: Option<bool>,
 }
 
 /// An encrypted column as the application sees it.
@@ -152,6 +157,7 @@ pub(super) struct Response {
     encodings: Vec<ValueEncoding>,
     shown: Vec<Option<Shown>>,
     keys: Vec<Option<Arc<CellKey>>>,
+    totals: Totals,
     scanner: RowScanner,
     /// For values that are not their own normal form.
     scratch: Scratch,
@@ -164,12 +170,10 @@ pub(super) struct Response {
     environment: Environment,
     /// Whether anything has been passed on, after which a request is not tried again.
     started: bool,
-    /// A transaction began or ended in it.
-    transaction_changed: bool,
     /// How long the inbox must be before half a token is looked at again.
     look_again_at: usize,
-    /// Whether error 33514 may lead to a second try.
-    may_retry: bool,
+    /// What may lead to a second try.
+    may_retry: Repeat,
     /// Whether the rest is only walked to its end: after a failure, or for a cancelled request.
     discarding: Discard,
     /// Whether the last DONE answers an attention.
@@ -201,6 +205,7 @@ impl Response {
             encodings: Vec::new(),
             shown: Vec::new(),
             keys: Vec::new(),
+            totals: Totals::default(),
             scanner: RowScanner::default(),
             scratch: Scratch::default(),
             outputs: outputs.into(),
@@ -208,9 +213,8 @@ impl Response {
             ciphertext: false,
             environment: Environment::default(),
             started: false,
-            transaction_changed: false,
             look_again_at: 0,
-            may_retry: false,
+            may_retry: Repeat::Never,
             discarding: Discard::Nothing,
             attention_acknowledged: false,
             metadata_doubted: false,
@@ -218,8 +222,16 @@ impl Response {
     }
 
     /// A request may be sent again if it turns out to rest on what is out of date.
-    pub(super) fn may_retry(&mut self) {
-        self.may_retry = true;
+    pub(super) fn may_retry(&mut self, repeat: Repeat) {
+        self.may_retry = repeat;
+    }
+
+    /// Something was done after all: what has happened is passed on.
+    fn give_up_retry(&mut self) {
+        if self.discarding == Discard::Retry {
+            self.discarding = Discard::Nothing;
+            self.started = true;
+        }
     }
 
     /// Looks out for the handles of what the request prepares.
@@ -285,7 +297,7 @@ impl Response {
     /// Whether the rest is walked over because the request is to be sent again, and may be: nothing
     /// but errors has come of it.
     pub(super) fn asks_for_retry(&self) -> bool {
-        self.discarding == Discard::Retry && !self.transaction_changed
+        self.discarding == Discard::Retry
     }
 
     /// Whether an error of ours stands where the end of the response belongs.
@@ -319,6 +331,17 @@ impl Response {
             if self.inbox.len() < self.look_again_at && !at_end {
                 break;
             }
+            if matches!(
+                token,
+                token_id::COLMETADATA
+                    | token_id::ALTMETADATA
+                    | token_id::ROW
+                    | token_id::NBCROW
+                    | token_id::ALTROW
+                    | token_id::RETURNVALUE
+            ) {
+                self.give_up_retry();
+            }
             let found = token_len(self.inbox.as_slice()).map_err(SessionError::ServerMalformed)?;
             match found {
                 TokenLen::Incomplete => break,
@@ -334,6 +357,8 @@ impl Response {
                 TokenLen::Structured => {
                     let progress = match token {
                         token_id::COLMETADATA => self.col_metadata()?,
+                        token_id::ALTMETADATA => self.alt_metadata()?,
+                        token_id::ALTROW => self.alt_row()?,
                         token_id::RETURNVALUE => self.return_value()?,
                         token_id::ROW | token_id::NBCROW => match self.row()? {
                             RowProgress::Done => true,
@@ -343,7 +368,8 @@ impl Response {
                         _ => return Err(malformed("FEATUREEXTACK outside of a login")),
                     };
                     if !progress {
-                        if !matches!(token, token_id::ROW | token_id::NBCROW) {
+                        // The scanner remembers how far it has come in a row.
+                        if !matches!(token, token_id::ROW | token_id::NBCROW | token_id::ALTROW) {
                             self.look_again_at = 2 * self.inbox.len();
                         }
                         break;
@@ -364,7 +390,10 @@ impl Response {
                     EnvChange::Database(name) => self.environment.database = Some(name),
                     EnvChange::PacketSize(size) => self.environment.packet_size = Some(size),
                     EnvChange::Collation(c) => self.environment.collation = Some(c),
-                    EnvChange::Transaction => self.transaction_changed = true,
+                    EnvChange::Transaction { open } => {
+                        self.environment.transaction = Some(open);
+                        self.give_up_retry();
+                    }
                     EnvChange::Routing | EnvChange::Other => {}
                 }
             }
@@ -373,11 +402,13 @@ impl Response {
                 const STALE_METADATA: u32 = 33514;
                 let error = ServerError::read(bytes).map_err(SessionError::ServerMalformed)?;
                 let untouched = self.discarding == Discard::Nothing && !self.started;
-                // A type clash is found when the statement is compiled, unless it comes out of a
-                // procedure that has begun its work.
-                let stale = error.number == STALE_METADATA
-                    || error.number == OPERAND_TYPE_CLASH && error.procedure.is_empty();
-                if stale && self.may_retry && untouched {
+                let stale = match self.may_retry {
+                    Repeat::Never => false,
+                    Repeat::Stale => error.number == STALE_METADATA,
+                    Repeat::Clash => matches!(error.number, OPERAND_TYPE_CLASH | STALE_METADATA),
+                };
+                // What a procedure's body or a trigger says, it says after it has begun.
+                if stale && untouched && error.procedure.is_empty() {
                     self.discarding = Discard::Retry;
                     // It stays where it is and is walked over next.
                     return Ok(true);
@@ -388,6 +419,9 @@ impl Response {
             token_id::DONE | token_id::DONEPROC | token_id::DONEINPROC => {
                 let done = Done::read(bytes).map_err(SessionError::ServerMalformed)?;
                 self.attention_acknowledged = done.acknowledges_attention();
+                if done.status & done_status::COUNT != 0 {
+                    self.give_up_retry();
+                }
                 if token == token_id::DONEPROC {
                     self.returned.call_ended();
                     if self.outputs.len() > 1 {
@@ -418,12 +452,8 @@ impl Response {
 
     fn col_metadata(&mut self) -> Result<bool, SessionError> {
         let mut reader = Reader::new(self.inbox.as_slice());
-        let metadata = match ColMetadata::read(&mut reader) {
-            Ok(metadata) => metadata,
-            Err(error) if error.incomplete && self.inbox.len() <= MAX_TOKEN => return Ok(false),
-            Err(error) if error.incomplete => return Err(too_long()),
-            Err(error) => return Err(SessionError::ServerMalformed(error)),
-        };
+        let read = ColMetadata::read(&mut reader);
+        let Some(metadata) = self.arrived(read)? else { return Ok(false) };
         let len = reader.position();
         let metadata = if self.ciphertext { metadata.as_stored() } else { metadata };
         self.encodings.clear();
@@ -436,6 +466,7 @@ impl Response {
             .map_err(SessionError::ServerMalformed)?;
         self.keys = vec![None; metadata.ceks.len()];
         self.metadata = metadata;
+        self.totals.clear();
         self.scanner.reset();
         if self.discarding == Discard::Nothing {
             let mut out = Vec::new();
@@ -452,6 +483,45 @@ impl Response {
         }
         self.inbox.consume(len);
         Ok(true)
+    }
+
+    /// Metadata, or `None` while they have not arrived in full.
+    fn arrived<T>(&self, read: Result<T, Malformed>) -> Result<Option<T>, SessionError> {
+        match read {
+            Ok(metadata) => Ok(Some(metadata)),
+            Err(error) if error.incomplete && self.inbox.len() <= MAX_TOKEN => Ok(None),
+            Err(error) if error.incomplete => Err(too_long()),
+            Err(error) => Err(SessionError::ServerMalformed(error)),
+        }
+    }
+
+    fn alt_metadata(&mut self) -> Result<bool, SessionError> {
+        let mut reader = Reader::new(self.inbox.as_slice());
+        let read = AltMetadata::read(&mut reader);
+        let Some(metadata) = self.arrived(read)? else { return Ok(false) };
+        let len = reader.position();
+        self.totals.expect(metadata)?;
+        self.pass(len);
+        Ok(true)
+    }
+
+    fn alt_row(&mut self) -> Result<bool, SessionError> {
+        let row = self.inbox.as_slice();
+        let Some(id) = alt_row_id(row) else { return Ok(false) };
+        let scanned = self.scanner.advance(self.totals.of(id)?, row);
+        let Some(len) = scanned.map_err(SessionError::ServerMalformed)? else { return Ok(false) };
+        self.pass(len);
+        self.scanner.reset();
+        Ok(true)
+    }
+
+    /// A structure in which nothing is encrypted.
+    fn pass(&mut self, len: usize) {
+        if self.discarding == Discard::Nothing {
+            self.outbox.extend(self.inbox.as_slice().get(..len).unwrap_or_default());
+            self.started = true;
+        }
+        self.inbox.consume(len);
     }
 
     fn row(&mut self) -> Result<RowProgress, SessionError> {
@@ -583,13 +653,19 @@ impl Response {
 
     /// There is no CEK table for output parameters: the key is that of the request's parameter.
     fn decrypt_output(
-        &self,
+        &mut self,
         value: &ReturnValue,
         shown: &Shown,
         out: &mut Vec<u8>,
     ) -> Result<(), SessionError> {
-        let unknown = || SessionError::UnknownOutput { name: value.name.clone() };
-        let output = self.outputs.front().and_then(|o| o.get(&value.name)).ok_or_else(unknown)?;
+        let name = match value.name.as_str() {
+            "" => format!("number {}", value.ordinal()),
+            name => name.to_owned(),
+        };
+        let unknown = || SessionError::UnknownOutput { name: name.clone() };
+        let outputs = self.outputs.front_mut();
+        let output = outputs.and_then(|o| o.take(&value.name, value.ordinal()));
+        let output = output.ok_or_else(unknown)?;
         value.write_decrypted_head(&shown.type_info, out);
         let Some(cell) = &value.data else {
             return write_value(shown.type_info.encoding(), None, out)
@@ -598,7 +674,7 @@ impl Response {
         let key = output.key.as_ref().ok_or_else(unknown)?;
         let mut cell = Zeroizing::new(cell.clone());
         let mut clear = Scratch::default();
-        shown.decrypt(key, &mut cell, (&value.name, &output.values), &mut clear, out)
+        shown.decrypt(key, &mut cell, (&name, &output.values), &mut clear, out)
     }
 }
 

@@ -1,13 +1,72 @@
-//! Whether a statement may change what has been said about tables.
+//! What a statement may change of that on which descriptions rest.
 
-/// The words that begin such a statement. `EXEC` may do anything; what it does unnoticed shows by
-/// the server's errors 206 and 33514, as what other clients do.
-const WORDS: [&str; 4] = ["ALTER", "CREATE", "DROP", "SP_RENAME"];
+use super::lexis::{Piece, Pieces};
 
-/// Whether the text has one of the words, be it in a comment or a string.
-pub(super) fn may_change_schema(text: &str) -> bool {
-    text.split(|c: char| !c.is_alphanumeric() && c != '_')
-        .any(|word| WORDS.iter().any(|w| word.eq_ignore_ascii_case(w)))
+/// What a text may change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Changes {
+    /// What has been said about tables and procedures.
+    pub(super) schema: bool,
+    /// As whom the connection acts, and so which tables its names mean.
+    pub(super) identity: bool,
+}
+
+impl Changes {
+    /// Reads a statement, or the name of a procedure. `EXEC` of a string may do anything; what it does
+    /// unnoticed shows by the server's errors 206 and 33514, as what other clients do.
+    pub(super) fn of(text: &str) -> Self {
+        let mut changes = Self::default();
+        let mut words = words(text).peekable();
+        while let Some(word) = words.next() {
+            let is = |other: &str| word.eq_ignore_ascii_case(other);
+            let next_is = |next: Option<&&str>, other: &str| {
+                next.is_some_and(|next| next.eq_ignore_ascii_case(other))
+            };
+            if is("ALTER") || is("CREATE") || is("DROP") {
+                if next_is(words.peek(), "TABLE") {
+                    words.next();
+                    // A temporary table is nobody else's; see `is_own`.
+                    changes.schema |= !words.peek().is_some_and(|name| name.starts_with('#'));
+                } else {
+                    changes.schema = true;
+                }
+            } else if is("sp_rename") || is("sp_refreshsqlmodule") {
+                changes.schema = true;
+            } else if is("SETUSER") || is("sp_setapprole") || is("REVERT") {
+                changes.identity = true;
+            } else if is("EXEC") || is("EXECUTE") {
+                changes.identity |= next_is(words.peek(), "AS");
+            }
+        }
+        changes
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.schema |= other.schema;
+        self.identity |= other.identity;
+    }
+}
+
+/// Whether the text names what only its connection has: temporary tables and procedures.
+pub(super) fn names_temporary(text: &str) -> bool {
+    text.contains('#')
+        && Pieces(text).any(|piece| match piece {
+            Piece::Code(s) | Piece::Name(s) => s.contains('#'),
+            _ => false,
+        })
+}
+
+/// The words of the code, and names as they are.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '#' | '@' | '$');
+    Pieces(text).flat_map(move |piece| {
+        let (code, name) = match piece {
+            Piece::Code(code) => (code, None),
+            Piece::Name(name) => ("", Some(name)),
+            _ => ("", None),
+        };
+        code.split(move |c: char| !is_part(c)).filter(|word| !word.is_empty()).chain(name)
+    })
 }
 
 #[cfg(test)]
@@ -15,16 +74,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_whole_words() {
-        for (text, expected) in [
-            ("ALTER TABLE t ADD c int", true),
-            ("if 1=1 create\ttable t(c int)", true),
-            ("EXEC sp_rename 't.a', 'b'", true),
-            ("SELECT CreatedAt, Dropped FROM t", false),
-            ("SELECT create_date FROM sys.tables", false),
-            ("", false),
+    fn words_of_the_code_count_and_no_others() {
+        for (text, schema, identity) in [
+            ("ALTER TABLE t ADD c int", true, false),
+            ("if 1=1 create\ttable t(c int)", true, false),
+            ("EXEC sp_rename 't.a', 'b'", true, false),
+            ("[sys].[sp_rename]", true, false),
+            ("CREATE TABLE #t (a int)", false, false),
+            ("DROP TABLE [#t]", false, false),
+            ("DROP TABLE #a, b", false, false),
+            ("CREATE INDEX i ON t(a)", true, false),
+            ("SELECT CreatedAt, Dropped FROM t", false, false),
+            ("SELECT 1 WHERE a = 'create' -- drop\n/* alter */", false, false),
+            ("EXECUTE AS USER = 'x'", false, true),
+            ("exec as login='x'; drop table t", true, true),
+            ("EXEC assign", false, false),
+            ("revert", false, true),
+            ("", false, false),
         ] {
-            assert_eq!(may_change_schema(text), expected, "{text}");
+            assert_eq!(Changes::of(text), Changes { schema, identity }, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_sign_in_a_string_names_nothing() {
+        for (text, expected) in [
+            ("INSERT #t VALUES (@a)", true),
+            ("EXEC [#p] @x=@x", true),
+            ("INSERT t VALUES ('#general')", false),
+            ("SELECT 1 -- #1", false),
+        ] {
+            assert_eq!(names_temporary(text), expected, "{text}");
         }
     }
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     metadata::{Column, ObjectName, ParameterType, Target, targets},
-    tds::{Malformed, Parameter, ProcedureName, RpcRequest, TableType, quote},
+    tds::{ClrType, Malformed, Parameter, ProcedureName, RpcRequest, TableType, quote},
     value::{DeclarationError, SqlType},
 };
 
@@ -187,7 +187,10 @@ impl Statement {
             let (type_text, suffix) = match (&sql_type, &value.table_type) {
                 (_, Some(table)) => (table_type(table)?, " READONLY"),
                 (Ok(sql_type), None) => (sql_type.to_string(), output),
-                (Err(_), None) => ("sql_variant".to_owned(), output),
+                (Err(_), None) => match &value.clr_type {
+                    Some(clr) => (clr_type(clr)?, output),
+                    None => ("sql_variant".to_owned(), output),
+                },
             };
             let mut declared = Declared {
                 name: declared_name,
@@ -328,6 +331,19 @@ fn table_type(table: &TableType) -> Result<String, SessionError> {
     }
     let name = quote(&table.name);
     Ok(if table.schema.is_empty() { name } else { format!("{}.{name}", quote(&table.schema)) })
+}
+
+/// A CLR type, as a declaration has it.
+fn clr_type(clr: &ClrType) -> Result<String, SessionError> {
+    if clr.name.is_empty() {
+        return Err(SessionError::Request(Malformed::of(
+            "parameter of a CLR type: no type's name",
+        )));
+    }
+    let parts = [&clr.database, &clr.schema, &clr.name];
+    let given = parts.into_iter().skip_while(|part| part.is_empty());
+    let quoted = given.map(|part| if part.is_empty() { String::new() } else { quote(part) });
+    Ok(quoted.collect::<Vec<_>>().join("."))
 }
 
 /// SQL Server takes an encrypted parameter that is declared shorter than its column, and none that

@@ -6,6 +6,7 @@ use super::{
     announce::{FirstLook, first_look},
     bulk::BulkLoad,
     respond::Responding,
+    schema::Changes,
 };
 use crate::tds::{
     HEADER_LEN, Malformed, PacketHeader, PacketType, WipedBuffer, done_status, push_message,
@@ -25,7 +26,7 @@ enum Way {
     /// Held back until it is whole.
     Held(Held),
     /// Sent on packet by packet as it is. Whether it may change what is known of tables.
-    Passing { changes_schema: bool },
+    Passing { changes: Changes },
     /// A bulk load, rewritten as it comes.
     Bulk(Box<BulkLoad>),
     /// The rest of a bulk load that has failed; the error is told at its end. Whether the server
@@ -38,18 +39,11 @@ pub(super) struct Held {
     packet_type: PacketType,
     /// The payload of its packets.
     payload: WipedBuffer,
-    /// The reset bits of its first packet that have not gone out with a question of ours.
-    reset: u8,
 }
 
 impl Held {
     pub(super) fn payload(&self) -> &[u8] {
         self.payload.as_slice()
-    }
-
-    /// The reset bits that are still to be sent.
-    pub(super) fn take_reset(&mut self) -> u8 {
-        std::mem::take(&mut self.reset)
     }
 }
 
@@ -71,7 +65,14 @@ impl Session {
         let packet = self.app_in.as_slice().get(..header.len).unwrap_or_default();
         let end = header.status.ends_message();
         match &mut upload.way {
-            Way::Passing { .. } => self.to_server.extend(packet),
+            Way::Passing { .. } => {
+                let start = self.to_server.len();
+                self.to_server.extend(packet);
+                let reset = std::mem::take(&mut self.pending_reset);
+                if let Some(status) = self.to_server.as_mut_slice().get_mut(start + 1) {
+                    *status = (*status & !RESET_BITS) | reset;
+                }
+            }
             Way::Held(held) => held.payload.extend(packet.get(HEADER_LEN..).unwrap_or_default()),
             Way::Failed { .. } => {}
             Way::Bulk(load) if header.status.is_ignored() => load.take_back(&mut self.to_server),
@@ -104,24 +105,25 @@ impl Session {
     /// The first packet of a message decides what becomes of it.
     fn begin_upload(&mut self, header: PacketHeader) {
         if header.status.0 & RESET_BITS != 0 {
+            // The next message to the server carries the bits, whatever becomes of this one.
+            self.pending_reset |= header.status.0 & RESET_BITS;
             (self.database, self.collation) = self.at_login.clone();
+            self.other_identity = false;
             self.prepared.reset();
         }
         // An announcement holds for the message that follows it, and no other.
         let announced = self.bulk.take();
-        let held = || {
-            Way::Held(Held {
-                packet_type: header.packet_type,
-                payload: WipedBuffer::default(),
-                reset: header.status.0 & RESET_BITS,
-            })
-        };
+        let held =
+            || Way::Held(Held { packet_type: header.packet_type, payload: WipedBuffer::default() });
         let way = match header.packet_type {
             PacketType::Rpc => held(),
-            PacketType::SqlBatch => match first_look(Self::payload(&self.app_in, header)) {
-                FirstLook::Hold => held(),
-                FirstLook::Pass { changes_schema } => Way::Passing { changes_schema },
-            },
+            PacketType::SqlBatch => {
+                let whole = header.status.ends_message();
+                match first_look(Self::payload(&self.app_in, header), whole) {
+                    FirstLook::Hold => held(),
+                    FirstLook::Pass { changes } => Way::Passing { changes },
+                }
+            }
             PacketType::BulkLoad => match announced {
                 Some(announced) => Way::Bulk(Box::new(BulkLoad::new(announced))),
                 None => {
@@ -130,7 +132,7 @@ impl Session {
                     Way::Failed { error_token, called_off: false }
                 }
             },
-            _ => Way::Passing { changes_schema: false },
+            _ => Way::Passing { changes: Changes::default() },
         };
         self.state = State::Uploading(Upload { packet_type: header.packet_type, way });
     }
@@ -156,8 +158,8 @@ impl Session {
             Way::Failed { error_token, called_off: false } => {
                 self.end_request(error_token, done_status::ERROR);
             }
-            Way::Passing { changes_schema } => {
-                let responding = Responding::to_batch(changes_schema, false);
+            Way::Passing { changes } => {
+                let responding = Responding::to_batch(changes, false);
                 self.state = State::Responding(Box::new(responding));
             }
             Way::Bulk(_) => self.state = State::Responding(Box::default()),
@@ -165,8 +167,8 @@ impl Session {
     }
 
     /// Sends a held request as it came, but for a reset that has been sent before.
-    pub(super) fn forward(&mut self, mut held: Held, mut responding: Responding) {
-        let reset = held.take_reset();
+    pub(super) fn forward(&mut self, held: Held, mut responding: Responding) {
+        let reset = self.take_reset();
         let payload = held.payload.as_slice();
         push_message(held.packet_type, reset, payload, self.packet_size, &mut self.to_server);
         responding.may_retry(held);

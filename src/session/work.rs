@@ -1,6 +1,10 @@
 //! A request that is being prepared: its calls, and what is known of each.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     SessionError, encrypt,
@@ -8,7 +12,8 @@ use super::{
     outputs::{Output, Outputs},
     prepared::{Effect, Handle, Prepared, PreparedStatements},
     procedures::{HandleKind, Role},
-    schema::may_change_schema,
+    repeat::{Repeat, is_single_statement},
+    schema::{Changes, names_temporary},
     statement::Statement,
     upload::Held,
 };
@@ -19,7 +24,7 @@ use crate::{
         Objects, ParameterType, Target, Ticket, clashing_types, objects_of, resolve,
     },
     policy::ColumnEncryption,
-    tds::{RpcFault, RpcMessage, RpcRequest},
+    tds::{Procedure, RpcFault, RpcMessage, RpcRequest},
     value::{CodePage, ConversionType, SqlType},
 };
 
@@ -29,8 +34,33 @@ pub(super) struct Work {
     pub(super) calls: Vec<Call>,
     /// Whether the results are shown as they are stored.
     pub(super) ciphertext: bool,
-    /// Whether it may change what is known of tables.
-    pub(super) changes_schema: bool,
+    /// What it may change of that on which descriptions rest.
+    pub(super) changes: Changes,
+    /// What may lead to its being sent again.
+    pub(super) repeat: Repeat,
+}
+
+/// The state of the cache and the time at which something was found out.
+pub(super) type DescribedAt = (u64, Instant);
+
+/// How a request may use what is known from before.
+pub(super) struct CacheUse {
+    /// What was known has turned out wrong.
+    pub(super) afresh: bool,
+    /// Whether this connection sees the tables that others see.
+    pub(super) shared: bool,
+    /// The state of the cache, and the time.
+    pub(super) now: DescribedAt,
+    /// How long a description is believed.
+    pub(super) ttl: Duration,
+}
+
+impl CacheUse {
+    /// Whether what was found out then still holds.
+    fn holds(&self, (generation, at): DescribedAt) -> bool {
+        let (now_generation, now) = self.now;
+        self.shared && generation == now_generation && now.saturating_duration_since(at) < self.ttl
+    }
 }
 
 /// One call of a request.
@@ -42,6 +72,10 @@ pub(super) struct Call {
     pub(super) from_cache: bool,
     /// What was known before has turned out wrong, so nothing is taken from the cache.
     afresh: bool,
+    /// Nobody else's tables are meant, so nothing is taken from the cache nor put into it.
+    own: bool,
+    /// When what is known of it was found out, at the earliest.
+    pub(super) described_at: DescribedAt,
     /// Given up when the answer is there, or the request ends.
     pub(super) ticket: Option<Ticket>,
     pub(super) catalogue: CatalogueState,
@@ -89,11 +123,13 @@ impl Work {
         database: &str,
         setting: ColumnEncryption,
         prepared: &PreparedStatements,
-        afresh: bool,
+        cached: &CacheUse,
     ) -> Result<Self, SessionError> {
+        let afresh = cached.afresh;
         let message = read_message(held.payload())?;
         let mut calls = Vec::with_capacity(message.requests.len());
-        let (mut disabled, mut changes_schema) = (0, false);
+        let (mut disabled, mut changes) = (0, Changes::default());
+        let mut repeat = Repeat::Never;
         for request in &message.requests {
             let role = Role::of(&request.procedure);
             let protects = setting == ColumnEncryption::Enabled;
@@ -102,15 +138,25 @@ impl Work {
                 Some((_, prepared)) => prepared.key.statement.clone(),
                 None => role.text(request).unwrap_or_default(),
             };
-            changes_schema |= may_change_schema(&text);
+            changes.add(Changes::of(&text));
+            if let Procedure::Name(name) = &request.procedure {
+                changes.add(Changes::of(name));
+            }
+            repeat = match role {
+                _ if message.requests.len() > 1 => Repeat::Never,
+                Role::Call(_) if executed.is_none() => Repeat::Stale,
+                _ if is_single_statement(&text) => Repeat::Clash,
+                _ => Repeat::Never,
+            };
             let hints = Hints::of(&text)?;
             let setting = hints.encryption.unwrap_or(setting);
             disabled += usize::from(setting == ColumnEncryption::Disabled);
             let mut call = match &executed {
                 Some((_, prepared)) => {
+                    let afresh = afresh || !cached.holds(prepared.described_at);
                     Call::of_prepared(&role, request, prepared, setting, afresh)?
                 }
-                None => Call::new(&role, request, &hints, setting, afresh)?,
+                None => Call::new(&role, request, &hints, setting, afresh, cached.now)?,
             };
             call.handles = HandleUse::of(&role, request, executed.as_ref().map(|(h, _)| *h));
             if call.handles.asked_for.is_some() {
@@ -122,11 +168,15 @@ impl Work {
             if call.key.statement.is_empty() {
                 call.key.statement = text;
             }
+            call.own = !cached.shared || names_temporary(&call.key.statement);
+            if executed.is_none() || !call.from_cache {
+                call.described_at = cached.now;
+            }
             calls.push(call);
         }
         let ciphertext = disabled > 0 && disabled == calls.len();
         drop(message);
-        Ok(Self { held, calls, ciphertext, changes_schema })
+        Ok(Self { held, calls, ciphertext, changes, repeat })
     }
 
     /// The first call of which nothing is known yet.
@@ -267,6 +317,7 @@ impl Call {
         hints: &Hints<'_>,
         setting: ColumnEncryption,
         afresh: bool,
+        described_at: DescribedAt,
     ) -> Result<Self, SessionError> {
         let stated: Vec<(String, SqlType)> =
             hints.types.iter().map(|(name, t)| ((*name).to_owned(), *t)).collect();
@@ -283,12 +334,23 @@ impl Call {
             described: None,
             from_cache: false,
             afresh,
+            own: false,
+            described_at,
             ticket: None,
             catalogue: CatalogueState::default(),
             stated,
             protected: wanted,
             handles: HandleUse::default(),
         };
+        let is_declared = |name: &str| {
+            let parameters = statement.iter().flat_map(|s| &s.parameters);
+            parameters.into_iter().any(|p| p.name.eq_ignore_ascii_case(name))
+        };
+        if let Some((name, _)) = call.stated.iter().find(|(name, _)| !is_declared(name)) {
+            return Err(SessionError::Hint {
+                hint: format!("type {name}: there is no such parameter"),
+            });
+        }
         if let (Some(statement), false) = (&mut statement, setting == ColumnEncryption::Enabled) {
             // Nobody is asked; the types hold all the same.
             let types = call.types_of(statement, None);
@@ -327,6 +389,8 @@ impl Call {
             from_cache: !afresh,
             described,
             afresh: true,
+            own: false,
+            described_at: prepared.described_at,
             ticket: None,
             catalogue: CatalogueState { asked: true, ..CatalogueState::default() },
             stated: Vec::new(),
@@ -349,19 +413,25 @@ impl Call {
             key: self.key.clone(),
             parameters: parameters(),
             described: self.described.clone(),
+            described_at: self.described_at,
         };
         let afresh = self.described.clone().filter(|_| !self.from_cache);
         Effect {
             outputs,
             prepares: asked_for.map(|kind| (kind, prepared())),
             gives_up: given_up,
-            described: executed.zip(afresh),
+            described: executed.zip(afresh).map(|(h, d)| (h, d, self.described_at)),
         }
     }
 
     /// Whether what is known from before may be used.
     pub(super) fn may_use_cache(&self) -> bool {
-        !self.afresh
+        !self.afresh && !self.own
+    }
+
+    /// Whether what is found out may be put into the cache.
+    pub(super) fn may_feed_cache(&self) -> bool {
+        !self.own
     }
 
     /// The objects that the statement's parameters go to, unless there are too many to ask for.
@@ -376,9 +446,12 @@ impl Call {
                 if !found.contains(&object) {
                     found.push(object);
                 }
+                if found.len() > MOST {
+                    return Vec::new();
+                }
             }
         }
-        if found.len() > MOST { Vec::new() } else { found }
+        found
     }
 
     /// Takes on the description and the types that belong to it.
@@ -412,7 +485,7 @@ impl Call {
                 .get(at)
                 .and_then(|targets| resolve(targets, &self.catalogue.objects, lenders));
             let stated = self.stated.iter().find(|(stated, _)| stated.eq_ignore_ascii_case(name));
-            let mut required = match stated {
+            let required = match stated {
                 Some((_, sql_type)) => ParameterType {
                     conversion_type: ConversionType {
                         sql_type: *sql_type,
@@ -422,10 +495,18 @@ impl Call {
                     says: "the type that the statement states".to_owned(),
                     stated: true,
                 },
-                None => self.catalogue.learnt.get(&at).cloned().or(lent)?,
+                None => match self.catalogue.learnt.get(&at) {
+                    Some(learnt) => learnt.clone(),
+                    None => {
+                        let mut lent = lent?;
+                        // Of a procedure's parameters the catalogue does not say. That of the
+                        // database, as SqlClient has it.
+                        let code_page = &mut lent.conversion_type.code_page;
+                        *code_page = code_page.or(default_code_page);
+                        lent
+                    }
+                },
             };
-            let code_page = &mut required.conversion_type.code_page;
-            *code_page = code_page.or(default_code_page);
             Some(required)
         };
         let parameters = statement.parameters.iter().enumerate();
@@ -525,6 +606,8 @@ fn expected_outputs(
         };
         outputs.0.push(Output {
             name: parameter.name.clone(),
+            index,
+            returned: false,
             key: keys.get(&encryption.cek).cloned(),
             values: description
                 .ceks

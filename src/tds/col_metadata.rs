@@ -19,7 +19,7 @@ use crate::crypto::EncryptionType;
 const COLMETADATA: u8 = 0x81;
 const NO_METADATA: u16 = 0xFFFF;
 /// SQL Server's own limit for the columns of a SELECT.
-const MAX_COLUMNS: u16 = 4096;
+pub(super) const MAX_COLUMNS: u16 = 4096;
 /// A CEK has one value, or two while its master key is being rotated. More would only make us try
 /// them all.
 pub(crate) const MAX_CEK_VALUES: usize = 4;
@@ -60,7 +60,7 @@ pub struct CryptoMetadata {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
     user_type: u32,
-    flags: u16,
+    pub(super) flags: u16,
     /// The type on the wire; varbinary for an encrypted column.
     pub type_info: TypeInfo,
     table_name: Vec<u8>,
@@ -202,7 +202,7 @@ impl ColMetadata {
 
 impl Column {
     /// `ceks` is the length of the CEK table, if the connection has such tables.
-    fn read(reader: &mut Reader<'_>, ceks: Option<usize>) -> Result<Self, Malformed> {
+    pub(super) fn read(reader: &mut Reader<'_>, ceks: Option<usize>) -> Result<Self, Malformed> {
         const WHAT: &str = "column of COLMETADATA";
         let user_type = reader.u32(WHAT)?;
         let flags = reader.u16(WHAT)?;

@@ -9,8 +9,10 @@
 //!
 //! [MS-TDS]: https://learn.microsoft.com/openspecs/windows_protocols/ms-tds
 
+mod alt_metadata;
 mod buffer;
 mod cek_value;
+mod clr_type;
 mod col_metadata;
 mod error_token;
 mod identifier;
@@ -27,8 +29,10 @@ mod table_value;
 mod token;
 mod type_info;
 
+pub use alt_metadata::{AltMetadata, alt_row_id};
 pub use buffer::WipedBuffer;
 pub use cek_value::EncryptedCekValue;
+pub use clr_type::ClrType;
 pub(crate) use col_metadata::MAX_CEK_VALUES;
 pub use col_metadata::{CekEntry, ColMetadata, Column, CryptoMetadata};
 pub use error_token::{ServerError, write_done, write_error};

@@ -42,6 +42,12 @@ impl ProcedureName {
         &self.parts
     }
 
+    /// The number behind `;`.
+    #[must_use]
+    pub fn number(&self) -> Option<u16> {
+        self.number
+    }
+
     /// The procedure's own name in lower case.
     #[must_use]
     pub fn last_part(&self) -> String {

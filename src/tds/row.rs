@@ -18,7 +18,7 @@ pub enum ValueRange {
     },
 }
 
-/// Walks a ROW or NBCROW token once, however often it is called while bytes arrive.
+/// Walks a ROW, NBCROW or ALTROW token once, however often it is called while bytes arrive.
 ///
 /// A value of many chunks is walked chunk by chunk, so the work is linear in the row's length, and
 /// what a length field claims is never allocated, only waited for.
@@ -30,9 +30,10 @@ pub struct RowScanner {
     value_start: usize,
 }
 
-/// MS-TDS 2.2.7.19 and 2.2.7.17.
+/// MS-TDS 2.2.7.19, 2.2.7.17 and 2.2.7.2.
 const ROW: u8 = 0xD1;
 const NBCROW: u8 = 0xD2;
+const ALTROW: u8 = 0xD3;
 
 impl RowScanner {
     /// Forgets the last row; keeps the allocation.
@@ -56,17 +57,18 @@ impl RowScanner {
         columns: &[ValueEncoding],
         row: &[u8],
     ) -> Result<Option<usize>, Malformed> {
-        let bitmap = match row.first() {
+        let (bitmap, id) = match row.first() {
             None => return Ok(None),
-            Some(&ROW) => 0,
-            Some(&NBCROW) => columns.len().div_ceil(8),
+            Some(&ROW) => (0, 0),
+            Some(&NBCROW) => (columns.len().div_ceil(8), 0),
+            Some(&ALTROW) => (0, 2),
             Some(_) => return Err(Malformed::of("ROW")),
         };
-        if row.len() <= bitmap {
+        if row.len() <= bitmap + id {
             return Ok(None);
         }
         if self.position == 0 {
-            self.position = 1 + bitmap;
+            self.position = 1 + bitmap + id;
             self.value_start = self.position;
         }
         while let Some(&encoding) = columns.get(self.values.len()) {

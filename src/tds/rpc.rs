@@ -8,7 +8,7 @@
 //! ```
 
 use super::{
-    Malformed, Reader, RowScanner, TypeInfo, ValueEncoding, ValueRange,
+    ClrType, Malformed, Reader, RowScanner, TypeInfo, ValueEncoding, ValueRange,
     col_metadata::{AEAD_AES_256_CBC_HMAC_SHA_256, NORMALIZATION_VERSION},
     reader::{push_utf16, utf16_exact},
     row::{value_data, value_data_len, value_data_slice},
@@ -57,6 +57,8 @@ pub struct Parameter<'a> {
     pub type_info: TypeInfo,
     /// Its table type, if it is table-valued. Then it has neither data nor NULL.
     pub table_type: Option<TableType>,
+    /// Its CLR type, if it has one.
+    pub clr_type: Option<ClrType>,
     /// All of its bytes.
     pub bytes: &'a [u8],
     value: &'a [u8],
@@ -242,13 +244,17 @@ fn read_parameter<'a>(reader: &mut Reader<'a>) -> Result<Parameter<'a>, RpcFault
     let (type_info, table_type, value) = if reader.peek() == Some(TVPTYPE) {
         (TypeInfo::table_valued(), Some(TableType::read(reader)?), Some(&[][..]))
     } else {
-        let type_info = TypeInfo::read(reader)?;
+        let type_info = TypeInfo::read_in_request(reader)?;
         let value = read_value(reader, &type_info)?;
         (type_info, None, value)
     };
     let (is_null, value) = (value.is_none(), value.unwrap_or_default());
+    let clr_type = match type_info.id() {
+        id::UDTTYPE => Some(ClrType::read(&mut Reader::new(type_info.as_bytes()))?),
+        _ => None,
+    };
     let bytes = reader.since(start);
-    Ok(Parameter { name, status, type_info, table_type, bytes, value, is_null })
+    Ok(Parameter { name, status, type_info, table_type, clr_type, bytes, value, is_null })
 }
 
 /// In a request text, ntext and image have four bytes of length and no text pointer.

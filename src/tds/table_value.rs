@@ -77,7 +77,7 @@ fn read_columns(reader: &mut Reader<'_>) -> Result<Vec<TypeInfo>, Malformed> {
     for _ in 0..count {
         reader.u32(WHAT)?;
         let flags = reader.u16(WHAT)?;
-        let type_info = TypeInfo::read(reader)?;
+        let type_info = TypeInfo::read_in_request(reader)?;
         if type_info.is_untyped() {
             // Its values have no bytes, so a row could cost work and nothing else.
             return Err(Malformed::of("table-valued parameter: column without a type"));
@@ -129,6 +129,17 @@ mod tests {
         for len in 0..table.len() {
             assert!(TableType::read(&mut Reader::new(&table[..len])).is_err(), "{len} bytes");
         }
+    }
+
+    #[test]
+    fn a_clr_type_has_its_names_and_nothing_else() {
+        let mut table = vec![TVPTYPE, 0, 0, 0, 1, 0];
+        table.extend(column(0, &[0xF0, 0, 0, 1, b'P', 0]));
+        table.extend([TVP_END_TOKEN, TVP_ROW_TOKEN, 1, 0, 0, 0, 0, 0, 0, 0]);
+        table.extend([1, 0, 0, 0, 7, 0, 0, 0, 0, TVP_END_TOKEN]);
+        let mut reader = Reader::new(&table);
+        TableType::read(&mut reader).unwrap();
+        assert_eq!(reader.remaining(), 0);
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod id {
     pub const OFFSET: u8 = 0x78;
     pub const RETURNSTATUS: u8 = 0x79;
     pub const COLMETADATA: u8 = 0x81;
+    pub const ALTMETADATA: u8 = 0x88;
     pub const TABNAME: u8 = 0xA4;
     pub const COLINFO: u8 = 0xA5;
     pub const ORDER: u8 = 0xA9;
@@ -18,6 +19,7 @@ pub mod id {
     pub const FEATUREEXTACK: u8 = 0xAE;
     pub const ROW: u8 = 0xD1;
     pub const NBCROW: u8 = 0xD2;
+    pub const ALTROW: u8 = 0xD3;
     pub const ENVCHANGE: u8 = 0xE3;
     pub const SESSIONSTATE: u8 = 0xE4;
     pub const SSPI: u8 = 0xED;
@@ -32,6 +34,7 @@ pub mod done_status {
     #![allow(missing_docs)]
     pub const MORE: u16 = 0x0001;
     pub const ERROR: u16 = 0x0002;
+    pub const COUNT: u16 = 0x0010;
     pub const ATTENTION: u16 = 0x0020;
 }
 
@@ -42,7 +45,8 @@ pub enum TokenLen {
     Known(usize),
     /// More bytes are needed before the length shows.
     Incomplete,
-    /// The structure must be read: COLMETADATA, ROW, NBCROW, RETURNVALUE, FEATUREEXTACK.
+    /// The structure must be read: COLMETADATA, ALTMETADATA, ROW, NBCROW, ALTROW, RETURNVALUE,
+    /// FEATUREEXTACK.
     Structured,
 }
 
@@ -50,9 +54,13 @@ pub enum TokenLen {
 pub fn token_len(bytes: &[u8]) -> Result<TokenLen, Malformed> {
     let Some((&token, rest)) = bytes.split_first() else { return Ok(TokenLen::Incomplete) };
     Ok(match token {
-        id::COLMETADATA | id::ROW | id::NBCROW | id::RETURNVALUE | id::FEATUREEXTACK => {
-            TokenLen::Structured
-        }
+        id::COLMETADATA
+        | id::ALTMETADATA
+        | id::ROW
+        | id::NBCROW
+        | id::ALTROW
+        | id::RETURNVALUE
+        | id::FEATUREEXTACK => TokenLen::Structured,
         id::RETURNSTATUS | id::OFFSET => TokenLen::Known(1 + 4),
         id::DONE | id::DONEPROC | id::DONEINPROC => TokenLen::Known(1 + 12),
         id::TABNAME
@@ -108,8 +116,11 @@ pub enum EnvChange {
     PacketSize(usize),
     /// Type 7: the collation of the database.
     Collation([u8; 5]),
-    /// Types 8 to 10 and 17: a transaction began or ended.
-    Transaction,
+    /// Types 8 to 11 and 17: a transaction began or was joined, or ended.
+    Transaction {
+        /// Whether one is open now.
+        open: bool,
+    },
     /// Type 20: the login is to be repeated elsewhere.
     Routing,
     /// Anything else.
@@ -133,7 +144,8 @@ impl EnvChange {
                 5 => Self::Collation(reader.bytes(WHAT)?),
                 _ => Self::Other,
             },
-            0x08..=0x0A | 0x11 => Self::Transaction,
+            0x08 | 0x0B => Self::Transaction { open: true },
+            0x09 | 0x0A | 0x0C | 0x11 => Self::Transaction { open: false },
             0x14 => Self::Routing,
             _ => Self::Other,
         })

@@ -1,6 +1,6 @@
 //! TYPE_INFO and how values of a type lie on the wire (MS-TDS 2.2.5.4 to 2.2.5.6).
 
-use super::{Malformed, Reader};
+use super::{ClrType, Malformed, Reader};
 use crate::value::{Length, SqlType};
 
 /// Type tokens, by their MS-TDS names.
@@ -179,6 +179,19 @@ impl TypeInfo {
         };
         let bytes = reader.since(start).to_vec();
         Ok(Self { bytes, max_len, precision, scale, collation, encoding })
+    }
+
+    /// Reads a TYPE_INFO of a request, where a CLR type has its three names and nothing else
+    /// (UDT_INFO_IN_RPC, MS-TDS 2.2.5.5.2).
+    pub(super) fn read_in_request(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        if reader.peek() != Some(id::UDTTYPE) {
+            return Self::read(reader);
+        }
+        let start = reader.position();
+        ClrType::read(reader)?;
+        let bytes = reader.since(start).to_vec();
+        let encoding = ValueEncoding::Plp;
+        Ok(Self { bytes, max_len: None, precision: 0, scale: 0, collation: None, encoding })
     }
 
     /// The TYPE_INFO that a parameter or column of a type has. Nullable, with the given collation

@@ -28,18 +28,29 @@ impl Database {
 
     /// `settings` are appended to the connection string.
     pub async fn start_with(builder: Builder, settings: &str) -> Self {
-        let sandbox = builder.start().await.unwrap();
         let cmk = Arc::new(CmkPrivateKey::generate(2048).unwrap());
+        Self::start_with_key(builder, settings, cmk).await
+    }
+
+    /// The same with a master key that is there already: to make one takes long.
+    pub async fn start_with_key(builder: Builder, settings: &str, cmk: Arc<CmkPrivateKey>) -> Self {
+        let sandbox = builder.start().await.unwrap();
         let text =
             format!("{};Column Encryption Setting=Enabled;{settings}", sandbox.connection_string());
         let store = KeyStores::builder().provider(store(&cmk)).build().unwrap();
         let connector = Connector::from_ado_string(&text, store).unwrap();
         let database = Self { sandbox, cmk, connector };
-        let envelope = database.wrap(&Cek::generate().unwrap()).await;
         let mut dba = database.dba().await;
         run(&mut dba, &create_column_master_key("Cmk", PROVIDER, PATH)).await;
-        run(&mut dba, &create_column_encryption_key("Cek", "Cmk", &envelope)).await;
+        database.create_cek(&mut dba, "Cek").await;
         database
+    }
+
+    /// A new CEK under `Cmk`. Its envelope is returned.
+    pub async fn create_cek(&self, dba: &mut Client, name: &str) -> Vec<u8> {
+        let envelope = self.wrap(&Cek::generate().unwrap()).await;
+        run(dba, &create_column_encryption_key(name, "Cmk", &envelope)).await;
+        envelope
     }
 
     pub async fn wrap(&self, cek: &Cek) -> Vec<u8> {

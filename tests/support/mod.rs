@@ -129,6 +129,13 @@ impl Param {
         Self(name, 0, vec![0x26, 4], value)
     }
 
+    /// A value of a CLR type, in chunks.
+    pub fn clr(name: &'static str, [database, schema, type_name]: [&str; 3], value: &[u8]) -> Self {
+        let mut type_info = vec![0xF0];
+        type_info.extend([b_varchar(database), b_varchar(schema), b_varchar(type_name)].concat());
+        Self(name, 0, type_info, plp(value, 3))
+    }
+
     /// NULL as tiberius sends it: without a type.
     pub fn null(name: &'static str) -> Self {
         Self(name, 0, vec![0x1F], vec![])

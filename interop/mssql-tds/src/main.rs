@@ -78,7 +78,8 @@ impl Program {
         let mut keys = RsaKeyStoreProvider::new();
         keys.add_key_from_pem(&path, &fs::read(self.dir.join("cmk.pem"))?)?;
         let mut context = ClientContext::default();
-        context.user_name = "sa".into();
+        // For the negative matrix.
+        context.user_name = std::env::var("INTEROP_USER").unwrap_or_else(|_| "sa".into());
         context.password = "Interop-1433!".into();
         context.database = "sandbox".into();
         context.encryption_options = EncryptionOptions {
@@ -163,6 +164,8 @@ impl Program {
             ];
             let outcome = if prepared {
                 execute_prepared(&mut client, &mut statement, parameters).await
+            } else if self.by_procedure() {
+                call(&mut client, format!("dbo.put_{}", case.table), parameters).await.map(drop)
             } else {
                 execute(&mut client, sql, parameters).await.map(drop)
             };
@@ -202,7 +205,57 @@ impl Program {
         Ok(())
     }
 
+    fn by_procedure(&self) -> bool {
+        self.name.ends_with(".procedure")
+    }
+
+    /// What procedures wrote, by an output parameter.
+    async fn read_outputs(&self, cases: &[Case]) -> Result<()> {
+        let mut client = self.connect().await?;
+        for table in tables(cases) {
+            let names = format!("SELECT w, n FROM dbo.{} WHERE w LIKE N'%.procedure'", table.table);
+            for row in execute(&mut client, names, Vec::new()).await? {
+                let (writer, case) = (plain(&row[0]), plain(&row[1]));
+                let shown = match self.get(&mut client, table, &writer, &case).await {
+                    Ok(value) => show(&table.sql_type, &value),
+                    Err(error) => {
+                        client = self.connect().await?;
+                        format!("FAIL {}", one_line(error))
+                    }
+                };
+                println!("{}\t{writer}\t{}\t{case}\t{shown}", self.name, table.table);
+            }
+        }
+        Ok(())
+    }
+
+    /// The value of a row by an output parameter.
+    async fn get(
+        &self,
+        client: &mut TdsClient,
+        table: &Case,
+        writer: &str,
+        case: &str,
+    ) -> Result<ColumnValues> {
+        let start = placeholder(&table.sql_type);
+        let output = value(&Case { value: start, ..table.clone() })?;
+        let parameters = vec![
+            parameter("@w", name(writer)),
+            parameter("@n", name(case)),
+            RpcParameter::new(Some("@v".to_owned()), StatusFlags::BY_REF_VALUE, output),
+        ];
+        let procedure = format!("dbo.get_{}", table.table);
+        let mut values = call(client, procedure, parameters).await?;
+        match (values.pop(), values.is_empty()) {
+            (Some(value), true) => Ok(value),
+            _ => Err("not one value".into()),
+        }
+    }
+
     async fn read(&self, cases: &[Case]) -> Result<()> {
+        if self.by_procedure() {
+            return self.read_outputs(cases).await;
+        }
         let mut client = self.connect().await?;
         for table in tables(cases) {
             let all = format!("SELECT w, n, v FROM dbo.{}", table.table);
@@ -325,6 +378,21 @@ async fn execute(
     Ok(rows)
 }
 
+/// By RPC. Returns the outputs.
+async fn call(
+    client: &mut TdsClient,
+    procedure: String,
+    parameters: Vec<RpcParameter>,
+) -> Result<Vec<ColumnValues>> {
+    client.execute_stored_procedure(procedure, None, Some(parameters), ()).await?;
+    while client.advance_to_rows().await? {
+        while client.next_row().await?.is_some() {}
+    }
+    let values = client.get_return_values().into_iter().map(|returned| returned.value).collect();
+    client.close_query().await?;
+    Ok(values)
+}
+
 /// sp_prepexec the first time, then sp_execute.
 async fn execute_prepared(
     client: &mut TdsClient,
@@ -422,6 +490,29 @@ fn value(case: &Case) -> Result<SqlType> {
         "uniqueidentifier" => SqlType::Uuid(text.map(uuid::Uuid::parse_str).transpose()?),
         other => return Err(format!("no such type: {other}").into()),
     })
+}
+
+/// What an output parameter is before the call: NULL, but where the driver takes precision or scale
+/// from the value.
+fn placeholder(sql_type: &str) -> Option<String> {
+    let (base, numbers) = split_type(sql_type);
+    let digits = |count: u16| "7".repeat(count.into());
+    let clock = |time: &str, scale: u16| match scale {
+        0 => time.to_owned(),
+        _ => format!("{time}.{}", digits(scale)),
+    };
+    match (base, numbers.as_slice()) {
+        ("decimal" | "numeric", &[precision, scale]) if scale > 0 => {
+            Some(format!("{:0>1}.{}", digits(precision - scale), digits(scale)))
+        }
+        ("decimal" | "numeric", &[precision, _]) => Some(digits(precision)),
+        ("time", &[scale]) => Some(clock("07:07:07", scale)),
+        ("datetime2", &[scale]) => Some(clock("1977-07-07 07:07:07", scale)),
+        ("datetimeoffset", &[scale]) => {
+            Some(format!("{} +07:00", clock("1977-07-07 07:07:07", scale)))
+        }
+        _ => None,
+    }
 }
 
 fn decimal(text: Option<&str>, precision: u8, scale: u8) -> Result<Option<DecimalParts>> {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use tiberius::{
-    ColumnData, IntoSql, ToSql,
+    ColumnData, FromSql, IntoSql, ToSql,
     numeric::Numeric,
     time::{Date, DateTime, DateTime2, DateTimeOffset, SmallDateTime, Time},
 };
@@ -27,6 +27,19 @@ impl ToSql for Value {
 impl IntoSql<'static> for Value {
     fn into_sql(self) -> ColumnData<'static> {
         self.0
+    }
+}
+
+impl<'a> FromSql<'a> for Value {
+    fn from_sql(data: &'a ColumnData<'static>) -> tiberius::Result<Option<Self>> {
+        Ok(Some(Self(data.clone())))
+    }
+}
+
+impl Value {
+    /// The text of a value of `sql_type`.
+    pub fn print(&self, sql_type: &str) -> String {
+        print(sql_type, &self.0)
     }
 }
 
@@ -76,6 +89,46 @@ pub fn parse(sql_type: &str, text: Option<&str>) -> Result<Writable> {
         other => return Err(format!("no such type: {other}").into()),
     };
     Ok(Writable::Value(Value(data)))
+}
+
+/// What an output parameter of `sql_type` is before the call: a value that no case has, for tiberius
+/// takes the type from it.
+pub fn placeholder(sql_type: &str) -> Result<Writable> {
+    let (name, numbers) = split_type(sql_type);
+    let [first, second] = [0, 1].map(|at| numbers.get(at).copied().unwrap_or(0));
+    let text = match name {
+        "bit" => "1".to_owned(),
+        "tinyint" | "smallint" | "int" | "bigint" => "77".to_owned(),
+        "real" => "449a522b".to_owned(),
+        "float" => "40934a456d5cfaad".to_owned(),
+        "decimal" | "numeric" => {
+            let digits = "7".repeat(first.into());
+            match digits.split_at(usize::from(first - second)) {
+                (whole, "") => whole.to_owned(),
+                ("", fraction) => format!("0.{fraction}"),
+                (whole, fraction) => format!("{whole}.{fraction}"),
+            }
+        }
+        // Declared nvarchar(4000) and varbinary(8000), and longer ones max.
+        "nvarchar" if first == 4000 => "u:70".to_owned(),
+        "nvarchar" if first == 0 => format!("u:{}", "70".repeat(4001)),
+        "varbinary" if first == 8000 => "x:70".to_owned(),
+        "varbinary" if first == 0 => format!("x:{}", "70".repeat(8001)),
+        "nvarchar" | "nchar" | "varbinary" | "binary" => {
+            return Ok(Writable::Skip(
+                "tiberius declares outputs nvarchar(4000), varbinary(8000) or max",
+            ));
+        }
+        "uniqueidentifier" => "77777777-7777-7777-7777-777777777777".to_owned(),
+        "date" => "1977-07-07".to_owned(),
+        "time" => "07:07:07.7777777".to_owned(),
+        "datetime2" => "1977-07-07 07:07:07.7777777".to_owned(),
+        "datetimeoffset" => "1977-07-07 07:07:07.7777777 +07:00".to_owned(),
+        "datetime" => "1977-07-07 07:07:07.770".to_owned(),
+        "smalldatetime" => "1977-07-07 07:07".to_owned(),
+        _ => String::new(),
+    };
+    parse(sql_type, Some(&text))
 }
 
 /// The text of what was read from a column of `sql_type`.

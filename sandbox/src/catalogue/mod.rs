@@ -9,10 +9,13 @@ pub(crate) mod views;
 
 use std::sync::Arc;
 
+use sqlparser::ast::DataType;
+
 use crate::error::{Result, SqlError};
 use crate::exec::stored::StoredProcedure;
+use crate::exec::table_type::{self, TableType};
 use crate::sql::compound::NamedQuery;
-use crate::sql::names::QualifiedName;
+use crate::sql::names::{self, QualifiedName};
 use crate::tds::token::{CekEntry, CekValue, ColumnCrypto};
 use crate::types::{Collation, SqlType};
 
@@ -227,6 +230,7 @@ pub(crate) struct Catalogue {
     pub(crate) constraints: Vec<Constraint>,
     /// Besides dbo and sys.
     pub(crate) schemas: Vec<String>,
+    pub(crate) table_types: Vec<TableType>,
     /// Temporary tables of the session, and their constraints.
     pub(crate) temporary: Vec<i64>,
     /// What whoever looks may do.
@@ -253,6 +257,20 @@ impl Catalogue {
         self.table(&name.schema, &name.name).is_some()
             || self.procedure(name).is_some()
             || self.view(name).is_some()
+    }
+
+    /// The table type that DECLARE names, if it is one.
+    pub(crate) fn variable_type(&self, data_type: &DataType) -> Option<&TableType> {
+        match data_type {
+            DataType::Custom(name, _) => {
+                names::qualified(name).ok().and_then(|n| self.table_type(&n))
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn table_type(&self, name: &QualifiedName) -> Option<&TableType> {
+        self.table_types.iter().find(|known| table_type::same(&known.name, name))
     }
 
     /// The id and the schema's true name of what has an id and can be given permissions on.

@@ -12,11 +12,11 @@ pub(crate) use crate::catalogue::constraints::{
 };
 use crate::catalogue::{
     Catalogue, Column, Encryption, EncryptionKey, EncryptionKeyValue, EncryptionType, MasterKey,
-    StoredView, Table,
+    StoredView, Table, sqlite_table,
 };
 use crate::catalogue::{constraints, security};
 use crate::error::{Result, SqlError};
-use crate::exec::{stored, view};
+use crate::exec::{stored, table_type, view};
 use crate::sql::procedure::Procedure;
 use crate::types::{Collation, parse};
 
@@ -75,8 +75,19 @@ pub(crate) fn initialise(connection: &Connection) -> Result<()> {
         )?;
     }
     connection.execute_batch(security::SCHEMA)?;
+    connection.execute_batch(table_type::SCHEMA)?;
     if new {
         connection.execute_batch(security::FIRST_GRANTS)?;
+    }
+    // What a process that was killed has left behind.
+    for id in
+        collect(connection, "SELECT object_id FROM tables WHERE object_id < 0", None, |row| {
+            row.get::<_, i64>(0)
+        })?
+    {
+        let name = sqlite_table(id);
+        connection.execute(&format!("DROP TABLE IF EXISTS {name}"), [])?;
+        delete_table(connection, id)?;
     }
     let stored = generation(connection)?;
     GENERATION.fetch_max(stored.saturating_add(1), Ordering::SeqCst);
@@ -111,7 +122,7 @@ pub(crate) fn next_object_id(connection: &Connection) -> Result<i64> {
     Ok(FIRST_OBJECT_ID.saturating_add(next_id(connection)?))
 }
 
-pub(super) fn collect<T>(
+pub(crate) fn collect<T>(
     connection: &Connection,
     sql: &str,
     id: Option<i64>,
@@ -209,6 +220,7 @@ pub(crate) fn load(connection: &Connection) -> Result<Catalogue> {
         constraints,
         schemas,
         access,
+        table_types: table_type::load(connection)?,
         temporary: Vec::new(),
     })
 }
@@ -320,12 +332,16 @@ pub(crate) fn set_identity_last(connection: &Connection, object_id: i64, last: i
     Ok(())
 }
 
+/// How the type of a parameter that is a table begins, before the id of its table type.
+const TABLE_TYPE: &str = "table:";
+
 /// With the encryption of its parameters, as far as its body tells.
 pub(crate) fn insert_procedure(
     connection: &Connection,
     object_id: i64,
     procedure: &Procedure,
     schemes: &[Option<Encryption>],
+    types: &[table_type::TableType],
     text: &str,
     created: i64,
 ) -> Result<()> {
@@ -340,7 +356,13 @@ pub(crate) fn insert_procedure(
                 object_id,
                 id,
                 parameter.name,
-                parameter.ty.to_string(),
+                match parameter.table.as_ref().and_then(|table| types
+                    .iter()
+                    .find(|known| table_type::same(&known.name, table)))
+                {
+                    Some(known) => format!("{TABLE_TYPE}{}", known.id),
+                    None => parameter.ty.to_string(),
+                },
                 parameter.output,
                 parameter.default.is_some(),
                 scheme.map(|scheme| scheme.kind.number()),

@@ -17,7 +17,7 @@ use crate::types::storage;
 impl Session {
     pub(crate) fn alter_table(&mut self, alter: &AlterTable) -> Result<()> {
         self.refresh()?;
-        let name = names::qualified(&alter.table)?;
+        let name = self.name(&alter.table)?;
         let find = |session: &Self| {
             session.catalogue.table(&name.schema, &name.name).filter(|t| session.may_alter(t.object_id, &t.schema)).cloned().ok_or_else(|| {
                 SqlError::new(4902, format!("Cannot find the object \"{}\" because it does not exist or you do not have permissions.", name.name))
@@ -220,7 +220,8 @@ impl Session {
                         ),
                     ));
                 }
-                self.connection.execute(&format!("DROP INDEX i{}", constraint.id), [])?;
+                self.connection
+                    .execute(&format!("DROP INDEX i{}", constraint.id.unsigned_abs()), [])?;
             }
             ConstraintKind::Default { column } => {
                 store::set_default(&self.connection, table.object_id, *column, None)?;

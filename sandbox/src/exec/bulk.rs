@@ -11,7 +11,6 @@ use crate::exec::session::Session;
 use crate::sql::bind::{Bind, Binder, Operand, Source};
 use crate::sql::bulk::InsertBulk;
 use crate::sql::encryption::Target;
-use crate::sql::names;
 use crate::tds::bulk::{BulkColumn, BulkLoad};
 use crate::tds::cursor::Malformed;
 use crate::tds::token::CMD_BULK_INSERT;
@@ -34,7 +33,7 @@ impl Session {
         insert: &InsertBulk,
         response: &mut Response,
     ) -> Outcome<()> {
-        let name = names::qualified(&insert.table)?;
+        let name = self.name(&insert.table)?;
         let table = self
             .catalogue
             .table(&name.schema, &name.name)

@@ -36,6 +36,7 @@ impl Session {
     /// Adds it to a table that exists, whose rows must satisfy it.
     pub(crate) fn add_constraint(&mut self, table: &Table, new: &NewConstraint) -> Result<()> {
         let id = store::next_id(&self.connection)?;
+        let id = if table.object_id < 0 { id.saturating_neg() } else { id };
         let prefix = match new.kind {
             NewKind::Key { primary: true, .. } => "PK",
             NewKind::Key { .. } => "UQ",
@@ -43,8 +44,10 @@ impl Session {
             NewKind::ForeignKey(_) => "FK",
             NewKind::Default(_) => "DF",
         };
-        let name =
-            new.name.clone().unwrap_or_else(|| format!("{prefix}__{}__{id:08X}", table.name));
+        let name = new
+            .name
+            .clone()
+            .unwrap_or_else(|| format!("{prefix}__{}__{:08X}", table.name, id.unsigned_abs()));
         if self.catalogue.constraints.iter().any(|known| known.name.eq_ignore_ascii_case(&name)) {
             return Err(SqlError::new(
                 2714,
@@ -93,8 +96,12 @@ impl Session {
             ));
         }
         let list: Vec<String> = columns.iter().map(|id| format!("c{id}")).collect();
-        let sql =
-            format!("CREATE UNIQUE INDEX i{id} ON {} ({})", table.sqlite_name(), list.join(", "));
+        let sql = format!(
+            "CREATE UNIQUE INDEX i{} ON {} ({})",
+            id.unsigned_abs(),
+            table.sqlite_name(),
+            list.join(", ")
+        );
         self.connection.execute(&sql, []).map_err(|error| {
             if error.to_string().contains("UNIQUE constraint failed") {
                 SqlError::new(1505, format!("The CREATE UNIQUE INDEX statement terminated because a duplicate key was found for the object name 'dbo.{}' and the index name '{name}'.", table.name))
@@ -122,7 +129,7 @@ impl Session {
             })
         };
         let (on_delete, on_update) = (action(key.on_delete)?, action(key.on_update)?);
-        let parent = self.catalogue_table(&names::qualified(&key.foreign_table)?)?;
+        let parent = self.catalogue_table(&self.name(&key.foreign_table)?)?;
         let ids = |table: &Table, list: &[sqlparser::ast::Ident]| {
             let id = |ident: &sqlparser::ast::Ident| {
                 table.column(&ident.value).map(|c| c.id).ok_or_else(|| {

@@ -24,6 +24,8 @@ pub(crate) struct Database {
     path: PathBuf,
     temporary: Option<TemporaryFolder>,
     pub(crate) write_lock: WriteLock,
+    /// Temporary tables of sessions that have ended.
+    pub(crate) abandoned: Mutex<Vec<i64>>,
 }
 
 /// Removed with all that is in it.
@@ -92,6 +94,7 @@ impl Database {
             path,
             temporary,
             write_lock: WriteLock::default(),
+            abandoned: Mutex::default(),
         }))
     }
 

@@ -2,8 +2,8 @@
 
 use sqlparser::ast::{
     ColumnDef, ColumnOption, CreateIndex, CreateTable, Expr, IdentityPropertyFormatKind,
-    IdentityPropertyKind, IndexColumn, ObjectType, SchemaName, Statement as SqlStatement,
-    TableConstraint, UnaryOperator,
+    IdentityPropertyKind, IndexColumn, ObjectName, ObjectType, SchemaName,
+    Statement as SqlStatement, TableConstraint, UnaryOperator,
 };
 use sqlparser::tokenizer::Token;
 
@@ -17,8 +17,7 @@ use crate::exec::security::no_schema;
 use crate::exec::session::Session;
 use crate::sql::dialect::is_clustering;
 use crate::sql::keys;
-use crate::sql::names;
-use crate::types::temporal::now_utc;
+use crate::sql::names::{self, QualifiedName};
 use crate::types::{Collation, Family, SqlType, storage};
 
 impl Session {
@@ -30,7 +29,7 @@ impl Session {
             SqlStatement::CreateIndex(create) => self.create_index(create),
             SqlStatement::Drop { object_type: ObjectType::Table, if_exists, names, .. } => {
                 for name in names {
-                    let name = names::qualified(name)?;
+                    let name = self.name(name)?;
                     let found = self.catalogue.table(&name.schema, &name.name).cloned();
                     let allowed =
                         found.as_ref().is_none_or(|t| self.may_alter(t.object_id, &t.schema));
@@ -68,7 +67,7 @@ impl Session {
             }
             SqlStatement::Truncate(truncate) => {
                 for target in &truncate.table_names {
-                    let name = names::qualified(&target.name)?;
+                    let name = self.name(&target.name)?;
                     let table = self
                         .catalogue
                         .table(&name.schema, &name.name)
@@ -89,6 +88,11 @@ impl Session {
             }
             _ => Err(SqlError::unsupported("this statement")),
         }
+    }
+
+    /// A name of the statement, where the session finds it.
+    pub(crate) fn name(&self, name: &ObjectName) -> Result<QualifiedName> {
+        names::qualified(name).map(|name| self.values.locate(name))
     }
 
     fn create_schema(&mut self, name: &str) -> Result<()> {
@@ -126,6 +130,9 @@ impl Session {
 
     /// 2760, unless the schema exists.
     pub(crate) fn require_schema(&self, schema: &str) -> Result<()> {
+        if schema.starts_with(['#', '@']) {
+            return Ok(());
+        }
         if self.catalogue.is_schema(schema) && !schema.eq_ignore_ascii_case("sys") {
             return Ok(());
         }
@@ -151,18 +158,20 @@ impl Session {
 
     fn create_table(&mut self, create: &CreateTable) -> Result<()> {
         check_create(create)?;
-        let name = names::qualified(&create.name)?;
-        self.require_schema(&name.schema)?;
-        self.require_create("CREATE TABLE", &name.schema, None)?;
-        if self.catalogue.is_object(&name) {
-            return Err(SqlError::new(
-                2714,
-                format!("There is already an object named '{}' in the database.", name.name),
-            ));
-        }
+        let name = self.name(&create.name)?;
+        self.make_table(name, &create.columns, &create.constraints)
+    }
+
+    /// A table of the database, a temporary one, or a table variable.
+    pub(crate) fn make_table(
+        &mut self,
+        name: QualifiedName,
+        definitions: &[ColumnDef],
+        more: &[TableConstraint],
+    ) -> Result<()> {
         let mut columns: Vec<Column> = Vec::new();
         let mut constraints: Vec<NewConstraint> = Vec::new();
-        for (id, definition) in (1i64..).zip(&create.columns) {
+        for (id, definition) in (1i64..).zip(definitions) {
             let column = self.column(id, definition, &mut constraints)?;
             if columns.iter().any(|known| known.name.eq_ignore_ascii_case(&column.name)) {
                 return Err(SqlError::new(
@@ -176,7 +185,7 @@ impl Session {
             }
             columns.push(column);
         }
-        for constraint in &create.constraints {
+        for constraint in more {
             constraints.push(new_constraint(constraint, &columns)?);
         }
         finish_keys(&constraints, &mut columns)?;
@@ -186,11 +195,7 @@ impl Session {
                 "Multiple identity columns specified for table. Only one identity column per table is allowed.",
             ));
         }
-        let object_id = store::next_object_id(&self.connection)?;
-        let table = Table { object_id, schema: name.schema, name: name.name, columns };
-        self.connection.execute_batch(&create_sql(&table))?;
-        store::insert_table(&self.connection, &table, now_utc())?;
-        self.refresh()?;
+        let table = self.new_table(name, columns)?;
         constraints.iter().try_for_each(|constraint| self.add_constraint(&table, constraint))
     }
 
@@ -309,7 +314,7 @@ impl Session {
         }
         let name =
             create.name.as_ref().ok_or_else(|| SqlError::syntax("INDEX")).and_then(names::last)?;
-        let table_name = names::qualified(&create.table_name)?;
+        let table_name = self.name(&create.table_name)?;
         let table = self
             .catalogue
             .table(&table_name.schema, &table_name.name)
@@ -543,7 +548,7 @@ pub(crate) fn column_sql(column: &Column) -> String {
 }
 
 /// The table as SQLite keeps it. Keys are unique indexes of their own: they take the columns' collations.
-fn create_sql(table: &Table) -> String {
+pub(crate) fn create_sql(table: &Table) -> String {
     let columns: Vec<String> = table.columns.iter().map(column_sql).collect();
     format!("CREATE TABLE {} ({})", table.sqlite_name(), columns.join(", "))
 }

@@ -1,17 +1,21 @@
 //! sp_describe_parameter_encryption.
 
-use sqlparser::ast::{Expr, Ident};
+use std::sync::Arc;
 
-use crate::catalogue::{Catalogue, Encryption};
+use sqlparser::ast::{ColumnDef, Expr, Ident};
+
+use crate::catalogue::{Catalogue, Encryption, Table};
 use crate::error::{Result, SqlError};
-use crate::exec::parameters::Parameters;
+use crate::exec::parameters::{Parameters, TableArgument};
 use crate::exec::procedures::is_system_procedure;
 use crate::exec::response::{Outcome, Response};
 use crate::exec::session::Session;
 use crate::exec::stored::{MAX_NESTING, position_of, too_deep};
 use crate::sql::batch::{self, Statement};
 use crate::sql::bind::{Binder, Verdict};
+use crate::sql::control::Control;
 use crate::sql::encryption::Target;
+use crate::sql::names::QualifiedName;
 use crate::sql::procedure::Exec;
 use crate::tds::token::{
     self, AEAD_AES_256_CBC_HMAC_SHA256, CMD_EXECUTE, CMD_SELECT, NORMALIZATION_RULE_VERSION,
@@ -94,7 +98,14 @@ impl Session {
             verdicts: vec![None; declarations.len()],
             depth,
             vouched,
+            catalogue: Arc::clone(&self.catalogue),
         };
+        for TableArgument { name, ty, .. } in described.parameters.take_tables() {
+            let found = self.catalogue.table_type(&ty).ok_or_else(|| {
+                SqlError::new(2715, format!("Cannot find data type {}.", ty.name))
+            })?;
+            self.describe_table(&name, &found.columns, &mut described)?;
+        }
         self.describe_statements(statements, &mut described)?;
         let encryption = |verdict: &Option<Verdict>| match verdict {
             Some(Verdict::Encrypted(encryption)) => Some(*encryption),
@@ -119,7 +130,12 @@ impl Session {
         for statement in statements {
             match statement {
                 Statement::Sql(statement) => {
-                    self.describe_with(described, |binder| binder.statement(statement))?;
+                    let bound = self.describe_with(described, |binder| binder.statement(statement));
+                    match bound {
+                        // The body of a procedure makes temporary tables as it goes.
+                        Err(error) if described.vouched && of_temporary(&error) => {}
+                        other => other?,
+                    }
                 }
                 Statement::If { condition, then, otherwise } => {
                     self.describe_with(described, |binder| binder.condition(condition).map(drop))?;
@@ -127,9 +143,14 @@ impl Session {
                     self.describe_statements(otherwise, described)?;
                 }
                 Statement::Block(statements) => self.describe_statements(statements, described)?,
+                Statement::Control(control) => self.describe_control(control, described)?,
                 Statement::Exec(exec) => self.describe_exec(exec, described)?,
                 Statement::Declare(variables) => {
                     for (name, data_type, value) in variables {
+                        if let Some(found) = self.catalogue.variable_type(data_type) {
+                            self.describe_table(name, &found.columns, described)?;
+                            continue;
+                        }
                         described.parameters.declare(name, SqlType::from_ast(data_type)?)?;
                         described.verdicts.push(None);
                         if let Some(value) = value {
@@ -138,11 +159,61 @@ impl Session {
                     }
                 }
                 Statement::SetVariable(name, value) => self.describe_set(name, value, described)?,
+                Statement::DeclareTable { name, columns, .. } => {
+                    self.describe_table(name, columns, described)?;
+                }
+                Statement::InsertExec(insert) => {
+                    self.describe_statements(std::slice::from_ref(&insert.exec), described)?;
+                }
                 Statement::Return(Some(value)) | Statement::ExecText(value) => {
                     self.describe_with(described, |binder| plain(binder, value))?;
                 }
                 _ => {}
             }
+        }
+        Ok(())
+    }
+
+    /// A table variable, which is there for as long as the description takes.
+    fn describe_table(
+        &self,
+        name: &str,
+        columns: &[ColumnDef],
+        described: &mut Described,
+    ) -> Result<()> {
+        let name = QualifiedName { schema: "@".to_owned(), name: name.to_owned() };
+        let QualifiedName { schema, name } = self.values.locate(name);
+        let columns = (1i64..)
+            .zip(columns)
+            .map(|(id, column)| self.column(id, column, &mut Vec::new()))
+            .collect::<Result<_>>()?;
+        let mut catalogue = Catalogue::clone(&described.catalogue);
+        let count = i64::try_from(catalogue.tables.len()).unwrap_or(0);
+        let object_id = i64::MIN.saturating_add(count);
+        catalogue.tables.push(Table { object_id, schema, name, columns });
+        described.catalogue = Arc::new(catalogue);
+        Ok(())
+    }
+
+    fn describe_control(&self, control: &Control, described: &mut Described) -> Result<()> {
+        let values: Vec<&Expr> = match control {
+            Control::While { condition, body } => {
+                self.describe_with(described, |binder| binder.condition(condition).map(drop))?;
+                return self.describe_statements(body, described);
+            }
+            Control::Try { body, handler } => {
+                self.describe_statements(body, described)?;
+                return self.describe_statements(handler, described);
+            }
+            Control::Break | Control::Continue | Control::Throw(None) => Vec::new(),
+            Control::Throw(Some((number, message, state))) => vec![number, message, state],
+            Control::RaiseError { message, severity, state, arguments, .. } => {
+                [message, severity, state].into_iter().chain(arguments).collect()
+            }
+            Control::Print(value) => vec![value],
+        };
+        for value in values {
+            self.describe_with(described, |binder| plain(binder, value))?;
         }
         Ok(())
     }
@@ -161,7 +232,8 @@ impl Session {
         bind: impl FnOnce(&mut Binder<'_>) -> Result<()>,
     ) -> Result<()> {
         let types = described.parameters.types();
-        let mut binder = Binder::new(&self.catalogue, &types, &self.values, true);
+        let catalogue = Arc::clone(&described.catalogue);
+        let mut binder = Binder::new(&catalogue, &types, &self.values, true);
         binder.vouched = described.vouched;
         bind(&mut binder)?;
         let found = binder.verdicts;
@@ -184,7 +256,7 @@ impl Session {
             else {
                 continue;
             };
-            if argument.is_default() {
+            if argument.is_default() || declaration.table.is_some() {
                 continue;
             }
             self.describe_with(described, |binder| {
@@ -293,6 +365,9 @@ impl Session {
         rows: &[Vec<Value>],
         response: &mut Response,
     ) -> Outcome<()> {
+        if self.capture.is_some() {
+            return Err(SqlError::unsupported("INSERT ... EXEC of this procedure").into());
+        }
         let table = self.cek_table(columns)?;
         response.token(|out| token::col_metadata(out, columns, table.as_deref()));
         for row in rows {
@@ -307,6 +382,10 @@ impl Session {
     }
 }
 
+fn of_temporary(error: &SqlError) -> bool {
+    error.number == 208 && error.message.contains("'#")
+}
+
 /// What has been found out so far.
 struct Described {
     parameters: Parameters,
@@ -314,6 +393,8 @@ struct Described {
     depth: usize,
     /// Of a procedure, whose owner vouches for what it uses.
     vouched: bool,
+    /// With the table variables that have been declared.
+    catalogue: Arc<Catalogue>,
 }
 
 impl Described {
@@ -354,5 +435,5 @@ fn known_procedure(exec: &Exec) -> Result<()> {
     if is_system_procedure(&exec.procedure) {
         return Ok(());
     }
-    Err(SqlError::new(2812, format!("Could not find stored procedure '{}'.", exec.procedure)))
+    Err(crate::exec::procedures::not_found(&exec.procedure))
 }

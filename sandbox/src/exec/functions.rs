@@ -15,7 +15,7 @@ use crate::sql::names;
 use crate::types::collation::{Order, compare};
 use crate::types::convert::{Excess, convert};
 use crate::types::decimal::Decimal;
-use crate::types::{Collation, Family, SqlType, Value, parse, storage, text};
+use crate::types::{Collation, Family, SqlType, Value, odbc, parse, storage, text};
 
 /// Identity values of the statement that is running: object id to (last value, seed, increment).
 #[derive(Debug, Default)]
@@ -30,6 +30,9 @@ pub(crate) struct Identity {
     pub(crate) increment: i64,
     pub(crate) ty: SqlType,
 }
+
+/// MAXRECURSION, if no OPTION says otherwise, which none can here.
+const MAX_RECURSION: i64 = 100;
 
 pub(crate) type SharedIdentities = Arc<Mutex<Identities>>;
 
@@ -196,6 +199,22 @@ fn text_functions(connection: &Connection) -> Result<()> {
     scalar(connection, "tds_type", 2, |context| {
         let property: String = context.get(0).map_err(SqlError::from)?;
         type_property(&property, type_argument(context, 1)?)
+    })?;
+    scalar(connection, "tds_odbc", 3, |context| {
+        let property: String = context.get(0).map_err(SqlError::from)?;
+        let nullable: bool = context.get(2).map_err(SqlError::from)?;
+        let number = odbc::property(type_argument(context, 1)?, &property, nullable);
+        Ok(number.map_or(Stored::Null, Stored::Integer))
+    })?;
+    scalar(connection, "tds_recursion", 1, |context| {
+        let depth: i64 = context.get(0).map_err(SqlError::from)?;
+        if depth >= MAX_RECURSION {
+            let text = format!(
+                "The statement terminated. The maximum recursion {MAX_RECURSION} has been exhausted before statement completion."
+            );
+            return Err(SqlError::new(530, text));
+        }
+        Ok(Stored::Integer(depth.saturating_add(1)))
     })?;
     scalar(connection, "tds_action", 2, |context| {
         let text: String = context.get(0).map_err(SqlError::from)?;

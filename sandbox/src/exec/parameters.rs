@@ -5,8 +5,10 @@ use rusqlite::types::Value as Stored;
 
 use crate::catalogue::{CEK_VERSION, Catalogue, DATABASE_ID, Encryption, EncryptionType};
 use crate::error::{Result, SqlError};
+use crate::exec::table_type;
 use crate::sql::bind::ParameterType;
-use crate::tds::rpc::{CipherInfo, F_DEFAULT_VALUE, Parameter as WireParameter};
+use crate::sql::names::QualifiedName;
+use crate::tds::rpc::{CipherInfo, F_BY_REF_VALUE, F_DEFAULT_VALUE, Parameter as WireParameter};
 use crate::tds::token::{AEAD_AES_256_CBC_HMAC_SHA256, NORMALIZATION_RULE_VERSION};
 use crate::tds::type_info::{BIGBINARYTYPE, BIGVARBINTYPE};
 use crate::types::convert::{Excess, convert};
@@ -43,12 +45,23 @@ struct Parameter {
     name: String,
     ty: SqlType,
     argument: Argument,
+    /// Of a parameter that is a table.
+    table: Option<QualifiedName>,
+}
+
+/// A parameter that is a table, with its rows.
+#[derive(Debug, Clone)]
+pub(crate) struct TableArgument {
+    pub(crate) name: String,
+    pub(crate) ty: QualifiedName,
+    pub(crate) rows: Vec<Vec<(Value, SqlType)>>,
 }
 
 /// Parameters and, behind them, variables that the batch declares.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Parameters {
     list: Vec<Parameter>,
+    tables: Vec<TableArgument>,
 }
 
 impl Parameters {
@@ -58,8 +71,13 @@ impl Parameters {
             name: declaration.name.clone(),
             ty: declaration.ty,
             argument: Argument::Plain(Value::Null),
+            table: declaration.table.clone(),
         });
-        Self { list: list.collect() }
+        let tables = declarations.iter().filter_map(|declaration| {
+            let ty = declaration.table.clone()?;
+            Some(TableArgument { name: declaration.name.clone(), ty, rows: Vec::new() })
+        });
+        Self { list: list.collect(), tables: tables.collect() }
     }
 
     /// What a client sent. `self` has the values of what it did not send, `given` says which of them may stay.
@@ -86,6 +104,21 @@ impl Parameters {
                 continue;
             }
             *given.get_mut(at).ok_or_else(too_many)? = true;
+            match (&slot.table, &wire.table) {
+                (None, None) => {}
+                (Some(ty), Some(table)) if names_type(ty, &table.name) => {
+                    let rows = table_type::decoded(&slot.name, table)?;
+                    let name = slot.name.clone();
+                    self.pass_table(&name, rows);
+                    continue;
+                }
+                (ty, table) => {
+                    let shown = |name: Option<&str>| name.unwrap_or("a scalar type").to_owned();
+                    let from = shown(table.as_ref().map(|table| table.name[2].as_str()));
+                    let to = shown(ty.as_ref().map(|ty| ty.name.as_str()));
+                    return Err(SqlError::type_clash(&from, &to));
+                }
+            }
             slot.argument = match &wire.cipher {
                 None => Argument::Plain(plain(slot, wire)?),
                 Some(cipher) if column_encryption => encrypted(slot, wire, cipher, catalogue)?,
@@ -98,6 +131,19 @@ impl Parameters {
             };
         }
         Ok(())
+    }
+
+    /// The rows of a parameter that is a table.
+    pub(crate) fn pass_table(&mut self, name: &str, rows: Vec<Vec<(Value, SqlType)>>) {
+        let found = self.tables.iter_mut().find(|table| table.name.eq_ignore_ascii_case(name));
+        if let Some(table) = found {
+            table.rows = rows;
+        }
+    }
+
+    /// Parameters that are tables, for whoever makes tables of them.
+    pub(crate) fn take_tables(&mut self) -> Vec<TableArgument> {
+        std::mem::take(&mut self.tables)
     }
 
     /// By name where there is one, with or without '@', else by position.
@@ -190,7 +236,11 @@ impl Parameters {
 
     pub(crate) fn types(&self) -> Vec<ParameterType> {
         let types = self.list.iter().map(|parameter| ParameterType {
-            name: parameter.name.clone(),
+            // A table is no scalar, whatever its name.
+            name: match &parameter.table {
+                None => parameter.name.clone(),
+                Some(_) => String::new(),
+            },
             ty: parameter.ty,
             encryption: match parameter.argument {
                 Argument::Encrypted { encryption, .. } => Some(encryption),
@@ -225,6 +275,7 @@ impl Parameters {
             name: name.to_owned(),
             ty,
             argument: Argument::Plain(Value::Null),
+            table: None,
         });
         Ok(())
     }
@@ -244,6 +295,12 @@ impl Parameters {
         };
         Ok(())
     }
+}
+
+/// Whether a client means this type: what it leaves out is taken from the declaration.
+fn names_type(ty: &QualifiedName, [_, schema, name]: &[String; 3]) -> bool {
+    (schema.is_empty() || schema.eq_ignore_ascii_case(&ty.schema))
+        && (name.is_empty() || name.eq_ignore_ascii_case(&ty.name))
 }
 
 fn too_many(procedure: &str) -> SqlError {
@@ -286,7 +343,9 @@ fn encrypted(
     if !matches!(wire.info.token, BIGVARBINTYPE | BIGBINARYTYPE) {
         return Err(not_a_cell(parameter, wire));
     }
-    let Some(cell) = &wire.value else {
+    // JDBC sends an output that may be long as an empty one rather than as NULL.
+    let by_reference = wire.status & F_BY_REF_VALUE != 0;
+    let Some(cell) = wire.value.as_ref().filter(|cell| !(by_reference && cell.is_empty())) else {
         return Ok(Argument::Encrypted { cell: None, encryption });
     };
     if !is_cell(parameter.ty, cell) {

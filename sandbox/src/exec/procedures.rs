@@ -174,7 +174,7 @@ impl Session {
                 match self.find_procedure(&name) {
                     None if cursor.is_some() => Err(refused(&name)),
                     Some(stored) => self.call_stored(&stored, parameters, response),
-                    None => Err(not_found(&name)),
+                    None => Err(not_found(&name).into()),
                 }
             }
         }
@@ -218,10 +218,10 @@ impl Session {
                     cell.clone().map_or(Value::Null, Value::Bytes)
                 }
             };
-            let name = if output.name.is_empty() { name } else { output.name.as_str() };
+            // Under the name that the client gave, or none: ODBC takes no other for a parameter without one.
             let ordinal = first.saturating_add(output.position);
             let ordinal = u16::try_from(ordinal).unwrap_or(u16::MAX);
-            token::return_head(&mut out, ordinal, name, &column, self.column_encryption);
+            token::return_head(&mut out, ordinal, &output.name, &column, self.column_encryption);
             write_value(&mut out, &value, column.wire_type(), &column.collation)?;
         }
         Ok(out)
@@ -245,7 +245,8 @@ impl Session {
         let declarations = parse::declarations(declarations)?;
         self.refresh()?;
         let mut parameters = Parameters::declared(&declarations);
-        let mut given = vec![false; declarations.len()];
+        let mut given: Vec<bool> =
+            declarations.iter().map(|declaration| declaration.table.is_some()).collect();
         let catalogue = std::sync::Arc::clone(&self.catalogue);
         parameters.receive(sent, &mut given, NAME, &catalogue, self.column_encryption)?;
         if let Some((missing, _)) = declarations.iter().zip(&given).find(|(_, given)| !**given) {
@@ -322,7 +323,7 @@ impl Session {
             "sp_reset_connection" => self.reset(false, response).map(|()| true),
             _ => match self.find_procedure(&exec.procedure) {
                 Some(stored) => self.exec_stored(&stored, exec, parameters, response),
-                None => Err(not_found(&exec.procedure)),
+                None => Err(not_found(&exec.procedure).into()),
             },
         }
     }
@@ -443,8 +444,11 @@ fn outputs(
     Ok(list)
 }
 
-fn not_found(procedure: &str) -> Stop {
-    Stop::Error(SqlError::new(2812, format!("Could not find stored procedure '{procedure}'.")))
+/// The name is shown without the brackets that a client put around it.
+pub(crate) fn not_found(procedure: &str) -> SqlError {
+    let parts = crate::sql::names::split(procedure);
+    let name = parts.map_or_else(|| procedure.to_owned(), |parts| parts.join("."));
+    SqlError::new(2812, format!("Could not find stored procedure '{name}'."))
 }
 
 fn base_name(name: &str) -> String {

@@ -24,11 +24,11 @@ use crate::types::{SqlType, Value, storage};
 
 /// What a write has done.
 #[derive(Debug)]
-struct Written {
-    count: u64,
+pub(crate) struct Written {
+    pub(crate) count: u64,
     /// ROW tokens of OUTPUT.
     rows: Vec<u8>,
-    identity: Option<i64>,
+    pub(crate) identity: Option<i64>,
 }
 
 impl Session {
@@ -47,6 +47,11 @@ impl Session {
         let binds = std::mem::take(&mut binder.binds);
         if !plan.assigned.is_empty() {
             return self.assign_selected(&plan, &binds, parameters, response);
+        }
+        if let Some(capture) = &mut self.capture {
+            let mut statement = self.connection.prepare(&plan.sql)?;
+            bind(&mut statement, &binds, parameters)?;
+            return capture.take(&plan, &mut statement);
         }
         let table = self.cek_table(&plan.columns)?;
         let mut statement = self.connection.prepare(&plan.sql)?;
@@ -182,6 +187,9 @@ impl Session {
             SqlStatement::Delete(delete) => (binder.delete(delete)?, CMD_DELETE),
             _ => return Err(SqlError::unsupported("this statement").into()),
         };
+        if self.capture.is_some() && plan.output.is_some() {
+            return Err(SqlError::unsupported("OUTPUT within INSERT ... EXEC").into());
+        }
         let cek_table = self.cek_table(plan.output.as_deref().unwrap_or_default())?;
         let written =
             self.write(response, |session| session.write_plan(&plan, parameters, &catalogue))?;
@@ -201,7 +209,7 @@ impl Session {
         Ok(())
     }
 
-    fn write_plan(
+    pub(crate) fn write_plan(
         &mut self,
         plan: &WritePlan,
         parameters: &Parameters,
@@ -287,7 +295,11 @@ impl Session {
     }
 }
 
-fn bind(statement: &mut Statement<'_>, binds: &[Bind], parameters: &Parameters) -> Result<()> {
+pub(crate) fn bind(
+    statement: &mut Statement<'_>,
+    binds: &[Bind],
+    parameters: &Parameters,
+) -> Result<()> {
     // A constant that was bound and then not used has no place in the statement.
     let count = statement.parameter_count();
     for (i, bind) in binds.iter().take(count).enumerate() {

@@ -24,6 +24,9 @@ pub(crate) enum Stop {
     Cancelled,
     /// RETURN, with the status of the procedure.
     Return(i32),
+    /// BREAK and CONTINUE, to the loop around them.
+    Break,
+    Continue,
 }
 
 impl From<SqlError> for Stop {
@@ -63,11 +66,20 @@ pub(crate) struct Response {
     pending: Option<PendingDone>,
     /// Inside a procedure, where statements end with DONEINPROC.
     in_procedure: bool,
+    /// Nothing but errors is sent.
+    muted: bool,
 }
 
 impl Response {
     pub(crate) fn new(chunks: mpsc::Sender<Vec<u8>>, cancelled: Arc<AtomicBool>) -> Self {
-        Self { chunks, cancelled, buffer: Vec::new(), pending: None, in_procedure: false }
+        Self {
+            chunks,
+            cancelled,
+            buffer: Vec::new(),
+            pending: None,
+            in_procedure: false,
+            muted: false,
+        }
     }
 
     pub(crate) fn set_in_procedure(&mut self, in_procedure: bool) {
@@ -79,12 +91,20 @@ impl Response {
         !std::mem::replace(&mut self.in_procedure, true)
     }
 
+    /// Whether anything but errors is sent from now on; and whether it was.
+    pub(crate) fn mute(&mut self, muted: bool) -> bool {
+        std::mem::replace(&mut self.muted, muted)
+    }
+
     pub(crate) fn cancelled(&self) -> &AtomicBool {
         &self.cancelled
     }
 
     /// Appends tokens.
     pub(crate) fn token(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.muted {
+            return;
+        }
         self.settle(DONE_MORE);
         write(&mut self.buffer);
     }
@@ -112,6 +132,9 @@ impl Response {
     }
 
     fn statement_end(&mut self, status: u16, command: u16, count: Option<u64>) {
+        if self.muted {
+            return;
+        }
         self.settle(DONE_MORE);
         let token = if self.in_procedure { TOKEN_DONEINPROC } else { TOKEN_DONE };
         self.pending = Some(PendingDone { token, status, command, count });
@@ -119,8 +142,10 @@ impl Response {
 
     /// An ERROR and the end of its statement.
     pub(crate) fn error(&mut self, error: &SqlError) {
+        let muted = std::mem::take(&mut self.muted);
         self.token(|out| token::error(out, error));
         self.statement_end(DONE_ERROR, 0, None);
+        self.muted = muted;
     }
 
     /// The end of a procedure: RETURNSTATUS, output values and DONEPROC.
@@ -130,6 +155,10 @@ impl Response {
         values: impl FnOnce(&mut Vec<u8>),
         failed: bool,
     ) {
+        if self.muted {
+            self.in_procedure = false;
+            return;
+        }
         self.settle(DONE_MORE);
         if let Some(status) = status {
             token::return_status(&mut self.buffer, status);

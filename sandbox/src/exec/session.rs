@@ -12,12 +12,16 @@ use crate::error::{Result, SqlError};
 use crate::exec::bulk::PendingLoad;
 use crate::exec::database::Database;
 use crate::exec::functions::SharedIdentities;
+use crate::exec::insert_exec::Captured;
 use crate::exec::parameters::{Argument, Parameters};
 use crate::exec::response::{Outcome, Response, Stop};
+use crate::exec::select_into;
+use crate::exec::temporary::{self, RunScope, Temporary};
 use crate::exec::transaction::TransactionState;
 use crate::server::Counters;
 use crate::sql::batch::{self, Statement};
 use crate::sql::bind::{Binder, SessionValues};
+use crate::types::temporal::now_utc;
 use crate::types::{SqlType, Value};
 
 pub(crate) struct Session {
@@ -42,6 +46,17 @@ pub(crate) struct Session {
     text: String,
     /// Procedures that are running inside each other.
     pub(crate) nesting: usize,
+    /// What runs, innermost last, and what goes away with it.
+    pub(crate) scopes: Vec<RunScope>,
+    pub(crate) next_scope: u32,
+    pub(crate) temporary: Vec<Temporary>,
+    /// Rows that go to a table and not to the client.
+    pub(crate) capture: Option<Captured>,
+    /// Loops that are running, and TRY blocks.
+    pub(crate) loops: usize,
+    pub(crate) tries: usize,
+    /// The innermost procedure in which an error was raised.
+    pub(crate) failed_in: Option<String>,
     /// Of INSERT BULK, until the next message.
     pub(crate) bulk: Option<PendingLoad>,
     pub(crate) counters: Arc<Counters>,
@@ -78,6 +93,7 @@ impl Session {
             generation: None,
             values: SessionValues {
                 spid: i64::from(spid),
+                session: format!("{spid}-{}", now_utc()),
                 user: connected.user,
                 administrator: connected.administrator,
                 ..SessionValues::default()
@@ -92,6 +108,13 @@ impl Session {
             next_handle: 1,
             text: String::new(),
             nesting: 0,
+            scopes: Vec::new(),
+            next_scope: 0,
+            temporary: Vec::new(),
+            capture: None,
+            loops: 0,
+            tries: 0,
+            failed_in: None,
             bulk: None,
             counters,
         })
@@ -105,6 +128,7 @@ impl Session {
             if !self.values.administrator {
                 catalogue.access = Access::of_login(&self.connection, &self.values.user)?;
             }
+            catalogue.temporary = temporary::own(&catalogue, &self.values.session);
             self.catalogue = Arc::new(catalogue);
             self.generation = Some(generation);
         }
@@ -113,6 +137,29 @@ impl Session {
 
     /// A batch, or the text of sp_executesql with its parameters. False if it failed; the error has been answered.
     pub(crate) fn run(
+        &mut self,
+        sql: &str,
+        parameters: &mut Parameters,
+        response: &mut Response,
+    ) -> Outcome<bool> {
+        self.enter_scope(false);
+        let outcome = match self.take_tables(parameters, response) {
+            Ok(()) => self.run_here(sql, parameters, response),
+            Err(stop) => self.answered(Err(stop), response),
+        };
+        self.leave_scope(response);
+        outcome
+    }
+
+    /// A client's own batch, whose temporary tables stay.
+    pub(crate) fn run_batch(&mut self, sql: &str, response: &mut Response) -> Outcome<bool> {
+        self.enter_scope(true);
+        let outcome = self.run_here(sql, &mut Parameters::default(), response);
+        self.leave_scope(response);
+        outcome
+    }
+
+    fn run_here(
         &mut self,
         sql: &str,
         parameters: &mut Parameters,
@@ -134,7 +181,7 @@ impl Session {
         response: &mut Response,
     ) -> Outcome<bool> {
         match outcome {
-            Err(Stop::Error(error)) => {
+            Err(Stop::Error(error)) if self.tries == 0 => {
                 self.values.error = i64::from(error.number);
                 response.error(&error);
                 Ok(false)
@@ -189,8 +236,20 @@ impl Session {
         for statement in statements {
             response.flow()?;
             match self.run_statement(statement, parameters, response, depth) {
-                Ok(ok) => clean &= ok,
-                Err(Stop::Error(error)) if STATEMENT_ERRORS.contains(&error.number) => {
+                Ok(ok) => {
+                    clean &= ok;
+                    if ok
+                        && !matches!(
+                            statement,
+                            Statement::If { .. } | Statement::Block(_) | Statement::Control(_)
+                        )
+                    {
+                        self.values.error = 0;
+                    }
+                }
+                Err(Stop::Error(error))
+                    if self.tries == 0 && STATEMENT_ERRORS.contains(&error.number) =>
+                {
                     self.values.error = i64::from(error.number);
                     response.error(&error);
                     clean = false;
@@ -201,7 +260,7 @@ impl Session {
         Ok(clean)
     }
 
-    fn run_statement(
+    pub(crate) fn run_statement(
         &mut self,
         statement: &Statement,
         parameters: &mut Parameters,
@@ -212,7 +271,6 @@ impl Session {
             return Err(SqlError::new(217, "Maximum nesting level exceeded (limit 32).").into());
         }
         self.refresh()?;
-        self.values.error = 0;
         let described = matches!(
             statement,
             Statement::Sql(_) | Statement::FormatOnly(_) | Statement::ExecText(_)
@@ -275,6 +333,9 @@ impl Session {
                 let branch = if self.holds(condition, parameters)? { then } else { otherwise };
                 return self.run_statements(branch, parameters, response, depth.saturating_add(1));
             }
+            Statement::Control(control) => {
+                return self.run_control(control, parameters, response, depth);
+            }
             Statement::Block(statements) => {
                 return self.run_statements(
                     statements,
@@ -285,12 +346,31 @@ impl Session {
             }
             Statement::Declare(variables) => {
                 for (name, data_type, value) in variables {
+                    if let Some(found) = self.catalogue.variable_type(data_type) {
+                        let (columns, constraints) =
+                            (found.columns.clone(), found.constraints.clone());
+                        self.declare_table(name, &columns, &constraints, response)?;
+                        continue;
+                    }
                     let ty = SqlType::from_ast(data_type)?;
-                    parameters.declare(name, ty)?;
+                    // In a loop a variable is declared once, and set whenever its turn comes.
+                    if self.loops == 0 || parameters.get(name).is_err() {
+                        parameters.declare(name, ty)?;
+                    }
                     if let Some(value) = value {
                         self.assign_variable(name, value, parameters)?;
                     }
                 }
+            }
+            Statement::Type(statement) => {
+                self.write(response, |session| session.run_type_statement(statement))?;
+                response.done(0, None);
+            }
+            Statement::DeclareTable { name, columns, constraints } => {
+                self.declare_table(name, columns, constraints, response)?;
+            }
+            Statement::InsertExec(insert) => {
+                return self.insert_exec(insert, parameters, response, depth);
             }
             Statement::AlterTable(alter) => {
                 self.write(response, |session| session.alter_table(alter))?;
@@ -309,7 +389,13 @@ impl Session {
         response: &mut Response,
     ) -> Outcome<()> {
         match statement {
-            SqlStatement::Query(query) => self.run_query(query, parameters, response),
+            SqlStatement::Query(query) => match select_into::split(query)? {
+                None => self.run_query(query, parameters, response),
+                Some((query, _)) if self.format_only => {
+                    self.run_query(&query, parameters, response)
+                }
+                Some((query, name)) => self.select_into(&query, &name, parameters, response),
+            },
             _ if self.format_only => {
                 self.bind_only(statement, parameters)?;
                 Ok(())
@@ -332,11 +418,7 @@ impl Session {
                 response.done(0, None);
                 Ok(())
             }
-            other => {
-                let shown = other.to_string();
-                let words: Vec<&str> = shown.split_whitespace().take(3).collect();
-                Err(SqlError::unsupported(format!("the statement {}", words.join(" "))).into())
-            }
+            other => Err(crate::sql::bind::unsupported(other).into()),
         }
     }
 
@@ -357,7 +439,7 @@ impl Session {
         Ok(())
     }
 
-    fn holds(&mut self, condition: &Expr, parameters: &Parameters) -> Result<bool> {
+    pub(crate) fn holds(&mut self, condition: &Expr, parameters: &Parameters) -> Result<bool> {
         let types = parameters.types();
         let mut binder = Binder::new(&self.catalogue, &types, &self.values, false);
         let sql = binder.condition(condition)?;
@@ -402,5 +484,6 @@ impl Drop for Session {
             let _ = self.connection.execute_batch("ROLLBACK");
         }
         self.unlock();
+        self.abandon_temporary();
     }
 }

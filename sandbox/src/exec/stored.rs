@@ -7,6 +7,7 @@ use crate::error::{Result, SqlError};
 use crate::exec::parameters::{Argument, Parameters};
 use crate::exec::response::{Outcome, Response, Stop};
 use crate::exec::session::Session;
+use crate::exec::system;
 use crate::sql::batch::{self, Statement};
 use crate::sql::names;
 use crate::sql::procedure::{CreateProcedure, DropProcedure, Exec, ExecArgument, Procedure};
@@ -80,7 +81,15 @@ impl Session {
             None => store::next_object_id(&self.connection)?,
         };
         let created = now_utc();
-        store::insert_procedure(&self.connection, object_id, procedure, &schemes, text, created)
+        store::insert_procedure(
+            &self.connection,
+            object_id,
+            procedure,
+            &schemes,
+            &self.catalogue.table_types,
+            text,
+            created,
+        )
     }
 
     pub(crate) fn drop_procedures(
@@ -122,12 +131,14 @@ impl Session {
     pub(crate) fn find_procedure(&self, name: &str) -> Option<Arc<StoredProcedure>> {
         let (database, name) = names::in_text(name)?;
         let here = database.is_none_or(|name| name.eq_ignore_ascii_case(DATABASE_NAME));
-        self.catalogue.procedure(&name).filter(|_| here).cloned()
+        let own = self.catalogue.procedure(&name).filter(|_| here).cloned();
+        own.or_else(|| system::procedure(&name))
     }
 
     /// 229, unless the login may run the procedure or one that runs vouches for it.
     pub(crate) fn require_execute(&self, stored: &StoredProcedure) -> Result<()> {
-        if self.values.vouched {
+        // Those of `sys` are everybody's.
+        if self.values.vouched || stored.object_id == 0 {
             return Ok(());
         }
         let name = &stored.procedure.name;
@@ -142,11 +153,17 @@ impl Session {
         let mut parameters = Parameters::declared(&procedure.parameters);
         let mut given = Vec::new();
         for declaration in &procedure.parameters {
+            if let Some(table) = &declaration.table
+                && self.catalogue.table_type(table).is_none()
+            {
+                return Err(SqlError::new(2715, format!("Cannot find data type {}.", table.name)));
+            }
             if let Some(default) = &declaration.default {
                 let (value, from) = self.evaluate(default, &Parameters::default())?;
                 parameters.assign(&declaration.name, Argument::Plain(value), from)?;
             }
-            given.push(declaration.default.is_some());
+            // A table that is not passed has no rows.
+            given.push(declaration.default.is_some() || declaration.table.is_some());
         }
         Ok((parameters, given))
     }
@@ -167,7 +184,11 @@ impl Session {
         let (no_count, identity) = (self.no_count, self.values.scope_identity.take());
         self.nesting = self.nesting.saturating_add(1);
         let vouched = std::mem::replace(&mut self.values.vouched, true);
-        let outcome = self.run_statements(&stored.procedure.body, parameters, response, 0);
+        self.enter_scope(false);
+        let outcome = self
+            .take_tables(parameters, response)
+            .and_then(|()| self.run_statements(&stored.procedure.body, parameters, response, 0));
+        self.leave_scope(response);
         self.values.vouched = vouched;
         self.nesting = self.nesting.saturating_sub(1);
         self.no_count = no_count;
@@ -175,7 +196,12 @@ impl Session {
         match outcome {
             Ok(clean) => Ok((clean, 0)),
             Err(Stop::Return(status)) => Ok((true, status)),
-            Err(stop) => Err(stop),
+            Err(stop) => {
+                if matches!(stop, Stop::Error(_)) {
+                    self.failed_in.get_or_insert_with(|| stored.procedure.name.name.clone());
+                }
+                Err(stop)
+            }
         }
     }
 
@@ -196,8 +222,14 @@ impl Session {
             if argument.is_default() {
                 continue;
             }
-            let (value, from) = self.argument_value(argument, caller)?;
             let Some(declaration) = procedure.parameters.get(at) else { continue };
+            if declaration.table.is_some() {
+                let variable = argument.variable().ok_or_else(|| SqlError::syntax("READONLY"))?;
+                let rows = self.rows_of_variable(variable)?;
+                parameters.pass_table(&declaration.name, rows);
+                continue;
+            }
+            let (value, from) = self.argument_value(argument, caller)?;
             if argument.output {
                 if !declaration.output {
                     return Err(not_an_output(&declaration.name).into());

@@ -158,6 +158,7 @@ impl Session {
         self.transaction.implicit = false;
         self.no_count = false;
         self.format_only = false;
+        self.drop_all_temporary(response);
         Ok(())
     }
 
@@ -193,7 +194,7 @@ impl Session {
         Ok(result?)
     }
 
-    fn atomically<T>(
+    pub(crate) fn atomically<T>(
         &mut self,
         work: impl FnOnce(&mut Self) -> crate::error::Result<T>,
     ) -> crate::error::Result<T> {

@@ -9,6 +9,7 @@ use crate::exec::session::Session;
 use crate::exec::stored::position_of;
 use crate::sql::batch::{self, Statement};
 use crate::sql::bind::{Binder, Undeclared};
+use crate::sql::control::Control;
 use crate::sql::dialect::TransactSql;
 use crate::sql::encryption::Target;
 use crate::sql::procedure::Exec;
@@ -40,6 +41,7 @@ impl Session {
             ty: UNKNOWN,
             default: None,
             output: false,
+            table: None,
         }));
         let parameters = Parameters::declared(&all);
         let mut found = Undeclared { first: declared.len(), types: vec![None; names.len()] };
@@ -82,6 +84,22 @@ impl Session {
                     continue;
                 }
                 Statement::Block(statements) => self.suggest(statements, parameters, found)?,
+                Statement::Control(control) => match control.as_ref() {
+                    Control::While { condition, body } => {
+                        binder.condition(condition)?;
+                        if let Some(undeclared) = binder.undeclared.take() {
+                            *found = undeclared;
+                        }
+                        self.suggest(body, parameters, found)?;
+                        continue;
+                    }
+                    Control::Try { body, handler } => {
+                        self.suggest(body, parameters, found)?;
+                        self.suggest(handler, parameters, found)?;
+                        continue;
+                    }
+                    _ => {}
+                },
                 _ => {}
             }
             if let Some(undeclared) = binder.undeclared.take() {

@@ -3,15 +3,18 @@
 
 use std::collections::BTreeSet;
 
-use sqlparser::ast::{DataType, Expr, Statement as SqlStatement};
+use sqlparser::ast::{ColumnDef, DataType, Expr, Statement as SqlStatement, TableConstraint};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 
 use crate::error::{Result, SqlError};
+use crate::exec::table_type::{self, TypeStatement};
 use crate::sql::alter::{self, AlterTable};
 use crate::sql::bulk::{self, InsertBulk};
+use crate::sql::control::{self, Control};
 use crate::sql::dialect::{TransactSql, is_clustering};
+use crate::sql::insert_exec::{self, InsertExec};
 use crate::sql::keys::{self, KeyStatement};
 use crate::sql::procedure::{self, CreateProcedure, DropProcedure, Exec};
 use crate::sql::security::{self, SecurityStatement};
@@ -26,6 +29,7 @@ pub(crate) enum Statement {
     Sql(Box<SqlStatement>),
     Key(KeyStatement),
     Security(SecurityStatement),
+    Type(Box<TypeStatement>),
     BeginTransaction(Option<String>),
     Commit,
     /// To a savepoint of that name if there is one, else all of it.
@@ -50,8 +54,16 @@ pub(crate) enum Statement {
         otherwise: Vec<Statement>,
     },
     Block(Vec<Statement>),
+    Control(Box<Control>),
     Declare(Vec<(String, DataType, Option<Expr>)>),
     SetVariable(String, Box<Expr>),
+    /// DECLARE @t TABLE.
+    DeclareTable {
+        name: String,
+        columns: Vec<ColumnDef>,
+        constraints: Vec<TableConstraint>,
+    },
+    InsertExec(Box<InsertExec>),
     InsertBulk(Box<InsertBulk>),
     AlterTable(Box<AlterTable>),
 }
@@ -76,6 +88,7 @@ pub(crate) fn parse(sql: &str) -> Result<Vec<Statement>> {
                 all.push(procedure::exec(&mut parser)?);
             }
             all.extend(statements(&mut parser)?);
+            control::check_loops(&all)?;
             Ok(all)
         }
     }
@@ -193,12 +206,18 @@ pub(crate) fn expression(parser: &mut Parser<'_>) -> Result<Expr> {
     parser.parse_expr().map_err(|e| syntax_error(&e))
 }
 
-fn statement(parser: &mut Parser<'_>, depth: usize) -> Result<Statement> {
+pub(crate) fn statement(parser: &mut Parser<'_>, depth: usize) -> Result<Statement> {
     if depth > MAX_NESTING {
         return Err(SqlError::unsupported(format!("statements nested deeper than {MAX_NESTING}")));
     }
     if let Some(statement) = keys::parse(parser)? {
         return Ok(Statement::Key(statement));
+    }
+    if let Some(control) = control::parse(parser, depth)? {
+        return Ok(Statement::Control(Box::new(control)));
+    }
+    if let Some(statement) = table_type::parse(parser)? {
+        return Ok(Statement::Type(Box::new(statement)));
     }
     if let Some(statement) = security::parse(parser)? {
         return Ok(Statement::Security(statement));
@@ -255,6 +274,9 @@ fn statement(parser: &mut Parser<'_>, depth: usize) -> Result<Statement> {
         ("DECLARE", _) => {
             parser.next_token();
             declare(parser)
+        }
+        ("INSERT", _) if insert_exec::begins(parser) => {
+            Ok(Statement::InsertExec(Box::new(insert_exec::parse(parser)?)))
         }
         _ => parser
             .parse_statement()
@@ -409,6 +431,10 @@ fn declare(parser: &mut Parser<'_>) -> Result<Statement> {
             return Err(SqlError::unsupported(format!("DECLARE {name}")));
         }
         let _optional = parser.parse_keyword(Keyword::AS);
+        if variables.is_empty() && parser.parse_keyword(Keyword::TABLE) {
+            let (columns, constraints) = parser.parse_columns().map_err(|e| syntax_error(&e))?;
+            return Ok(Statement::DeclareTable { name, columns, constraints });
+        }
         let data_type = parser.parse_data_type().map_err(|e| syntax_error(&e))?;
         let value = if parser.consume_token(&Token::Eq) { Some(expression(parser)?) } else { None };
         variables.push((name, data_type, value));

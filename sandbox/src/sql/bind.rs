@@ -4,11 +4,14 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use rusqlite::types::Value as Stored;
-use sqlparser::ast::Statement;
+use sqlparser::ast::{ObjectName, Statement};
 
 use crate::catalogue::{Catalogue, Encryption};
 use crate::error::{Result, SqlError};
-use crate::sql::compound::NamedQuery;
+use crate::exec::control::Caught;
+use crate::exec::select_into;
+use crate::sql::compound::{NamedQuery, Recursive};
+use crate::sql::names::{self, QualifiedName};
 use crate::sql::scope::Scope;
 use crate::types::{Collation, Family, SqlType, Value, storage};
 
@@ -110,10 +113,30 @@ pub(crate) struct SessionValues {
     /// The login's name.
     pub(crate) user: String,
     pub(crate) error: i64,
+    /// What its temporary tables are called by, and the batch or procedure that runs.
+    pub(crate) session: String,
+    pub(crate) scope: u32,
+    /// Table variables that are parameters.
+    pub(crate) read_only: Vec<i64>,
+    /// What a CATCH is about.
+    pub(crate) caught: Option<Caught>,
     /// The login is the one that the sandbox was started with.
     pub(crate) administrator: bool,
     /// A procedure is running, whose owner vouches for what it uses.
     pub(crate) vouched: bool,
+}
+
+impl SessionValues {
+    /// Where a name is to be looked for: temporary tables are in a schema of the session's own, table variables in one of
+    /// the batch's or the procedure's.
+    pub(crate) fn locate(&self, name: QualifiedName) -> QualifiedName {
+        let schema = match name.schema.as_str() {
+            "#" => format!("#{}", self.session),
+            "@" => format!("@{}.{}", self.session, self.scope),
+            _ => return name,
+        };
+        QualifiedName { schema, name: name.name }
+    }
 }
 
 /// Parameters that nobody has declared: those from `first` on, with the types found for them so far.
@@ -140,6 +163,8 @@ pub(crate) struct Binder<'a> {
     pub(crate) scopes: Vec<Scope>,
     /// Of WITH, the later ones hiding the earlier.
     pub(crate) named: Vec<NamedQuery>,
+    /// Those whose second part is being bound, and so refers to itself.
+    pub(crate) recursive: Vec<Recursive>,
     /// Those that are being bound.
     pub(crate) being_named: Vec<String>,
     pub(crate) next_alias: usize,
@@ -178,6 +203,7 @@ impl<'a> Binder<'a> {
             binds: Vec::new(),
             scopes: Vec::new(),
             named: Vec::new(),
+            recursive: Vec::new(),
             being_named: Vec::new(),
             next_alias: 0,
             depth: 0,
@@ -203,6 +229,11 @@ impl<'a> Binder<'a> {
         let result = inner(self);
         self.depth -= 1;
         result
+    }
+
+    /// A name of the statement, as [`SessionValues::locate`] finds it.
+    pub(crate) fn name(&self, name: &ObjectName) -> Result<QualifiedName> {
+        names::qualified(name).map(|name| self.session.locate(name))
     }
 
     pub(crate) fn alias(&mut self) -> String {
@@ -249,10 +280,15 @@ impl<'a> Binder<'a> {
     /// Binds a statement for the errors in it, and for what is found out by the way.
     pub(crate) fn statement(&mut self, statement: &Statement) -> Result<()> {
         match statement {
-            Statement::Query(query) => drop(self.query(query)?),
+            Statement::Query(query) => match select_into::split(query)? {
+                None => drop(self.query(query)?),
+                Some((query, _)) => drop(self.query(&query)?),
+            },
             Statement::Insert(insert) => drop(self.insert(insert)?),
             Statement::Update(update) => drop(self.update(update)?),
             Statement::Delete(delete) => drop(self.delete(delete)?),
+            // To say that its parameters are plain would be a guess, and clients act on it.
+            Statement::Merge(_) => return Err(unsupported(statement)),
             _ => {}
         }
         Ok(())
@@ -306,4 +342,11 @@ fn allowed(from: SqlType, to: SqlType) -> Result<()> {
         _ => false,
     };
     if clash { Err(SqlError::type_clash(from.name(), to.name())) } else { Ok(()) }
+}
+
+/// A statement that this server does not know, by its first words.
+pub(crate) fn unsupported(statement: &Statement) -> SqlError {
+    let shown = statement.to_string();
+    let words: Vec<&str> = shown.split_whitespace().take(3).collect();
+    SqlError::unsupported(format!("the statement {}", words.join(" ")))
 }

@@ -1,6 +1,8 @@
 //! Queries made of queries: UNION and its kin, common table expressions, and views.
 
-use sqlparser::ast::{Query, SetExpr, SetOperator, SetQuantifier, TableAlias, With};
+use sqlparser::ast::{
+    ObjectName, Query, Select, SetExpr, SetOperator, SetQuantifier, TableAlias, TableFactor, With,
+};
 
 use crate::error::{Result, SqlError};
 use crate::sql::bind::{Binder, Operand};
@@ -16,6 +18,21 @@ pub(crate) struct NamedQuery {
     /// Names for its columns, if not their own.
     pub(crate) columns: Vec<String>,
     pub(crate) query: Query,
+}
+
+/// A common table expression that is in its own FROM: its first part, and how the second calls what there is so far.
+#[derive(Debug)]
+pub(crate) struct Recursive {
+    name: String,
+    /// SQLite's name for it.
+    table: String,
+    first: SelectPlan,
+    alias: Option<String>,
+}
+
+/// Whether what stands for a common table expression is SQLite's name for itself, in [`Recursive`].
+pub(crate) fn is_reference(sql: &str) -> bool {
+    sql.starts_with("recursive_") && !sql.contains(' ')
 }
 
 impl NamedQuery {
@@ -45,6 +62,9 @@ impl Binder<'_> {
         &mut self,
         name: &str,
     ) -> Result<Option<(SelectPlan, Vec<ScopeColumn>, String)>> {
+        if let Some(found) = self.self_reference(name)? {
+            return Ok(Some(found));
+        }
         if self.being_named.iter().any(|known| known.eq_ignore_ascii_case(name)) {
             return Err(SqlError::unsupported("recursive common table expressions"));
         }
@@ -72,7 +92,12 @@ impl Binder<'_> {
         if common_table {
             self.being_named.push(named.name.clone());
         }
-        let plan = self.subquery(&named.query);
+        let recursive = if common_table { self.recursive_query(named) } else { Ok(None) };
+        let plan = match recursive {
+            Ok(Some(plan)) => Ok(plan),
+            Ok(None) => self.subquery(&named.query),
+            Err(error) => Err(error),
+        };
         if common_table {
             self.being_named.pop();
         }
@@ -98,6 +123,95 @@ impl Binder<'_> {
         let alias = self.alias();
         let columns = plan.scope_columns(&alias)?;
         Ok((plan, columns, alias))
+    }
+
+    /// The innermost expression of that name, if its second part is being bound.
+    fn self_reference(
+        &mut self,
+        name: &str,
+    ) -> Result<Option<(SelectPlan, Vec<ScopeColumn>, String)>> {
+        let found = self.recursive.iter().rposition(|known| known.name.eq_ignore_ascii_case(name));
+        let Some(at) = found else { return Ok(None) };
+        let alias = self.alias();
+        let Some(entry) = self.recursive.get_mut(at) else { return Ok(None) };
+        if entry.alias.replace(alias.clone()).is_some() {
+            let text = format!(
+                "Recursive member of a common table expression '{name}' has multiple recursive references."
+            );
+            return Err(SqlError::new(253, text));
+        }
+        let plan = entry.first.clone().wrapped(entry.table.clone());
+        let columns = plan.scope_columns(&alias)?;
+        Ok(Some((plan, columns, alias)))
+    }
+
+    /// `anchor UNION ALL SELECT ... FROM itself`; None if the query is not of that kind.
+    fn recursive_query(&mut self, named: &NamedQuery) -> Result<Option<SelectPlan>> {
+        let SetExpr::SetOperation { left, op, set_quantifier, right } = named.query.body.as_ref()
+        else {
+            return Ok(None);
+        };
+        let SetExpr::Select(second) = right.as_ref() else { return Ok(None) };
+        let all = (*op, *set_quantifier) == (SetOperator::Union, SetQuantifier::All);
+        let plain = named.query.order_by.is_none() && named.query.limit_clause.is_none();
+        if !(all && plain && names_itself(second, &named.name)) {
+            return Ok(None);
+        }
+        let mut first = self.set_operand(left)?;
+        for column in &mut first.columns {
+            // What the second part may give.
+            column.nullable = true;
+        }
+        if !named.columns.is_empty() && named.columns.len() == first.columns.len() {
+            for (column, name) in first.columns.iter_mut().zip(&named.columns) {
+                name.clone_into(&mut column.name);
+            }
+        }
+        let table = format!("recursive_{}", self.alias());
+        let (name, known) = (named.name.clone(), first.clone());
+        self.recursive.push(Recursive { name, table: table.clone(), first: known, alias: None });
+        let bound = self.in_new_scope(|binder| binder.select(second, None));
+        let entry = self.recursive.pop();
+        let bound = bound?;
+        let alias = entry.and_then(|entry| entry.alias);
+        let (Some(alias), Some(rest)) = (alias, bound.sql.strip_prefix("SELECT ")) else {
+            return Err(SqlError::unsupported("this recursive common table expression"));
+        };
+        if rest.starts_with("DISTINCT ") || rest.contains(" GROUP BY ") {
+            let text = format!(
+                "DISTINCT operator is not allowed in the recursive part of a recursive common table expression '{}'.",
+                named.name
+            );
+            return Err(SqlError::new(460, text));
+        }
+        if bound.columns.len() != first.columns.len() {
+            return Err(SqlError::new(
+                205,
+                "All queries combined using a UNION, INTERSECT or EXCEPT operator must have an equal number of \
+                 expressions in their target lists.",
+            ));
+        }
+        for (i, (a, b)) in first.columns.iter().zip(&bound.columns).enumerate() {
+            let same = a.ty == b.ty || bound.is_untyped(i);
+            if !same || first.encryption_of(i) != bound.encryption_of(i) {
+                return Err(SqlError::new(
+                    240,
+                    format!(
+                        "Types don't match between the anchor and the recursive part in column \"{}\" of recursive query \
+                         \"{}\".",
+                        a.name, named.name
+                    ),
+                ));
+            }
+        }
+        let list: Vec<String> = (0..first.columns.len()).map(|i| format!("r{i}")).collect();
+        let list = list.join(", ");
+        let sql = format!(
+            "WITH RECURSIVE {table}(depth, {list}) AS (SELECT 0, {list} FROM ({}) UNION ALL SELECT \
+             tds_recursion({alias}.depth), {rest}) SELECT {list} FROM {table}",
+            first.sql
+        );
+        Ok(Some(first.wrapped(sql)))
     }
 
     /// UNION, EXCEPT and INTERSECT, with the ORDER BY and OFFSET of the query that they are.
@@ -231,6 +345,15 @@ impl Binder<'_> {
             crypto: a.crypto,
         })
     }
+}
+
+/// Whether FROM has the name, in a join or by itself.
+fn names_itself(select: &Select, name: &str) -> bool {
+    let is = |factor: &TableFactor| matches!(factor, TableFactor::Table { name: ObjectName(parts), .. } if matches!(parts.as_slice(), [part] if part.as_ident().is_some_and(|ident| ident.value.eq_ignore_ascii_case(name))));
+    select
+        .from
+        .iter()
+        .any(|from| is(&from.relation) || from.joins.iter().any(|join| is(&join.relation)))
 }
 
 /// Of a view or a common table expression.

@@ -1,8 +1,8 @@
 //! INSERT, UPDATE and DELETE.
 
 use sqlparser::ast::{
-    AssignmentTarget, Delete, Expr, FromTable, Ident, Insert, OutputClause, SelectItem, SetExpr,
-    TableFactor, TableObject, TableWithJoins, Update, UpdateTableFromKind,
+    AssignmentTarget, Delete, Expr, FromTable, Ident, Insert, ObjectName, OutputClause, SelectItem,
+    SetExpr, TableFactor, TableObject, TableWithJoins, Update, UpdateTableFromKind,
 };
 
 use crate::catalogue::{Column, Encryption, Table};
@@ -13,6 +13,7 @@ use crate::sql::encryption::Target;
 use crate::sql::names;
 use crate::sql::scope::{Scope, ScopeTable, check_hints, table_columns};
 use crate::tds::token::ResultColumn;
+use crate::types::{SqlType, Value};
 
 /// A bound write. Several statements, for the rows of one INSERT, take effect together or not at all.
 #[derive(Debug, Clone)]
@@ -43,9 +44,9 @@ impl Binder<'_> {
         let TableObject::TableName(name) = &insert.table else {
             return Err(SqlError::unsupported("INSERT into anything but a table"));
         };
-        let table = self.table(&names::qualified(name)?)?.clone();
+        let table = self.table(&self.name(name)?)?.clone();
         self.require_write("INSERT", &table)?;
-        let columns = insert_columns(&table, insert)?;
+        let columns = insert_columns(&table, &insert.columns, insert.source.is_none())?;
         let (output, returning) = self.output(&table, insert.output.as_ref(), "inserted")?;
         let mut plan = WritePlan { object_id: table.object_id, statements: Vec::new(), output };
         let Some(source) = &insert.source else {
@@ -90,6 +91,48 @@ impl Binder<'_> {
                 );
                 plan.statements.push((sql, std::mem::take(&mut self.binds)));
             }
+        }
+        Ok(plan)
+    }
+
+    /// Rows that another statement has given, with the types of their columns.
+    pub(crate) fn insert_rows(
+        &mut self,
+        name: &ObjectName,
+        columns: &[ObjectName],
+        rows: &[Vec<(Value, SqlType)>],
+    ) -> Result<WritePlan> {
+        let table = self.table(&self.name(name)?)?.clone();
+        self.require_write("INSERT", &table)?;
+        self.insert_values(&table, columns, rows)
+    }
+
+    /// The same, into a table that has been found.
+    pub(crate) fn insert_values(
+        &mut self,
+        table: &Table,
+        columns: &[ObjectName],
+        rows: &[Vec<(Value, SqlType)>],
+    ) -> Result<WritePlan> {
+        let columns = insert_columns(table, columns, false)?;
+        let mut plan =
+            WritePlan { object_id: table.object_id, statements: Vec::new(), output: None };
+        for row in rows {
+            if row.len() != columns.len() {
+                return Err(SqlError::new(
+                    213,
+                    "Column name or number of supplied values does not match table definition.",
+                ));
+            }
+            self.binds.clear();
+            let mut values = Vec::new();
+            for (column, (value, ty)) in columns.iter().zip(row) {
+                let operand = self.literal(value, *ty);
+                self.check_assignment(&Target::from(*column), &operand)?;
+                values.push(self.assigned(column, &operand)?);
+            }
+            let sql = self.insert_sql(table, &columns, values, "")?;
+            plan.statements.push((sql, std::mem::take(&mut self.binds)));
         }
         Ok(plan)
     }
@@ -276,7 +319,7 @@ impl Binder<'_> {
         };
         check_hints(with_hints)?;
         let shown = alias.as_ref().map(|alias| alias.name.value.clone());
-        let qualified = names::qualified(name)?;
+        let qualified = self.name(name)?;
         let table = self.table(&qualified)?.clone();
         let sqlite_alias = self.alias();
         let scope = ScopeTable {
@@ -353,9 +396,12 @@ fn column_count(too_few: bool) -> SqlError {
     .class(15)
 }
 
-fn insert_columns<'t>(table: &'t Table, insert: &Insert) -> Result<Vec<&'t Column>> {
-    if insert.columns.is_empty() {
-        let defaults_only = insert.source.is_none();
+fn insert_columns<'t>(
+    table: &'t Table,
+    names: &[ObjectName],
+    defaults_only: bool,
+) -> Result<Vec<&'t Column>> {
+    if names.is_empty() {
         return Ok(table
             .columns
             .iter()
@@ -363,7 +409,7 @@ fn insert_columns<'t>(table: &'t Table, insert: &Insert) -> Result<Vec<&'t Colum
             .collect());
     }
     let mut columns: Vec<&Column> = Vec::new();
-    for name in &insert.columns {
+    for name in names {
         let name = names::last(name)?;
         let column = table.column(&name).ok_or_else(|| SqlError::invalid_column(&name))?;
         if column.identity.is_some() {

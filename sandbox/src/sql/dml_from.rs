@@ -6,7 +6,6 @@ use crate::catalogue::Table;
 use crate::error::{Result, SqlError};
 use crate::sql::bind::Binder;
 use crate::sql::dml::WritePlan;
-use crate::sql::names;
 use crate::sql::scope::{Scope, ScopeTable, check_hints, table_columns};
 
 impl Binder<'_> {
@@ -73,7 +72,7 @@ impl Binder<'_> {
         target: &ObjectName,
         from: &[TableWithJoins],
     ) -> Result<(Table, String, String)> {
-        let name = names::qualified(target)?;
+        let name = self.name(target)?;
         self.scopes.push(Scope::default());
         let mut sql = self.bind_from(from)?;
         let tables = self.scopes.last().map(|scope| scope.tables.clone()).unwrap_or_default();

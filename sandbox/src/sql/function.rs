@@ -18,14 +18,21 @@ pub(super) const SYSNAME: SqlType = SqlType::NVarChar(Length::N(128));
 impl Binder<'_> {
     pub(crate) fn function(&mut self, function: &Function) -> Result<Operand> {
         let name = names::last(&function.name)?.to_ascii_uppercase();
+        if let Some(operand) = self.ranking(&name, function)? {
+            return Ok(operand);
+        }
+        let ordered = name == "STRING_AGG";
         let odd = function.filter.is_some()
             || function.over.is_some()
-            || !function.within_group.is_empty()
+            || (!ordered && !function.within_group.is_empty())
             || function.null_treatment.is_some();
         if odd {
             return Err(SqlError::unsupported(format!("{name} with OVER, FILTER or WITHIN GROUP")));
         }
         let (distinct, arguments) = arguments(&name, &function.args)?;
+        if ordered {
+            return self.string_agg(function, &arguments);
+        }
         if let "COUNT" | "COUNT_BIG" | "MIN" | "MAX" | "SUM" | "AVG" = name.as_str() {
             return self.aggregate(&name, distinct, &arguments);
         }
@@ -48,6 +55,23 @@ impl Binder<'_> {
         }
     }
 
+    /// Binds what an aggregate is of: any column, and no aggregate.
+    pub(super) fn inside_aggregate(
+        &mut self,
+        bind: impl FnOnce(&mut Self) -> Result<Operand>,
+    ) -> Result<Operand> {
+        if !self.aggregates_allowed {
+            return Err(misplaced());
+        }
+        self.saw_aggregate = true;
+        let grouping = self.grouping.take();
+        self.aggregates_allowed = false;
+        let operand = bind(self);
+        self.aggregates_allowed = true;
+        self.grouping = grouping;
+        operand
+    }
+
     fn aggregate(
         &mut self,
         name: &str,
@@ -55,11 +79,7 @@ impl Binder<'_> {
         arguments: &[&FunctionArgExpr],
     ) -> Result<Operand> {
         if !self.aggregates_allowed {
-            return Err(SqlError::new(
-                147,
-                "An aggregate may not appear in the WHERE clause unless it is in a subquery contained in a HAVING \
-                 clause or a select list, and the column being aggregated is an outer reference.",
-            ));
+            return Err(misplaced());
         }
         self.saw_aggregate = true;
         let count_type = if name == "COUNT_BIG" { SqlType::BigInt } else { SqlType::Int };
@@ -71,12 +91,7 @@ impl Binder<'_> {
         let [FunctionArgExpr::Expr(expr)] = arguments else {
             return Err(SqlError::syntax(name));
         };
-        let grouping = self.grouping.take();
-        self.aggregates_allowed = false;
-        let operand = self.scalar(expr);
-        self.aggregates_allowed = true;
-        self.grouping = grouping;
-        let operand = operand?;
+        let operand = self.inside_aggregate(|binder| binder.scalar(expr))?;
         let modifier = if distinct { "DISTINCT " } else { "" };
         if name.starts_with("COUNT") {
             if distinct {
@@ -220,6 +235,15 @@ impl Binder<'_> {
             other => Err(SqlError::unsupported(format!("the global variable {other}"))),
         }
     }
+}
+
+/// 147.
+fn misplaced() -> SqlError {
+    SqlError::new(
+        147,
+        "An aggregate may not appear in the WHERE clause unless it is in a subquery contained in a HAVING clause or a \
+         select list, and the column being aggregated is an outer reference.",
+    )
 }
 
 fn arguments<'a>(

@@ -5,6 +5,7 @@ use sqlparser::ast::{Expr, Value as Literal, ValueWithSpan};
 
 use crate::catalogue::{DATABASE_ID, DATABASE_NAME, views};
 use crate::error::{Result, SqlError};
+use crate::exec::control::Caught;
 use crate::sql::bind::{Binder, Operand};
 use crate::sql::function::SYSNAME;
 use crate::types::{Length, SqlType, Value};
@@ -106,6 +107,15 @@ impl Binder<'_> {
                 let user = self.session.user.clone();
                 self.sysname(&user)
             }
+            (
+                "ERROR_NUMBER" | "ERROR_MESSAGE" | "ERROR_SEVERITY" | "ERROR_STATE" | "ERROR_LINE"
+                | "ERROR_PROCEDURE",
+                [],
+            ) => self.caught(name),
+            ("XACT_STATE", []) => {
+                let open = i64::from(self.session.transaction_count > 0);
+                self.literal(&Value::Integer(open), SqlType::SmallInt)
+            }
             ("SCOPE_IDENTITY", []) => self.scope_identity()?,
             ("OBJECT_ID", [object]) => self.object_id(object, None)?,
             ("OBJECT_ID", [object, kind]) => self.object_id(object, Some(kind))?,
@@ -189,6 +199,22 @@ impl Binder<'_> {
             }
             _ => return Ok(None),
         }))
+    }
+
+    /// What is known of the error that a CATCH is about; NULL elsewhere.
+    fn caught(&mut self, name: &str) -> Operand {
+        let text = matches!(name, "ERROR_MESSAGE" | "ERROR_PROCEDURE");
+        let ty = if text { SqlType::NVarChar(Length::N(4000)) } else { SqlType::Int };
+        let value = self.session.caught.as_ref().map(|Caught { error, procedure }| match name {
+            "ERROR_NUMBER" => Value::Integer(i64::from(error.number)),
+            "ERROR_SEVERITY" => Value::Integer(i64::from(error.class)),
+            "ERROR_STATE" => Value::Integer(i64::from(error.state)),
+            "ERROR_MESSAGE" => Value::Text(error.message.clone()),
+            "ERROR_PROCEDURE" => procedure.clone().map_or(Value::Null, Value::Text),
+            // As the ERROR token has it: lines are not counted.
+            _ => Value::Integer(1),
+        });
+        self.literal(&value.unwrap_or(Value::Null), ty)
     }
 
     fn sysname(&mut self, value: &str) -> Operand {

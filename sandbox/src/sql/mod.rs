@@ -6,12 +6,14 @@ pub(crate) mod batch;
 pub(crate) mod bind;
 pub(crate) mod bulk;
 pub(crate) mod compound;
+pub(crate) mod control;
 pub(crate) mod dialect;
 pub(crate) mod dml;
 pub(crate) mod dml_from;
 pub(crate) mod encryption;
 pub(crate) mod expr;
 pub(crate) mod function;
+pub(crate) mod insert_exec;
 pub(crate) mod keys;
 pub(crate) mod metadata;
 pub(crate) mod names;
@@ -20,6 +22,7 @@ pub(crate) mod procedure;
 pub(crate) mod scope;
 pub(crate) mod security;
 pub(crate) mod select;
+pub(crate) mod window;
 
 use sqlparser::parser::ParserError;
 

@@ -52,9 +52,15 @@ pub(crate) fn qualified(name: &ObjectName) -> Result<QualifiedName> {
         .map(|schema| schema.value.as_str())
         .filter(|schema| !schema.is_empty())
         .unwrap_or("dbo");
-    if name.value.starts_with('#') {
-        return Err(SqlError::unsupported("temporary tables"));
+    if name.value.starts_with("##") {
+        return Err(SqlError::unsupported("global temporary tables"));
     }
+    // Of the session, or of the batch: whoever looks for them knows which.
+    let schema = match name.value.chars().next() {
+        Some('#') => "#",
+        Some('@') if name.quote_style.is_none() => "@",
+        _ => schema,
+    };
     Ok(QualifiedName { schema: schema.to_owned(), name: name.value.clone() })
 }
 

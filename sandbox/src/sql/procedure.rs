@@ -7,6 +7,7 @@ use sqlparser::tokenizer::{Token, Word};
 
 use crate::error::{Result, SqlError};
 use crate::sql::batch::{self, Statement, expression, peek_word};
+use crate::sql::control;
 use crate::sql::names::{self, QualifiedName};
 use crate::sql::syntax_error;
 use crate::types::parse::{self, Declaration};
@@ -105,7 +106,7 @@ const STATEMENT_WORDS: &[&str] = &[
     "WITH",
 ];
 
-fn at_end(parser: &Parser<'_>) -> bool {
+pub(crate) fn at_end(parser: &Parser<'_>) -> bool {
     matches!(parser.peek_token().token, Token::EOF | Token::SemiColon)
         || peek_word(parser, 0).is_some_and(|word| STATEMENT_WORDS.contains(&word.as_str()))
 }
@@ -186,6 +187,7 @@ pub(crate) fn create(parser: &mut Parser<'_>) -> Result<Option<CreateProcedure>>
     }
     parser.expect_keyword(Keyword::AS).map_err(|e| syntax_error(&e))?;
     let body = batch::statements(parser)?;
+    control::check_loops(&body)?;
     if body.is_empty() {
         return Err(SqlError::syntax("AS"));
     }

@@ -8,7 +8,7 @@ use crate::catalogue::{Encryption, Table, views};
 use crate::error::{Result, SqlError};
 use crate::sql::bind::{Binder, Operand, Source};
 use crate::sql::compound;
-use crate::sql::names::{self, QualifiedName};
+use crate::sql::names::QualifiedName;
 use crate::types::{Collation, SqlType};
 
 #[derive(Debug, Clone)]
@@ -166,7 +166,7 @@ impl Binder<'_> {
                 ..
             } if partitions.is_empty() => {
                 check_hints(with_hints)?;
-                let qualified = names::qualified(name)?;
+                let qualified = self.name(name)?;
                 let common =
                     if name.0.len() == 1 { self.common_table(&qualified.name)? } else { None };
                 match common {
@@ -175,7 +175,10 @@ impl Binder<'_> {
                             Some(alias) => check_alias(alias)?,
                             None => qualified.name,
                         };
-                        let sql = format!("({}) AS {sqlite_alias}", plan.sql);
+                        let sql = match compound::is_reference(&plan.sql) {
+                            true => format!("{} AS {sqlite_alias}", plan.sql),
+                            false => format!("({}) AS {sqlite_alias}", plan.sql),
+                        };
                         (sql, compound::derived(shown, columns))
                     }
                     None => self.named_table(&qualified, alias.as_ref())?,
@@ -266,7 +269,8 @@ impl Binder<'_> {
         schema: &str,
         name: &str,
     ) -> Result<()> {
-        if self.vouched {
+        // Temporary tables are their session's.
+        if self.vouched || object_id < 0 {
             return Ok(());
         }
         self.catalogue.access.require_object(permission, object_id, schema, name)
@@ -274,6 +278,13 @@ impl Binder<'_> {
 
     /// Of a table that a write is about: SELECT too, if it has read any of its columns.
     pub(crate) fn require_write(&self, permission: &str, table: &Table) -> Result<()> {
+        if self.session.read_only.contains(&table.object_id) {
+            let text = format!(
+                "The table-valued parameter \"{}\" is READONLY and cannot be modified.",
+                table.name
+            );
+            return Err(SqlError::new(10700, text));
+        }
         self.require(permission, table.object_id, &table.schema, &table.name)?;
         if self.read.borrow().contains(&table.object_id) {
             self.require("SELECT", table.object_id, &table.schema, &table.name)?;
@@ -287,7 +298,11 @@ impl Binder<'_> {
             return Err(SqlError::unsupported("writing to a view"));
         }
         self.catalogue.table(&name.schema, &name.name).ok_or_else(|| {
-            let shown = if name.schema == "dbo" {
+            if name.schema.starts_with('@') {
+                let text = format!("Must declare the table variable \"{}\".", name.name);
+                return SqlError::new(1087, text).class(15);
+            }
+            let shown = if name.schema == "dbo" || name.schema.starts_with('#') {
                 name.name.clone()
             } else {
                 format!("{}.{}", name.schema, name.name)

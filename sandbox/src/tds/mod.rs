@@ -7,4 +7,5 @@ pub(crate) mod packet;
 pub(crate) mod request;
 pub(crate) mod rpc;
 pub(crate) mod token;
+pub(crate) mod tvp;
 pub(crate) mod type_info;

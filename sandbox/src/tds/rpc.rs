@@ -2,7 +2,8 @@
 
 use crate::tds::cursor::{Cursor, Malformed, Read};
 use crate::tds::request::skip_headers;
-use crate::tds::type_info::TypeInfo;
+use crate::tds::tvp::{self, WireTable};
+use crate::tds::type_info::{TVPTYPE, TypeInfo};
 
 /// ProcIDs (MS-TDS 2.2.6.6).
 pub(crate) const SP_EXECUTESQL: u16 = 10;
@@ -48,6 +49,8 @@ pub(crate) struct Parameter {
     /// None is NULL.
     pub(crate) value: Option<Vec<u8>>,
     pub(crate) cipher: Option<CipherInfo>,
+    /// Of a table-valued parameter, whose value is NULL.
+    pub(crate) table: Option<WireTable>,
 }
 
 /// ParamCipherInfo: what the client says it has encrypted, and how.
@@ -112,10 +115,16 @@ fn read_call(cursor: &mut Cursor<'_>) -> Read<Call> {
 fn read_parameter(cursor: &mut Cursor<'_>) -> Read<Parameter> {
     let name = cursor.b_varchar()?;
     let status = cursor.u8()?;
+    if cursor.peek() == Some(TVPTYPE) {
+        cursor.u8()?;
+        let table = Some(tvp::read(cursor)?);
+        let info = TypeInfo::null();
+        return Ok(Parameter { name, status, info, value: None, cipher: None, table });
+    }
     let info = TypeInfo::read(cursor)?;
     let value = info.read_value(cursor)?;
     let cipher = if status & F_ENCRYPTED != 0 { Some(read_cipher_info(cursor)?) } else { None };
-    Ok(Parameter { name, status, info, value, cipher })
+    Ok(Parameter { name, status, info, value, cipher, table: None })
 }
 
 fn read_cipher_info(cursor: &mut Cursor<'_>) -> Read<CipherInfo> {

@@ -144,6 +144,11 @@ pub(crate) fn info(out: &mut Vec<u8>, number: i32, text: &str) {
     message(out, TOKEN_INFO, &SqlError::new(number, text).class(10));
 }
 
+/// INFO of any number and class: PRINT, and RAISERROR that is not serious.
+pub(crate) fn message_info(out: &mut Vec<u8>, info: &SqlError) {
+    message(out, TOKEN_INFO, info);
+}
+
 pub(crate) fn env_text(out: &mut Vec<u8>, kind: u8, new: &str, old: &str) {
     let mut body = vec![kind];
     b_varchar(&mut body, new);

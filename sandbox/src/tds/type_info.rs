@@ -9,6 +9,8 @@ use crate::types::temporal::{
 };
 use crate::types::{Collation, Length, SqlType, Value, text};
 
+/// Table-valued parameters: whose values have columns and rows of their own.
+pub(crate) const TVPTYPE: u8 = 0xF3;
 pub(crate) const NULLTYPE: u8 = 0x1F;
 pub(crate) const IMAGETYPE: u8 = 0x22;
 pub(crate) const TEXTTYPE: u8 = 0x23;
@@ -62,6 +64,11 @@ pub(crate) struct TypeInfo {
 }
 
 impl TypeInfo {
+    /// Of a NULL that has no type.
+    pub(crate) fn null() -> Self {
+        Self { token: NULLTYPE, length: 0, precision: 0, scale: 0, collation: [0; 5] }
+    }
+
     pub(crate) fn read(cursor: &mut Cursor<'_>) -> Read<Self> {
         let token = cursor.u8()?;
         let mut info = Self { token, length: 0, precision: 0, scale: 0, collation: [0; 5] };

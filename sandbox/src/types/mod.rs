@@ -4,6 +4,7 @@
 pub(crate) mod collation;
 pub(crate) mod convert;
 pub(crate) mod decimal;
+pub(crate) mod odbc;
 pub(crate) mod parse;
 pub(crate) mod sql_type;
 pub(crate) mod storage;

@@ -6,6 +6,7 @@ use sqlparser::tokenizer::Token;
 
 use crate::error::{Result, SqlError};
 use crate::sql::dialect::TransactSql;
+use crate::sql::names::{self, QualifiedName};
 use crate::sql::syntax_error;
 use crate::types::SqlType;
 
@@ -17,6 +18,8 @@ pub(crate) struct Declaration {
     pub(crate) ty: SqlType,
     pub(crate) default: Option<Expr>,
     pub(crate) output: bool,
+    /// The table type of a parameter that is READONLY; `ty` means nothing then.
+    pub(crate) table: Option<QualifiedName>,
 }
 
 pub(crate) fn declarations(text: &str) -> Result<Vec<Declaration>> {
@@ -61,13 +64,23 @@ fn declaration(parser: &mut Parser<'_>) -> Result<Declaration> {
     }
     let _optional = parser.parse_keyword(sqlparser::keywords::Keyword::AS);
     let data_type = parser.parse_data_type().map_err(|e| syntax_error(&e))?;
+    let read_only = matches!(&parser.peek_token().token, Token::Word(word) if word.value.eq_ignore_ascii_case("readonly"));
+    if read_only {
+        parser.next_token();
+        let sqlparser::ast::DataType::Custom(table, _) = &data_type else {
+            return Err(SqlError::syntax("READONLY"));
+        };
+        let table = Some(names::qualified(table)?);
+        let (ty, output) = (SqlType::Int, false);
+        return Ok(Declaration { name: name.value, ty, default: None, output, table });
+    }
     let ty = SqlType::from_ast(&data_type)?;
     let default = if parser.consume_token(&Token::Eq) {
         Some(parser.parse_expr().map_err(|e| syntax_error(&e))?)
     } else {
         None
     };
-    Ok(Declaration { name: name.value, ty, default, output: output(parser) })
+    Ok(Declaration { name: name.value, ty, default, output: output(parser), table: None })
 }
 
 /// Takes OUTPUT or OUT, if that comes next.

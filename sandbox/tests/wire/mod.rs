@@ -100,6 +100,8 @@ pub struct Reply {
     pub sets: Vec<ResultSet>,
     /// Number, class, text.
     pub errors: Vec<(i32, u8, String)>,
+    /// The same of INFO.
+    pub infos: Vec<(i32, u8, String)>,
     /// Token, status, row count.
     pub dones: Vec<(u8, u16, u64)>,
     /// Their CurCmd.
@@ -305,9 +307,8 @@ impl<'a> Reader<'a> {
                     self.b_varchar();
                     self.b_varchar();
                     self.u32();
-                    if token == 0xAA {
-                        reply.errors.push((number, class, text));
-                    }
+                    let list = if token == 0xAA { &mut reply.errors } else { &mut reply.infos };
+                    list.push((number, class, text));
                 }
                 0xAC => {
                     let output = self.output();

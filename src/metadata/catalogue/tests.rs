@@ -9,7 +9,7 @@ fn name(database: Option<&str>, schema: Option<&str>, name: &str) -> ObjectName 
 fn column(name: &str, type_name: &str, insertable: bool) -> CatalogueColumn {
     CatalogueColumn {
         name: name.to_owned(),
-        conversion_type: sql_type(type_name, 8, 10, 2)
+        conversion_type: catalogue_type(type_name, 8, 10, 2)
             .map(|sql_type| ConversionType { sql_type, code_page: None }),
         encryption_type: None,
         insertable,
@@ -36,10 +36,10 @@ fn the_types_of_the_catalogue_are_those_of_a_declaration() {
         ("money", 8, 19, 4, SqlType::Money),
         ("uniqueidentifier", 16, 0, 0, SqlType::UniqueIdentifier),
     ] {
-        assert_eq!(sql_type(name, max_length, precision, scale), Some(expected), "{name}");
+        assert_eq!(catalogue_type(name, max_length, precision, scale), Some(expected), "{name}");
     }
     for name in ["xml", "sql_variant", "timestamp", "hierarchyid", "", "nonsense"] {
-        assert_eq!(sql_type(name, -1, 0, 0), None, "{name}");
+        assert_eq!(catalogue_type(name, -1, 0, 0), None, "{name}");
     }
 }
 

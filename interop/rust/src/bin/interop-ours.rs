@@ -13,7 +13,7 @@ use interop::{
     cases::{Case, Kind, Result, cases, one_line, tables},
     value::{self, Writable},
 };
-use tiberius::{ColumnData, IntoSql, TokenRow};
+use tiberius::{ColumnData, Command, IntoSql, TokenRow};
 
 const USAGE: &str = "interop-ours write|read|search|plain DIR CASES NAME [java]";
 
@@ -61,8 +61,10 @@ async fn run() -> Result<()> {
 impl Program {
     async fn connect(&self) -> Result<Client> {
         let port = fs::read_to_string(self.dir.join("port"))?;
+        // For the negative matrix, as are INTEROP_AE and INTEROP_TRUST.
+        let user = std::env::var("INTEROP_USER").unwrap_or_else(|_| USER.to_owned());
         let mut connection = format!(
-            "Server=tcp:127.0.0.1,{port};Database=sandbox;User Id={USER};Password={PASSWORD};\
+            "Server=tcp:127.0.0.1,{port};Database=sandbox;User Id={user};Password={PASSWORD};\
              Encrypt=false;TrustServerCertificate=true"
         );
         let mut stores = KeyStores::builder();
@@ -77,7 +79,6 @@ impl Program {
             };
         }
         let mut connector = Connector::from_ado_string(&connection, stores.build()?)?;
-        // For the negative matrix, as is INTEROP_AE.
         if let Ok(path) = std::env::var("INTEROP_TRUST") {
             connector = connector.trusted_key_paths(TrustedKeyPaths::only([path]));
         }
@@ -158,6 +159,15 @@ impl Program {
         for case in cases {
             let outcome = match value::parse(&case.sql_type, case.value.as_deref())? {
                 Writable::Skip(reason) => format!("skip {reason}"),
+                Writable::Value(value) if self.by_procedure() => {
+                    match self.put(&mut client, case, value).await {
+                        Ok(()) => "ok".to_owned(),
+                        Err(error) => {
+                            client = self.connect().await?;
+                            format!("FAIL {}", one_line(error))
+                        }
+                    }
+                }
                 Writable::Value(value) => {
                     let sql = format!(
                         "INSERT INTO dbo.{} (w, n, v) VALUES (@P1, @P2, @P3){force}",
@@ -178,7 +188,63 @@ impl Program {
         Ok(())
     }
 
+    fn by_procedure(&self) -> bool {
+        self.name.ends_with(".procedure")
+    }
+
+    async fn put(&self, client: &mut Client, case: &Case, value: value::Value) -> Result<()> {
+        let mut command = Command::new(format!("dbo.put_{}", case.table));
+        command.bind_param("@w", self.name.clone());
+        command.bind_param("@n", case.name.clone());
+        command.bind_param("@v", value);
+        let result = command.exec(client).await?.into_command_result().await?;
+        match result.rows_affected() {
+            [1] => Ok(()),
+            rows => Err(format!("{rows:?} rows").into()),
+        }
+    }
+
+    /// The value of a row by an output parameter.
+    async fn get(&self, client: &mut Client, table: &Case, row: [&str; 2]) -> Result<String> {
+        let placeholder = match value::placeholder(&table.sql_type)? {
+            Writable::Skip(reason) => return Ok(format!("skip {reason}")),
+            Writable::Value(placeholder) => placeholder,
+        };
+        let mut command = Command::new(format!("dbo.get_{}", table.table));
+        command.bind_param("@w", row[0].to_owned());
+        command.bind_param("@n", row[1].to_owned());
+        command.bind_out_param("@v", placeholder);
+        let result = command.exec(client).await?.into_command_result().await?;
+        let value: Option<value::Value> = result.try_return_value("@v")?;
+        Ok(value.ok_or("no value")?.print(&table.sql_type))
+    }
+
+    /// What procedures wrote, by an output parameter.
+    async fn read_outputs(&self, cases: &[Case]) -> Result<()> {
+        let mut client = self.connect().await?;
+        for table in tables(cases) {
+            let names = format!(
+                "SELECT w, n, NULL AS v FROM dbo.{} WHERE w LIKE N'%.procedure'",
+                table.table
+            );
+            for [writer, name, _] in rows(&mut client, &names, table).await? {
+                let value = match self.get(&mut client, table, [&writer, &name]).await {
+                    Ok(value) => value,
+                    Err(error) => {
+                        client = self.connect().await?;
+                        format!("FAIL {}", one_line(error))
+                    }
+                };
+                self.print(table, &[writer, name, value]);
+            }
+        }
+        Ok(())
+    }
+
     async fn read(&self, cases: &[Case]) -> Result<()> {
+        if self.by_procedure() {
+            return self.read_outputs(cases).await;
+        }
         let mut client = self.connect().await?;
         for table in tables(cases) {
             let all = format!("SELECT w, n, v FROM dbo.{}", table.table);

@@ -17,7 +17,7 @@ use always_encrypted::{
 };
 use always_encrypted_sandbox::{Encryption, Sandbox};
 use interop::{
-    JAVA_ALIAS, MSSQL_JAVA_KEYSTORE, PASSWORD, USER,
+    BLIND_USERS, JAVA_ALIAS, MSSQL_JAVA_KEYSTORE, PASSWORD, USER,
     cases::{Case, Kind, Result, cases, hex, tables},
 };
 
@@ -70,18 +70,28 @@ async fn run() -> Result<()> {
     let cases = cases(case_file.ok_or("--cases is missing")?)?;
 
     let (path, column_keys) = make_keys(&dir).await?;
-    let sandbox = Sandbox::builder()
+    let mut builder = Sandbox::builder()
         .file(dir.join("server.db"))
         .port(port)
         .login(USER, PASSWORD)
-        .encryption(Encryption::Off)
-        .start()
-        .await?;
+        .encryption(Encryption::Off);
+    for (user, _) in BLIND_USERS {
+        builder = builder.add_login(user, PASSWORD);
+    }
+    let sandbox = builder.start().await?;
     let keys = KeyStores::builder().build()?;
     let mut dba = Connector::from_ado_string(&sandbox.connection_string(), keys)?.connect().await?;
     create_keys(&mut dba, &path, &column_keys).await?;
     for table in tables(&cases) {
         run_batch(&mut dba, create_table(table)).await?;
+        for procedure in create_procedures(table) {
+            run_batch(&mut dba, procedure).await?;
+        }
+    }
+    for (user, definitions) in BLIND_USERS {
+        let grant = "SELECT, INSERT, EXECUTE ON SCHEMA::dbo";
+        let sql = format!("GRANT {grant} TO {user}; DENY VIEW ANY {definitions} TO {user}");
+        run_batch(&mut dba, sql).await?;
     }
     fs::write(dir.join("path"), &path)?;
     // Whole, or not there.
@@ -187,6 +197,22 @@ fn create_table(table: &Case) -> String {
          ALGORITHM = 'AEAD_AES_256_CBC_HMAC_SHA_256') NULL, PRIMARY KEY (w, n))",
         table.table, table.sql_type
     )
+}
+
+/// `put_TABLE` inserts a row, `get_TABLE` gives the value of one.
+fn create_procedures(table: &Case) -> [String; 2] {
+    let Case { table, sql_type, .. } = table;
+    let key = "@w nvarchar(30), @n nvarchar(30)";
+    [
+        format!(
+            "CREATE PROCEDURE dbo.put_{table} {key}, @v {sql_type} AS \
+             INSERT INTO dbo.{table} (w, n, v) VALUES (@w, @n, @v)"
+        ),
+        format!(
+            "CREATE PROCEDURE dbo.get_{table} {key}, @v {sql_type} OUTPUT AS \
+             SELECT @v = v FROM dbo.{table} WHERE w = @w AND n = @n"
+        ),
+    ]
 }
 
 async fn run_batch(dba: &mut Client, sql: String) -> Result<()> {

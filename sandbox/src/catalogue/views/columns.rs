@@ -59,11 +59,31 @@ const PARAMETER_COLUMNS: &[ViewColumn] = &[
     ("object_id", SqlType::Int, "p.object_id"),
     ("name", SYSNAME, "p.name"),
     ("parameter_id", SqlType::Int, "p.parameter_id"),
-    ("system_type_id", SqlType::TinyInt, "tds_type('system_type_id', p.type)"),
-    ("user_type_id", SqlType::Int, "tds_type('system_type_id', p.type)"),
-    ("max_length", SqlType::SmallInt, "tds_type('max_length', p.type)"),
-    ("precision", SqlType::TinyInt, "tds_type('precision', p.type)"),
-    ("scale", SqlType::TinyInt, "tds_type('scale', p.type)"),
+    (
+        "system_type_id",
+        SqlType::TinyInt,
+        "CASE WHEN p.type LIKE 'table:%' THEN 243 ELSE tds_type('system_type_id', p.type) END",
+    ),
+    (
+        "user_type_id",
+        SqlType::Int,
+        "CASE WHEN p.type LIKE 'table:%' THEN CAST(substr(p.type, 7) AS integer) ELSE tds_type('system_type_id', p.type) END",
+    ),
+    (
+        "max_length",
+        SqlType::SmallInt,
+        "CASE WHEN p.type LIKE 'table:%' THEN -1 ELSE tds_type('max_length', p.type) END",
+    ),
+    (
+        "precision",
+        SqlType::TinyInt,
+        "CASE WHEN p.type LIKE 'table:%' THEN 0 ELSE tds_type('precision', p.type) END",
+    ),
+    (
+        "scale",
+        SqlType::TinyInt,
+        "CASE WHEN p.type LIKE 'table:%' THEN 0 ELSE tds_type('scale', p.type) END",
+    ),
     ("is_output", SqlType::Bit, "p.is_output"),
     ("is_cursor_ref", SqlType::Bit, "0"),
     // Only CLR's parameters have defaults that the catalogue knows.
@@ -71,7 +91,7 @@ const PARAMETER_COLUMNS: &[ViewColumn] = &[
     ("is_xml_document", SqlType::Bit, "0"),
     ("default_value", SqlType::NVarChar(Length::N(4000)), "NULL"),
     ("xml_collection_id", SqlType::Int, "0"),
-    ("is_readonly", SqlType::Bit, "0"),
+    ("is_readonly", SqlType::Bit, "p.type LIKE 'table:%'"),
     ("is_nullable", SqlType::Bit, "1"),
     ("encryption_type", SqlType::Int, "p.encryption_type"),
     (

@@ -154,7 +154,7 @@ pub(super) const VIEWS: &[View] = &[
         "PARAMETERS",
         PARAMETERS,
         "(SELECT p.*, o.schema_name, o.name AS procedure_name FROM parameters AS p JOIN procedures AS o ON o.object_id = \
-         p.object_id) AS t",
+         p.object_id WHERE p.type NOT LIKE 'table:%') AS t",
         Some("t.object_id"),
     ),
     view(

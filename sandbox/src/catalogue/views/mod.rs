@@ -6,6 +6,7 @@ mod constraints;
 mod information;
 mod keys;
 mod objects;
+mod odbc;
 mod security;
 
 use crate::catalogue::security::{VIEW_ENCRYPTION_KEYS, VIEW_MASTER_KEYS};
@@ -68,6 +69,7 @@ fn all() -> impl Iterator<Item = (i64, &'static View)> {
         keys::VIEWS,
         security::VIEWS,
         information::VIEWS,
+        odbc::VIEWS,
     ];
     (0i64..).map(|n| FIRST_OBJECT_ID.saturating_sub(n)).zip(lists.into_iter().flatten())
 }

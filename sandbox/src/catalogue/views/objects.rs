@@ -108,7 +108,7 @@ pub(super) const VIEWS: &[View] = &[
             ("name", SYSNAME, "column1"),
             ("system_type_id", SqlType::TinyInt, "column2"),
             ("user_type_id", SqlType::Int, "column3"),
-            ("schema_id", SqlType::Int, "4"),
+            ("schema_id", SqlType::Int, "column7"),
             ("principal_id", SqlType::Int, "NULL"),
             ("max_length", SqlType::SmallInt, "column4"),
             ("precision", SqlType::TinyInt, "column5"),
@@ -118,21 +118,22 @@ pub(super) const VIEWS: &[View] = &[
                 SYSNAME,
                 "CASE WHEN column2 IN (167, 175, 231, 239) THEN 'SQL_Latin1_General_CP1_CI_AS' END",
             ),
-            ("is_nullable", SqlType::Bit, "column3 <> 256"),
-            ("is_user_defined", SqlType::Bit, "0"),
+            ("is_nullable", SqlType::Bit, "column3 < 256"),
+            ("is_user_defined", SqlType::Bit, "column3 > 256"),
             ("is_assembly_type", SqlType::Bit, "0"),
             ("default_object_id", SqlType::Int, "0"),
             ("rule_object_id", SqlType::Int, "0"),
-            ("is_table_type", SqlType::Bit, "0"),
+            ("is_table_type", SqlType::Bit, "column2 = 243"),
         ],
-        "(VALUES ('uniqueidentifier',36,36,16,0,0), ('date',40,40,3,10,0), ('time',41,41,5,16,7), \
+        "(SELECT column1, column2, column3, column4, column5, column6, 4 AS column7 FROM (VALUES ('uniqueidentifier',36,36,16,0,0), ('date',40,40,3,10,0), ('time',41,41,5,16,7), \
          ('datetime2',42,42,8,27,7), ('datetimeoffset',43,43,10,34,7), ('tinyint',48,48,1,3,0), \
          ('smallint',52,52,2,5,0), ('int',56,56,4,10,0), ('smalldatetime',58,58,4,16,0), ('real',59,59,4,24,0), \
          ('money',60,60,8,19,4), ('datetime',61,61,8,23,3), ('float',62,62,8,53,0), ('bit',104,104,1,1,0), \
          ('decimal',106,106,17,38,38), ('numeric',108,108,17,38,38), ('smallmoney',122,122,4,10,4), \
          ('bigint',127,127,8,19,0), ('varbinary',165,165,8000,0,0), ('varchar',167,167,8000,0,0), \
          ('binary',173,173,8000,0,0), ('char',175,175,8000,0,0), ('nvarchar',231,231,8000,0,0), \
-         ('nchar',239,239,8000,0,0), ('sysname',231,256,256,0,0))",
+         ('nchar',239,239,8000,0,0), ('sysname',231,256,256,0,0)) UNION ALL SELECT t.name, 243, t.id, -1, 0, 0, \
+         coalesce((SELECT s.id FROM schemas AS s WHERE s.name = t.schema_name), 1) FROM table_types AS t)",
         None,
     ),
     View::new(
