@@ -5,7 +5,9 @@ use std::{
     cell::Cell,
 };
 
-use always_encrypted::crypto::{Cek, CellKey, EncryptionType, encrypted_len};
+use always_encrypted::crypto::{
+    Cek, CellKey, CellToDecrypt, CellToEncrypt, EncryptionType, Implementation, encrypted_len,
+};
 
 struct Counting;
 
@@ -56,4 +58,26 @@ fn a_cell_costs_no_allocation() {
         }
     });
     assert_eq!(count, 0);
+}
+
+#[test]
+fn a_batch_costs_no_allocation_whatever_its_lengths() {
+    for implementation in [Implementation::Portable, Implementation::X86] {
+        let key = CellKey::with(&Cek::from([7; 32]), implementation);
+        // More than are sorted at a time.
+        let plaintexts: Vec<Vec<u8>> = (0..600).map(|n| vec![n as u8; n * 37 % 3000]).collect();
+        let mut cells: Vec<Vec<u8>> =
+            plaintexts.iter().map(|p| vec![0; encrypted_len(p.len())]).collect();
+        let _ = key.encrypt(b"", EncryptionType::Randomized);
+        for encryption_type in [EncryptionType::Deterministic, EncryptionType::Randomized] {
+            let mut batch: Vec<_> =
+                plaintexts.iter().zip(&mut cells).map(|(p, c)| CellToEncrypt::new(p, c)).collect();
+            assert_eq!(allocations_in(|| key.encrypt_batch(&mut batch, encryption_type)), 0);
+            assert!(batch.iter().all(|cell| cell.written().is_ok_and(|len| len > 0)));
+            drop(batch);
+            let mut batch: Vec<_> = cells.iter_mut().map(|c| CellToDecrypt::new(c)).collect();
+            assert_eq!(allocations_in(|| key.decrypt_batch(&mut batch)), 0);
+            assert!(batch.iter().all(|cell| cell.plaintext().is_ok()));
+        }
+    }
 }

@@ -87,3 +87,28 @@ fn only_the_client_and_the_key_stores_touch_tokio_and_only_the_client_tiberius()
         assert!(in_client || in_keystore || !code.contains("Instant::now"), "{path} reads a clock");
     }
 }
+
+#[test]
+fn only_the_kernels_have_unsafe_code() {
+    for (path, text) in crate_sources() {
+        let kernels = path.ends_with("/src/crypto/x86.rs") || path.contains("/src/crypto/x86/");
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let blocks = code.filter(|line| line.contains("unsafe {") || line.contains("unsafe fn"));
+        assert!(kernels || blocks.count() == 0, "{path} has unsafe code");
+    }
+}
+
+#[test]
+fn every_unsafe_block_says_why_it_is_sound() {
+    for (path, text) in crate_sources() {
+        let lines: Vec<&str> = text.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            if !line.contains("unsafe {") || line.trim_start().starts_with("//") {
+                continue;
+            }
+            let mut comment =
+                lines[..at].iter().rev().take_while(|l| l.trim_start().starts_with("//"));
+            assert!(comment.any(|l| l.contains("SAFETY:")), "{path}:{}", at + 1);
+        }
+    }
+}

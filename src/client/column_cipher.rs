@@ -125,8 +125,9 @@ impl ColumnCipher {
             Zeroizing::new(Vec::with_capacity(sql_type.normal_form_len(data.len())));
         normalize(sql_type, &data, &mut normal_form).map_err(|source| self.value(source))?;
         let mut cell = vec![0; encrypted_len(normal_form.len())];
-        let written = self.key.encrypt_into(&normal_form, self.encryption_type, &mut cell);
-        debug_assert_eq!(written, Ok(cell.len()));
+        self.key.encrypt_into(&normal_form, self.encryption_type, &mut cell).map_err(|source| {
+            ColumnValueError::Encrypt { column: self.column.to_string(), source }
+        })?;
         Ok(Some(cell))
     }
 

@@ -14,46 +14,18 @@
 
 use std::{fmt, ops::Range};
 
-use aes::{
-    Aes256Dec, Aes256Enc,
-    cipher::{BlockModeDecrypt, BlockModeEncrypt, InnerIvInit, KeyInit, block_padding::NoPadding},
-};
-use hmac::{Hmac, Mac};
-use rand::Rng;
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
-use super::{Cek, hmac::HmacSha256Key};
-
-/// The one version of the cell format there is.
-const VERSION: u8 = 0x01;
-/// The last byte under the MAC: the length of the version field.
-const VERSION_LEN: u8 = 0x01;
-
-const BLOCK: usize = 16;
-const TAG: usize = 1;
-const IV: usize = TAG + 32;
-const CIPHERTEXT: usize = IV + BLOCK;
-/// The shortest cell there is: an empty plaintext still has one block of padding.
-const MIN_CELL: usize = CIPHERTEXT + BLOCK;
-
-/// How much longer than its plaintext a cell can be, in bytes.
-pub const MAX_OVERHEAD: usize = CIPHERTEXT + BLOCK;
-
-/// The length in bytes of the cell that `plaintext_len` bytes make.
-///
-/// ```
-/// use always_encrypted::crypto::encrypted_len;
-/// assert_eq!(encrypted_len(0), 65);
-/// assert_eq!(encrypted_len(15), 65);
-/// assert_eq!(encrypted_len(16), 81);
-/// assert_eq!(encrypted_len(8000), 8065);
-/// ```
-#[must_use]
-pub const fn encrypted_len(plaintext_len: usize) -> usize {
-    CIPHERTEXT + (plaintext_len / BLOCK + 1) * BLOCK
-}
+#[cfg(all(feature = "simd", target_arch = "x86_64"))]
+use super::x86;
+use super::{
+    Cek, Implementation, IvSource, RandomFailed,
+    hmac::HmacSha256Key,
+    layout::{BLOCK, CIPHERTEXT, Draft, Opening, encrypted_len, is_shaped, iv_of, room_for, unpad},
+    portable,
+};
 
 /// Where the initialisation vector of a cell comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -97,77 +69,115 @@ impl fmt::Display for EncryptionType {
 
 /// A CEK made ready for cells: AES schedules and HMAC states, derived once.
 ///
-/// Build it once per CEK (under two microseconds) and share it; it is `Send + Sync`, holds about a
+/// Build it once per CEK (about two microseconds) and share it; it is `Send + Sync`, holds about a
 /// kilobyte, allocates nothing per cell and is wiped on drop.
 ///
-/// Random IVs come from a ChaCha generator of the calling thread, seeded by the operating system.
-/// Like every user-space generator it is copied by `fork`: do not encrypt in both halves of a
-/// process that forked without `exec`.
+/// Random IVs come from a generator of the calling thread unless [`CellKey::with_ivs_from`] says
+/// otherwise. A process that forks and encrypts in both halves must see to it that they do not draw
+/// the same: [`reseed_ivs`](super::reseed_ivs).
 pub struct CellKey {
-    encrypt: Aes256Enc,
-    decrypt: Aes256Dec,
-    mac: HmacSha256Key,
-    iv: HmacSha256Key,
+    kernels: Kernels,
+    macs: CellMacs,
+    ivs: IvSource,
+}
+
+/// The HMAC states of a key.
+pub(super) struct CellMacs {
+    /// For the tag of a cell.
+    pub(super) tag: HmacSha256Key,
+    /// For the IV of a deterministic cell.
+    pub(super) iv: HmacSha256Key,
+}
+
+/// The AES schedules of a key, as whoever works with them has them.
+enum Kernels {
+    Portable(portable::Kernels),
+    #[cfg(all(feature = "simd", target_arch = "x86_64"))]
+    X86(x86::Kernels),
 }
 
 impl CellKey {
     /// Derives the cell keys of a CEK.
     #[must_use]
     pub fn new(cek: &Cek) -> Self {
+        Self::with(cek, Implementation::detect())
+    }
+
+    /// A key that works with `implementation`, or with [`Implementation::Portable`] where that does
+    /// not run. For tests that hold one against the other.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with(cek: &Cek, implementation: Implementation) -> Self {
         let encryption_key = derive(cek, "encryption");
+        let kernels = match implementation {
+            #[cfg(all(feature = "simd", target_arch = "x86_64"))]
+            Implementation::X86 => x86::Kernels::new(&encryption_key).map(Kernels::X86),
+            _ => None,
+        };
         Self {
-            encrypt: Aes256Enc::new((&*encryption_key).into()),
-            decrypt: Aes256Dec::new((&*encryption_key).into()),
-            mac: HmacSha256Key::new(&derive(cek, "MAC")),
-            iv: HmacSha256Key::new(&derive(cek, "IV")),
+            kernels: kernels
+                .unwrap_or_else(|| Kernels::Portable(portable::Kernels::new(&encryption_key))),
+            macs: CellMacs {
+                tag: HmacSha256Key::new(&derive(cek, "MAC")),
+                iv: HmacSha256Key::new(&derive(cek, "IV")),
+            },
+            ivs: IvSource::default(),
+        }
+    }
+
+    /// The same key with its random IVs from `source`.
+    #[must_use]
+    pub fn with_ivs_from(mut self, source: IvSource) -> Self {
+        self.ivs = source;
+        self
+    }
+
+    /// What the key works with.
+    #[must_use]
+    pub fn implementation(&self) -> Implementation {
+        match &self.kernels {
+            Kernels::Portable(_) => Implementation::Portable,
+            #[cfg(all(feature = "simd", target_arch = "x86_64"))]
+            Kernels::X86(_) => Implementation::X86,
         }
     }
 
     /// Encrypts `plaintext` into the front of `out` and returns the cell's length.
     ///
-    /// `out` needs room for [`encrypted_len`]`(plaintext.len())` bytes.
+    /// `out` needs room for [`encrypted_len`]`(plaintext.len())` bytes. On a failure it holds no
+    /// cell and nothing of the plaintext.
     pub fn encrypt_into(
         &self,
         plaintext: &[u8],
         encryption_type: EncryptionType,
         out: &mut [u8],
-    ) -> Result<usize, BufferTooSmall> {
-        let needed = encrypted_len(plaintext.len());
-        let available = out.len();
-        let Some(cell) = out.get_mut(..needed) else {
-            return Err(BufferTooSmall { needed, available });
-        };
-        let mut iv = [0; BLOCK];
-        match encryption_type {
-            EncryptionType::Deterministic => {
-                iv.copy_from_slice(&self.iv.mac([], plaintext, [])[..BLOCK]);
-            }
-            EncryptionType::Randomized => rand::rng().fill_bytes(&mut iv),
+    ) -> Result<usize, EncryptError> {
+        let len = room_for(plaintext.len(), out)?;
+        let mut iv = [[0; BLOCK]];
+        if encryption_type == EncryptionType::Randomized {
+            self.fill_ivs(&mut iv)?;
         }
-        let (header, ciphertext) = cell.split_at_mut(CIPHERTEXT);
-        let (message, padding) = ciphertext.split_at_mut(plaintext.len());
-        message.copy_from_slice(plaintext);
-        // 1..=16 bytes, each its own count.
-        let pad = padding.len() as u8;
-        padding.fill(pad);
-        let (blocks, _) = ciphertext.as_chunks_mut::<BLOCK>();
-        cbc::Encryptor::inner_iv_init(&self.encrypt, (&iv).into())
-            .encrypt_blocks(aes::cipher::Array::cast_slice_from_core_mut(blocks));
-
-        header[0] = VERSION;
-        header[IV..].copy_from_slice(&iv);
-        let tag = self.mac.mac([VERSION], &cell[IV..], [VERSION_LEN]);
-        cell[TAG..IV].copy_from_slice(&tag);
-        Ok(needed)
+        let mut draft = Draft::lay_out(plaintext, out);
+        draft.set_iv(&iv[0]);
+        self.seal(&mut [draft], encryption_type);
+        Ok(len)
     }
 
-    /// Encrypts `plaintext` into a new vector.
-    #[must_use]
-    pub fn encrypt(&self, plaintext: &[u8], encryption_type: EncryptionType) -> Vec<u8> {
+    /// Encrypts `plaintext` into a new vector. Fails only if the IVs come from an operating system
+    /// that has none.
+    pub fn encrypt(
+        &self,
+        plaintext: &[u8],
+        encryption_type: EncryptionType,
+    ) -> Result<Vec<u8>, RandomFailed> {
         let mut cell = vec![0; encrypted_len(plaintext.len())];
-        let written = self.encrypt_into(plaintext, encryption_type, &mut cell);
-        debug_assert_eq!(written, Ok(cell.len()));
-        cell
+        match self.encrypt_into(plaintext, encryption_type, &mut cell) {
+            Err(EncryptError::RandomFailed(error)) => Err(error),
+            written => {
+                debug_assert_eq!(written, Ok(cell.len()));
+                Ok(cell)
+            }
+        }
     }
 
     /// Decrypts `cell` into the front of `out` and returns the plaintext's length.
@@ -175,15 +185,15 @@ impl CellKey {
     /// `out` needs room for `cell.len() - 49` bytes, the ciphertext's length. On any failure `out`
     /// holds no plaintext.
     pub fn decrypt_into(&self, cell: &[u8], out: &mut [u8]) -> Result<usize, DecryptError> {
-        let (iv, ciphertext) = self.authenticate(cell)?;
+        self.authenticate(cell)?;
+        let ciphertext = &cell[CIPHERTEXT..];
         let needed = ciphertext.len();
         let available = out.len();
         let Some(out) = out.get_mut(..needed) else {
             return Err(BufferTooSmall { needed, available }.into());
         };
-        cbc::Decryptor::inner_iv_init(&self.decrypt, (&iv).into())
-            .decrypt_padded_b2b::<NoPadding>(ciphertext, out)
-            .map_err(|_| InvalidCell)?;
+        out.copy_from_slice(ciphertext);
+        self.decrypt_blocks(&iv_of(cell), out);
         Ok(unpad(out)?)
     }
 
@@ -191,15 +201,13 @@ impl CellKey {
     ///
     /// On a failure of the tag the cell is left as it was; on any other failure it is wiped.
     pub fn decrypt_in_place(&self, cell: &mut [u8]) -> Result<Range<usize>, InvalidCell> {
-        let (iv, _) = self.authenticate(cell)?;
-        let Some(ciphertext) = cell.get_mut(CIPHERTEXT..) else {
+        if !is_shaped(cell) {
             return Err(InvalidCell);
-        };
-        cbc::Decryptor::inner_iv_init(&self.decrypt, (&iv).into())
-            .decrypt_padded::<NoPadding>(ciphertext)
-            .map_err(|_| InvalidCell)?;
-        let len = unpad(ciphertext)?;
-        Ok(CIPHERTEXT..CIPHERTEXT + len)
+        }
+        let mut opening = [Opening { cell, result: Err(InvalidCell) }];
+        self.open(&mut opening);
+        let [Opening { result, .. }] = opening;
+        result
     }
 
     /// Decrypts `cell` into a new vector, which is wiped on drop.
@@ -214,22 +222,50 @@ impl CellKey {
         }
     }
 
-    /// Checks length, version and tag. The tag comes before any decryption, all its 32 bytes are
-    /// compared, and the comparison takes the same time wherever they differ.
-    fn authenticate<'a>(&self, cell: &'a [u8]) -> Result<([u8; BLOCK], &'a [u8]), InvalidCell> {
-        if cell.len() < MIN_CELL || !(cell.len() - CIPHERTEXT).is_multiple_of(BLOCK) {
-            return Err(InvalidCell);
+    /// Checks length, version and tag, which come before any decryption.
+    fn authenticate(&self, cell: &[u8]) -> Result<(), InvalidCell> {
+        let authentic = is_shaped(cell)
+            && match &self.kernels {
+                Kernels::Portable(kernels) => kernels.verify(&self.macs, cell),
+                #[cfg(all(feature = "simd", target_arch = "x86_64"))]
+                Kernels::X86(kernels) => kernels.verify(&self.macs, cell),
+            };
+        if authentic { Ok(()) } else { Err(InvalidCell) }
+    }
+
+    /// Decrypts authenticated ciphertext, whose length is a multiple of the block's.
+    pub(super) fn decrypt_blocks(&self, iv: &[u8; BLOCK], ciphertext: &mut [u8]) {
+        match &self.kernels {
+            Kernels::Portable(kernels) => kernels.decrypt(iv, ciphertext),
+            #[cfg(all(feature = "simd", target_arch = "x86_64"))]
+            Kernels::X86(kernels) => kernels.decrypt(iv, ciphertext),
         }
-        if cell[0] != VERSION {
-            return Err(InvalidCell);
+    }
+
+    /// Makes cells of drafts. A randomized one has its IV already.
+    pub(super) fn seal(&self, drafts: &mut [Draft<'_>], encryption_type: EncryptionType) {
+        match &self.kernels {
+            Kernels::Portable(kernels) => kernels.seal(&self.macs, drafts, encryption_type),
+            #[cfg(all(feature = "simd", target_arch = "x86_64"))]
+            Kernels::X86(kernels) => kernels.seal(&self.macs, drafts, encryption_type),
         }
-        let tag = self.mac.mac([VERSION], &cell[IV..], [VERSION_LEN]);
-        if !bool::from(tag.ct_eq(&cell[TAG..IV])) {
-            return Err(InvalidCell);
+    }
+
+    /// Verifies each cell and decrypts those that are authentic.
+    pub(super) fn open(&self, cells: &mut [Opening<'_>]) {
+        match &self.kernels {
+            Kernels::Portable(kernels) => kernels.open(&self.macs, cells),
+            #[cfg(all(feature = "simd", target_arch = "x86_64"))]
+            Kernels::X86(kernels) => kernels.open(&self.macs, cells),
         }
-        let mut iv = [0; BLOCK];
-        iv.copy_from_slice(&cell[IV..CIPHERTEXT]);
-        Ok((iv, &cell[CIPHERTEXT..]))
+    }
+
+    pub(super) fn fill_ivs(&self, ivs: &mut [[u8; BLOCK]]) -> Result<(), RandomFailed> {
+        self.ivs.fill(ivs)
+    }
+
+    pub(super) fn macs(&self) -> &CellMacs {
+        &self.macs
     }
 }
 
@@ -239,24 +275,6 @@ impl fmt::Debug for CellKey {
     }
 }
 
-/// The length of the plaintext without its PKCS#7 padding. Wipes the buffer if there is none.
-///
-/// Only authenticated bytes come here, so its timing tells nobody anything.
-fn unpad(padded: &mut [u8]) -> Result<usize, InvalidCell> {
-    let pad = padded.last().map_or(0, |&b| usize::from(b));
-    if pad == 0 || pad > BLOCK || pad > padded.len() {
-        padded.zeroize();
-        return Err(InvalidCell);
-    }
-    let len = padded.len() - pad;
-    if padded[len..].iter().any(|&b| usize::from(b) != pad) {
-        padded.zeroize();
-        return Err(InvalidCell);
-    }
-    padded[len..].zeroize();
-    Ok(len)
-}
-
 /// HMAC-SHA-256 of the CEK over the text that names the derived key, in UTF-16.
 fn derive(cek: &Cek, purpose: &str) -> Zeroizing<[u8; 32]> {
     let salt = format!(
@@ -264,8 +282,8 @@ fn derive(cek: &Cek, purpose: &str) -> Zeroizing<[u8; 32]> {
          AEAD_AES_256_CBC_HMAC_SHA256 and key length:256"
     );
     let salt: Vec<u8> = salt.encode_utf16().flat_map(u16::to_le_bytes).collect();
-    let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(cek.expose())
-        .expect("HMAC takes keys of any length");
+    let mut mac =
+        Hmac::<Sha256>::new_from_slice(cek.expose()).expect("HMAC takes keys of any length");
     mac.update(&salt);
     Zeroizing::new(mac.finalize().into_bytes().into())
 }
@@ -286,6 +304,17 @@ pub struct BufferTooSmall {
     pub needed: usize,
     /// How many bytes the buffer has.
     pub available: usize,
+}
+
+/// Why a cell could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EncryptError {
+    /// The caller's buffer is too small.
+    #[error(transparent)]
+    BufferTooSmall(#[from] BufferTooSmall),
+    /// There is no IV to be had. Only with [`IvSource::OperatingSystem`].
+    #[error(transparent)]
+    RandomFailed(#[from] RandomFailed),
 }
 
 /// Why [`CellKey::decrypt_into`] failed.

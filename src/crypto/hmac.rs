@@ -33,6 +33,18 @@ impl HmacSha256Key {
         Self { inner: absorb_pad(key, 0x36), outer: absorb_pad(key, 0x5c) }
     }
 
+    /// The state after the inner pad.
+    #[cfg(all(feature = "simd", target_arch = "x86_64"))]
+    pub(super) fn inner(&self) -> &[u32; 8] {
+        &self.inner
+    }
+
+    /// The state after the outer pad.
+    #[cfg(all(feature = "simd", target_arch = "x86_64"))]
+    pub(super) fn outer(&self) -> &[u32; 8] {
+        &self.outer
+    }
+
     /// The MAC of `prefix || body || suffix`. `prefix` and `suffix` are at most a few bytes; the
     /// body is hashed where it lies.
     #[inline]
@@ -71,9 +83,14 @@ impl HmacSha256Key {
             // Without a prefix it is a plaintext that is hashed, not a ciphertext.
             last.zeroize();
         }
+        self.outer_mac(&state)
+    }
 
+    /// The outer hash over the inner one.
+    #[inline]
+    fn outer_mac(&self, inner: &[u32; 8]) -> [u8; 32] {
         let mut outer = [0; BLOCK];
-        write_state(&state, &mut outer);
+        write_state(inner, &mut outer);
         let mut state = self.outer;
         outer[32] = 0x80;
         outer[BLOCK - 8..].copy_from_slice(&(((BLOCK + 32) as u64) * 8).to_be_bytes());
@@ -81,6 +98,48 @@ impl HmacSha256Key {
         let mut tag = [0; 32];
         write_state(&state, &mut tag);
         tag
+    }
+
+    /// A MAC over a message that comes in pieces.
+    pub(super) fn stream(&self) -> Stream {
+        Stream { state: self.inner, pending: [0; BLOCK], hashed: BLOCK }
+    }
+}
+
+/// A MAC under way. For ciphertext only: what it holds is not secret.
+pub(super) struct Stream {
+    state: [u32; 8],
+    /// The beginning of a block that is not full yet.
+    pending: [u8; BLOCK],
+    /// How many bytes came, the pad's included.
+    hashed: usize,
+}
+
+impl Stream {
+    pub(super) fn update(&mut self, mut bytes: &[u8]) {
+        let used = self.hashed % BLOCK;
+        self.hashed += bytes.len();
+        if used > 0 {
+            let (head, rest) = bytes.split_at(bytes.len().min(BLOCK - used));
+            self.pending[used..used + head.len()].copy_from_slice(head);
+            if used + head.len() < BLOCK {
+                return;
+            }
+            compress256(&mut self.state, &[self.pending]);
+            bytes = rest;
+        }
+        let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+        compress256(&mut self.state, blocks);
+        self.pending[..rest.len()].copy_from_slice(rest);
+    }
+
+    /// The MAC; `key` is the one that the stream is of.
+    pub(super) fn finish(mut self, key: &HmacSha256Key) -> [u8; 32] {
+        let used = self.hashed % BLOCK;
+        let mut last = [0; 2 * BLOCK];
+        last[..used].copy_from_slice(&self.pending[..used]);
+        finish(&mut self.state, &mut last, used, self.hashed);
+        key.outer_mac(&self.state)
     }
 }
 
@@ -136,6 +195,19 @@ mod tests {
             let body = &body[..len];
             assert_eq!(ours.mac([], body, []), reference(&key, &[body]), "{len} bytes");
             assert_eq!(ours.mac([9], body, [1]), reference(&key, &[&[9], body, &[1]]), "{len}");
+        }
+    }
+
+    #[test]
+    fn a_stream_agrees_however_it_is_cut() {
+        let ours = HmacSha256Key::new(&[7; 32]);
+        let body: Vec<u8> = (0..300u32).map(|i| ((i * 31) >> 2) as u8).collect();
+        for len in 0..body.len() {
+            for size in [1, 3, 63, 64, 65, 128, 300] {
+                let mut stream = ours.stream();
+                body[..len].chunks(size).for_each(|chunk| stream.update(chunk));
+                assert_eq!(stream.finish(&ours), ours.mac([], &body[..len], []), "{len}, {size}");
+            }
         }
     }
 }

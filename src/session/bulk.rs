@@ -291,8 +291,9 @@ impl Encrypted {
         let start = out.len();
         out.resize(start + len, 0);
         let cell = out.get_mut(start..).unwrap_or_default();
-        let written = self.key.encrypt_into(normal_form, self.encryption_type, cell);
-        debug_assert_eq!(written, Ok(len));
+        self.key.encrypt_into(normal_form, self.encryption_type, cell).map_err(|source| {
+            SessionError::Encrypt { target: format!("column {}", column.name), source }
+        })?;
         write_value_tail(self.encoding, out);
         Ok(())
     }

@@ -93,6 +93,7 @@ pub(super) fn encrypt_request(
                         ordinal: encryption.cek as i64,
                     }));
                 }
+                let mut encrypted = Ok(0);
                 EncryptedParameter {
                     name: &parameter.name,
                     status: parameter.status,
@@ -104,14 +105,17 @@ pub(super) fn encrypt_request(
                 .write(
                     |cell| {
                         if let (Some(plaintext), Some(key)) = (&plaintext, key) {
-                            let written =
+                            encrypted =
                                 key.encrypt_into(plaintext, encryption.encryption_type, cell);
-                            debug_assert_eq!(written, Ok(cell.len()));
                         }
                     },
                     out,
                 )
                 .map_err(SessionError::Request)?;
+                encrypted.map_err(|source| SessionError::Encrypt {
+                    target: format!("parameter {}", declared.name),
+                    source,
+                })?;
             }
         }
     }

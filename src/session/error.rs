@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    crypto::InvalidCell,
+    crypto::{EncryptError, InvalidCell},
     keystore::CekError,
     metadata::DescribeFault,
     tds::Malformed,
@@ -181,6 +181,15 @@ pub enum SessionError {
         #[source]
         source: ConversionError,
     },
+    /// A value could not be encrypted, for want of an initialisation vector. Nothing of it was sent.
+    #[error("{target} could not be encrypted: {source}")]
+    Encrypt {
+        /// The parameter or column.
+        target: String,
+        /// Why not.
+        #[source]
+        source: EncryptError,
+    },
     /// The driver sent something that cannot be followed, so no more of it was sent on. Where the
     /// driver's stream itself is lost, the connection is closed.
     #[error("the driver's request cannot be followed, so no more of it was sent: {0}")]
@@ -254,6 +263,7 @@ impl SessionError {
             Self::ParameterType { .. } => 16_040_041,
             Self::ParameterMismatch { .. } => 16_040_042,
             Self::Conversion { .. } => 16_040_043,
+            Self::Encrypt { .. } => 16_040_044,
             Self::Request(_) => 16_040_050,
             Self::Unsupported { .. } => 16_040_051,
             Self::Hint { .. } => 16_040_052,

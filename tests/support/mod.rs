@@ -627,7 +627,7 @@ impl Harness {
 }
 
 pub fn cell(key: &TestKey, plaintext: &[u8]) -> Vec<u8> {
-    key.cell_key().encrypt(plaintext, EncryptionType::Randomized)
+    key.cell_key().encrypt(plaintext, EncryptionType::Randomized).unwrap()
 }
 
 // ---- what is prepared -----------------------------------------------------------------------

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    crypto::InvalidCell,
+    crypto::{EncryptError, InvalidCell},
     keystore::CekError,
     session::SessionError,
     value::{ConversionError, SqlType, ValueError},
@@ -137,6 +137,15 @@ pub enum ColumnValueError {
     Xml {
         /// The column.
         column: String,
+    },
+    /// The value could not be encrypted, for want of an initialisation vector.
+    #[error("a value for column {column} could not be encrypted: {source}")]
+    Encrypt {
+        /// The column.
+        column: String,
+        /// Why not.
+        #[source]
+        source: EncryptError,
     },
     /// The cell is not one that the column's key made: it was changed, or another key made it.
     #[error(

@@ -95,7 +95,8 @@ fn value(provider: &str, n: u8) -> EncryptedCekValue {
 }
 
 fn opens_cells_of(key: &CellKey, n: u8) -> bool {
-    let cell = CellKey::new(&Cek::from([n; 32])).encrypt(b"cell", EncryptionType::Randomized);
+    let cell =
+        CellKey::new(&Cek::from([n; 32])).encrypt(b"cell", EncryptionType::Randomized).unwrap();
     key.decrypt(&cell).is_ok()
 }
 

@@ -1,0 +1,23 @@
+//! Sixteen bytes between memory and a register, at any alignment.
+
+use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_storeu_si128};
+
+#[inline(always)]
+pub(super) fn load(bytes: &[u8; 16]) -> __m128i {
+    // SAFETY: the reference is to 16 readable bytes, the load asks for no alignment, and SSE2 is
+    // part of x86-64.
+    unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
+}
+
+#[inline(always)]
+pub(super) fn load_words(words: &[u32; 4]) -> __m128i {
+    // SAFETY: as in `load`; four words are 16 bytes.
+    unsafe { _mm_loadu_si128(words.as_ptr().cast()) }
+}
+
+#[inline(always)]
+pub(super) fn store(bytes: &mut [u8; 16], vector: __m128i) {
+    // SAFETY: the reference is to 16 writable bytes that nobody else refers to, the store asks for
+    // no alignment, and SSE2 is part of x86-64.
+    unsafe { _mm_storeu_si128(bytes.as_mut_ptr().cast(), vector) }
+}
