@@ -12,11 +12,13 @@ use std::{
 };
 
 use always_encrypted::{
+    Config,
     crypto::{Cek, CellKey, CmkPrivateKey, EncryptionType, Envelope},
     tds::WipedBuffer,
 };
 use hmac::{Hmac, KeyInit, Mac};
 use memchr::memmem;
+use rsa::{pkcs8::DecodePrivateKey, traits::PrivateKeyParts};
 use sha2::{Sha256, block_api::compress256};
 use support::*;
 
@@ -438,6 +440,179 @@ fn a_row_whose_last_cell_is_bad_leaves_nothing() {
             drop(quiet);
         });
         assert_eq!(count, 0);
+    }
+}
+
+/// COLMETADATA of a bulk load as a driver writes it: an int and an nvarchar(max).
+fn load_metadata() -> Vec<u8> {
+    let mut load = vec![0x81, 2, 0];
+    for (info, name) in [(INT.to_vec(), "Id"), (nvarchar(u16::MAX), "Content")] {
+        load.extend([0, 0, 0, 0, 9, 0]);
+        load.extend(info);
+        load.push(name.len() as u8);
+        load.extend(utf16(name));
+    }
+    load
+}
+
+#[test]
+fn a_bulk_load_leaves_nothing() {
+    const ANNOUNCE: &str = "INSERT BULK dbo.Messages ([Id] int, [Content] nvarchar(max))";
+    let columns = [
+        Col::Encrypted("Id", VARBINARY.to_vec(), 0, INT.to_vec()),
+        Col::Encrypted("Content", VARBINARY_MAX.to_vec(), 0, nvarchar(u16::MAX)),
+    ];
+    let columns = col_metadata(Some(&[TestKey::new(1)]), &columns);
+    let columns = message(REPLY, &[columns, done(0x10)].concat());
+    let fine = message(REPLY, &done(0x10));
+    for text in texts() {
+        let row = row(&[byte(&SECRET_INT.to_le_bytes()), plp(&utf16(&text), 1000)]);
+        let whole = [&load_metadata()[..], &row, &row, &done(0)].concat();
+        // The second row has a length of an int that no int has.
+        let mut broken = [&load_metadata()[..], &row].concat();
+        broken.extend([0xD1, 3, 1, 2, 3]);
+        broken.extend(plp(&utf16(&text), 1000));
+        for load in [whole, broken] {
+            let load = message_in(BULK, &load, 600);
+            for end in [load.len(), load.len() / 2] {
+                let mut quiet = Quiet::logged_in();
+                quiet.app(&batch(ANNOUNCE), 4096);
+                quiet.sent();
+                quiet.server(&columns, 4096);
+                quiet.sent();
+                quiet.server(&message(REPLY, &done(0)), 4096);
+                let count = session_findings_in(|| {
+                    quiet.app(&load[..end], 997);
+                    quiet.sent();
+                    if end == load.len() {
+                        quiet.server(&fine, 4096);
+                    }
+                    quiet.taken();
+                    drop(quiet);
+                });
+                assert_eq!(count, 0, "{} characters, {end} bytes", text.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn an_output_parameter_leaves_nothing() {
+    let key = TestKey::new(1);
+    let mut request = Param::text("@P1", TEXT);
+    request.1 = 1;
+    let request = executesql(
+        "EXEC dbo.p @P1 OUTPUT",
+        "@P1 nvarchar(50) OUTPUT",
+        std::slice::from_ref(&request),
+    );
+    let verdicts = [Verdict::encrypted(1, "@P1", 2, 1)];
+    let answer = message(REPLY, &description(&[(1, key.clone())], &verdicts));
+    let mut value = vec![0xAC, 1, 0, 3];
+    value.extend(utf16("@P1"));
+    value.extend([1, 0, 0, 0, 0, 0, 8]);
+    value.extend(VARBINARY);
+    value.extend([0; 4]);
+    value.extend(nvarchar(50));
+    value.extend([2, 2, 1]);
+    value.extend(ushort(&cell(&key, &utf16(TEXT))));
+    let reply = message(REPLY, &[value, done_proc(0)].concat());
+    for chunk in [4096, 100] {
+        let mut quiet = Quiet::logged_in();
+        let count = session_findings_in(|| {
+            quiet.app(&request, chunk);
+            quiet.sent();
+            quiet.server(&answer, chunk);
+            quiet.sent();
+            quiet.server(&reply, chunk);
+            let shown = quiet.0.session.to_app();
+            assert!(memmem::find(shown, PIECE_WIDE).is_some(), "{shown:02x?}");
+            quiet.taken();
+            drop(quiet);
+        });
+        assert_eq!(count, 0, "in pieces of {chunk}");
+    }
+}
+
+/// "northern" in UTF-16.
+const PIECE_WIDE: &[u8] = b"n\0o\0r\0t\0h\0e\0r\0n\0";
+
+#[test]
+fn a_converted_parameter_leaves_nothing() {
+    // Declared text of one byte a character; a number that becomes text is none.
+    let texts = [TEXT.to_owned(), TEXT.repeat(200)];
+    for (text, declaration) in texts.iter().zip(["varchar(50)", "varchar(8000)"]) {
+        let params = [Param::int("@P1", SECRET_INT), Param::long_text("@P2", text, 3000)];
+        let request = executesql(INSERT, &format!("@P1 bigint,@P2 {declaration}"), &params);
+        let answer = described();
+        let mut quiet = Quiet::logged_in();
+        let count = session_findings_in(|| {
+            quiet.app(&request, 997);
+            quiet.sent();
+            quiet.server(&answer, 997);
+            quiet.sent();
+            quiet.taken();
+            drop(quiet);
+        });
+        assert_eq!(count, 0, "{declaration}");
+    }
+}
+
+#[test]
+fn settings_leave_no_password() {
+    const GOOD: &str = "Server=h;User Id=sa;Password=\"northern harbour\"\"s\";Encrypt=no";
+    const ODD: &str = "Server=h;Password=northern harbour at dawn;Pasword=1";
+    let count = findings_in(&[PIECE, PIECE_WIDE], || {
+        let config = Config::from_ado_string(GOOD).unwrap();
+        println!("{config:?}");
+        drop(config.clone().password(TEXT).password("x"));
+        drop(config);
+        assert!(Config::from_ado_string(ODD).is_err());
+    });
+    assert_eq!(count, 0);
+}
+
+/// The private exponent in any form, and the primes as they are encoded. The primes as numbers are
+/// left behind by `rsa` 0.10 and `crypto-bigint` 0.7 themselves, whenever they compute: how often is
+/// printed, and SECURITY.md says so.
+#[test]
+fn a_master_key_leaves_neither_exponent_nor_encoding() {
+    let pem = include_str!("fixtures/keystore/pair.key");
+    let private = rsa::RsaPrivateKey::from_pkcs8_pem(pem).unwrap();
+    let piece = |number: &rsa::BoxedUint| {
+        let big_endian = number.to_be_bytes();
+        big_endian[big_endian.len() / 2..][..16].to_vec()
+    };
+    let in_limbs = |piece: &[u8]| piece.iter().rev().copied().collect::<Vec<u8>>();
+    let d = piece(private.d());
+    let encoded: Vec<Vec<u8>> = private.primes().iter().map(|p| piece(p)).collect();
+    let numbers: Vec<Vec<u8>> = encoded.iter().map(|p| in_limbs(p)).collect();
+    // In the base64 of the file too, wherever its lines break.
+    let lines = pem.lines().filter(|line| !line.starts_with('-'));
+    let lines = lines.skip(6).map(|line| line.as_bytes()[..line.len().min(16)].to_vec());
+    let mut strict = vec![d.clone(), in_limbs(&d)];
+    strict.extend(encoded);
+    strict.extend(lines);
+
+    let cek = Cek::from(KEY);
+    let bytes = {
+        let cmk = CmkPrivateKey::from_pem(pem).unwrap();
+        Envelope::wrap(&cek, PATH, &cmk).unwrap()
+    };
+    for (secrets, is_strict) in [(strict, true), (numbers, false)] {
+        let secrets: Vec<&[u8]> = secrets.iter().map(Vec::as_slice).collect();
+        let mut cmk = None;
+        let reading = findings_in(&secrets, || cmk = Some(CmkPrivateKey::from_pem(pem).unwrap()));
+        let cmk = cmk.unwrap();
+        let signing = findings_in(&secrets, || drop(cmk.sign(b"message").unwrap()));
+        let writing = findings_in(&secrets, || drop(cmk.to_pkcs8_pem().unwrap()));
+        let opening = findings_in(&secrets, || {
+            drop(Envelope::parse(&bytes).unwrap().unwrap_with(&cmk).unwrap());
+        });
+        let dropping = findings_in(&secrets, || drop(cmk));
+        let all = [reading, signing, writing, opening, dropping];
+        println!("reading, signing, writing, opening, dropping: {all:?}");
+        assert!(!is_strict || all == [0; 5], "{all:?}");
     }
 }
 
