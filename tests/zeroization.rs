@@ -578,7 +578,7 @@ fn settings_leave_no_password() {
 #[test]
 fn a_master_key_leaves_neither_exponent_nor_encoding() {
     let pem = include_str!("fixtures/keystore/pair.key");
-    let private = rsa::RsaPrivateKey::from_pkcs8_pem(pem).unwrap();
+    let private = rsa::PrivateKey::from_pkcs8_pem(pem).unwrap();
     let piece = |number: &rsa::BoxedUint| {
         let big_endian = number.to_be_bytes();
         big_endian[big_endian.len() / 2..][..16].to_vec()
