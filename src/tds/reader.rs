@@ -1,5 +1,7 @@
 //! Reading fields from a slice that may end too early.
 
+use std::fmt;
+
 /// The bytes are not what the protocol says should stand there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed {what}")]
@@ -23,7 +25,7 @@ impl Malformed {
 }
 
 /// A position in a slice. Every read says what it is after, so that an error can name it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -137,6 +139,13 @@ impl<'a> Reader<'a> {
     fn utf16(&mut self, units: usize, what: &'static str) -> Result<String, Malformed> {
         let bytes = self.take(units * 2, what)?;
         Ok(utf16_lossy(bytes))
+    }
+}
+
+/// Without the bytes, which may be somebody's values.
+impl fmt::Debug for Reader<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reader({} of {} bytes)", self.at, self.bytes.len())
     }
 }
 

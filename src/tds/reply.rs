@@ -1,5 +1,7 @@
 //! A whole reply taken apart: for those that we asked for ourselves, which are short.
 
+use std::fmt;
+
 use super::{
     ColMetadata, Malformed, Reader, ReturnValue, RowScanner, TokenLen, ValueEncoding, ValueRange,
     row::value_data_of, token_id, token_len,
@@ -9,7 +11,6 @@ use super::{
 pub type RowValues = Vec<Option<Vec<u8>>>;
 
 /// One token of a reply.
-#[derive(Debug)]
 pub enum ReplyToken<'a> {
     /// The columns of the result set that follows.
     Metadata(ColMetadata),
@@ -20,11 +21,28 @@ pub enum ReplyToken<'a> {
 }
 
 /// The tokens of a reply's payload.
-#[derive(Debug)]
 pub struct ReplyTokens<'a> {
     rest: &'a [u8],
     encodings: Vec<ValueEncoding>,
     scanner: RowScanner,
+}
+
+/// Without values.
+impl fmt::Debug for ReplyToken<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Metadata(metadata) => f.debug_tuple("Metadata").field(metadata).finish(),
+            Self::Row(values) => write!(f, "Row({} values)", values.len()),
+            Self::Other(token, bytes) => write!(f, "Other({token:#04x}, {} bytes)", bytes.len()),
+        }
+    }
+}
+
+/// Without the bytes.
+impl fmt::Debug for ReplyTokens<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReplyTokens({} bytes left)", self.rest.len())
+    }
 }
 
 const CUT: Malformed = Malformed::of("end of the reply");

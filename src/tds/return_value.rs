@@ -3,6 +3,8 @@
 //! `0xAC | ParamOrdinal u16 | Name B_VARCHAR | Status u8 | UserType u32 | Flags u16 | TYPE_INFO
 //! | [CryptoMetadata without ordinal] | value`
 
+use std::fmt;
+
 use super::{
     CryptoMetadata, Malformed, Reader, RowScanner, TypeInfo, ValueRange, col_metadata::F_ENCRYPTED,
     reader::push_utf16, row::value_data, write_value,
@@ -10,7 +12,7 @@ use super::{
 use crate::value::SqlType;
 
 /// An output parameter.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ReturnValue {
     ordinal: u16,
     /// The parameter's name.
@@ -108,5 +110,18 @@ impl ReturnValue {
         out.extend_from_slice(&user_type.to_le_bytes());
         out.extend_from_slice(&(self.flags & !F_ENCRYPTED).to_le_bytes());
         out.extend_from_slice(type_info.as_bytes());
+    }
+}
+
+/// Without the value.
+impl fmt::Debug for ReturnValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReturnValue")
+            .field("ordinal", &self.ordinal)
+            .field("name", &self.name)
+            .field("type_info", &self.type_info)
+            .field("crypto", &self.crypto)
+            .field("data_len", &self.data.as_ref().map(Vec::len))
+            .finish_non_exhaustive()
     }
 }

@@ -7,6 +7,8 @@
 //!             | CekId u32 | CekVersion u32 | CekMDVersion 8 bytes | NormVersion u8
 //! ```
 
+use std::fmt;
+
 use super::{
     ClrType, Malformed, Reader, RowScanner, TypeInfo, ValueEncoding, ValueRange,
     col_metadata::{AEAD_AES_256_CBC_HMAC_SHA_256, NORMALIZATION_VERSION},
@@ -47,7 +49,7 @@ pub enum Procedure {
 }
 
 /// A parameter, borrowed from the request.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Parameter<'a> {
     /// Its name with or without `@`; empty for a positional one.
     pub name: String,
@@ -118,6 +120,20 @@ impl Parameter<'_> {
         self.data(&mut data)?;
         // A replacement character would make another statement of it.
         utf16_exact(&data).ok_or(Malformed::of("RPC: a statement that is no UTF-16"))
+    }
+}
+
+/// Without the value.
+impl fmt::Debug for Parameter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parameter")
+            .field("name", &self.name)
+            .field("status", &self.status)
+            .field("type_info", &self.type_info)
+            .field("table_type", &self.table_type)
+            .field("len", &self.bytes.len())
+            .field("is_null", &self.is_null)
+            .finish()
     }
 }
 
