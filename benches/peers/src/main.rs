@@ -31,8 +31,10 @@ const CEK: [u8; 32] = *b"a column encryption key for all.";
 
 fn contenders() -> Vec<Box<dyn Contender>> {
     vec![
-        // Ours comes first. The batch goes here too: see ours.rs.
+        // Ours comes first.
         Box::new(ours::Single::new(&CEK)),
+        Box::new(ours::Portable::new(&CEK)),
+        Box::new(ours::Batch::new(&CEK)),
         Box::new(peers::openssl_per_cell::OpensslPerCell::new(&CEK)),
         Box::new(peers::openssl_kept::OpensslKept::new(&CEK)),
         Box::new(peers::aws_lc::AwsLc::new(&CEK)),
