@@ -49,10 +49,32 @@ pub enum Writable {
     Skip(&'static str),
 }
 
-/// The value of a case for a column of `sql_type`.
-pub fn parse(sql_type: &str, text: Option<&str>) -> Result<Writable> {
+/// The value of a case for a bulk load into a column of `sql_type`, where tiberius itself asks for the
+/// column's type.
+pub fn parse_for_load(sql_type: &str, text: Option<&str>) -> Result<Writable> {
     let (name, numbers) = split_type(sql_type);
     let scale = numbers.last().copied().unwrap_or(0);
+    Ok(match name {
+        "decimal" | "numeric" => match text.map(numeric).transpose()? {
+            None => Writable::Skip("tiberius declares a NULL as numeric"),
+            Some(value) if u16::from(value.precision()) != numbers[0] => {
+                Writable::Skip("tiberius declares numeric by the digits of the value")
+            }
+            Some(_) => return parse(sql_type, text),
+        },
+        "money" | "smallmoney" => Writable::Skip("tiberius sends no money"),
+        "char" | "varchar" => Writable::Skip("tiberius sends text as nvarchar"),
+        "time" | "datetime2" | "datetimeoffset" if scale != 7 => {
+            Writable::Skip("tiberius declares times with scale 7")
+        }
+        _ => return parse(sql_type, text),
+    })
+}
+
+/// The value of a case for a parameter that goes to a column of `sql_type`: what is natural in
+/// tiberius, not always of the column's type.
+pub fn parse(sql_type: &str, text: Option<&str>) -> Result<Writable> {
+    let (name, _) = split_type(sql_type);
     let data = match name {
         "bit" => ColumnData::Bit(text.map(|t| t == "1")),
         "tinyint" => ColumnData::U8(text.map(str::parse).transpose()?),
@@ -61,26 +83,16 @@ pub fn parse(sql_type: &str, text: Option<&str>) -> Result<Writable> {
         "bigint" => ColumnData::I64(text.map(str::parse).transpose()?),
         "real" => ColumnData::F32(text.map(real).transpose()?),
         "float" => ColumnData::F64(text.map(float).transpose()?),
-        "decimal" | "numeric" => {
-            let Some(text) = text else {
-                return Ok(Writable::Skip("tiberius declares a NULL as numeric"));
-            };
-            let value = numeric(text)?;
-            if u16::from(value.precision()) != numbers[0] {
-                return Ok(Writable::Skip("tiberius declares numeric by the digits of the value"));
-            }
-            ColumnData::Numeric(Some(value))
+        // tiberius has no money; a decimal has all of its digits.
+        "decimal" | "numeric" | "money" | "smallmoney" => {
+            ColumnData::Numeric(text.map(numeric).transpose()?)
         }
-        "money" | "smallmoney" => return Ok(Writable::Skip("tiberius sends no money")),
-        "char" | "varchar" => return Ok(Writable::Skip("tiberius sends text as nvarchar")),
-        // SQL Server lets nvarchar into nchar and varbinary into binary.
-        "nvarchar" | "nchar" => ColumnData::String(text.map(string).transpose()?.map(Cow::Owned)),
+        "char" | "varchar" | "nvarchar" | "nchar" => {
+            ColumnData::String(text.map(string).transpose()?.map(Cow::Owned))
+        }
         "varbinary" | "binary" => ColumnData::Binary(text.map(bytes).transpose()?.map(Cow::Owned)),
         "uniqueidentifier" => ColumnData::Guid(text.map(Uuid::parse_str).transpose()?),
         "date" => ColumnData::Date(text.map(date).transpose()?),
-        "time" | "datetime2" | "datetimeoffset" if scale != 7 => {
-            return Ok(Writable::Skip("tiberius declares times with scale 7"));
-        }
         "time" => ColumnData::Time(text.map(time).transpose()?),
         "datetime2" => ColumnData::DateTime2(text.map(datetime2).transpose()?),
         "datetimeoffset" => ColumnData::DateTimeOffset(text.map(datetimeoffset).transpose()?),
@@ -91,44 +103,9 @@ pub fn parse(sql_type: &str, text: Option<&str>) -> Result<Writable> {
     Ok(Writable::Value(Value(data)))
 }
 
-/// What an output parameter of `sql_type` is before the call: a value that no case has, for tiberius
-/// takes the type from it.
+/// What an output parameter of `sql_type` is before the call: NULL, whose type the catalogue tells.
 pub fn placeholder(sql_type: &str) -> Result<Writable> {
-    let (name, numbers) = split_type(sql_type);
-    let [first, second] = [0, 1].map(|at| numbers.get(at).copied().unwrap_or(0));
-    let text = match name {
-        "bit" => "1".to_owned(),
-        "tinyint" | "smallint" | "int" | "bigint" => "77".to_owned(),
-        "real" => "449a522b".to_owned(),
-        "float" => "40934a456d5cfaad".to_owned(),
-        "decimal" | "numeric" => {
-            let digits = "7".repeat(first.into());
-            match digits.split_at(usize::from(first - second)) {
-                (whole, "") => whole.to_owned(),
-                ("", fraction) => format!("0.{fraction}"),
-                (whole, fraction) => format!("{whole}.{fraction}"),
-            }
-        }
-        // Declared nvarchar(4000) and varbinary(8000), and longer ones max.
-        "nvarchar" if first == 4000 => "u:70".to_owned(),
-        "nvarchar" if first == 0 => format!("u:{}", "70".repeat(4001)),
-        "varbinary" if first == 8000 => "x:70".to_owned(),
-        "varbinary" if first == 0 => format!("x:{}", "70".repeat(8001)),
-        "nvarchar" | "nchar" | "varbinary" | "binary" => {
-            return Ok(Writable::Skip(
-                "tiberius declares outputs nvarchar(4000), varbinary(8000) or max",
-            ));
-        }
-        "uniqueidentifier" => "77777777-7777-7777-7777-777777777777".to_owned(),
-        "date" => "1977-07-07".to_owned(),
-        "time" => "07:07:07.7777777".to_owned(),
-        "datetime2" => "1977-07-07 07:07:07.7777777".to_owned(),
-        "datetimeoffset" => "1977-07-07 07:07:07.7777777 +07:00".to_owned(),
-        "datetime" => "1977-07-07 07:07:07.770".to_owned(),
-        "smalldatetime" => "1977-07-07 07:07".to_owned(),
-        _ => String::new(),
-    };
-    parse(sql_type, Some(&text))
+    parse(sql_type, None)
 }
 
 /// The text of what was read from a column of `sql_type`.

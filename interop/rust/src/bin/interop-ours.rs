@@ -98,7 +98,7 @@ impl Program {
         for table in tables(cases) {
             let mut rows = Vec::new();
             for case in cases.iter().filter(|case| case.table == table.table) {
-                match value::parse(&case.sql_type, case.value.as_deref())? {
+                match value::parse_for_load(&case.sql_type, case.value.as_deref())? {
                     Writable::Skip(reason) => self.outcome(case, &format!("skip {reason}")),
                     Writable::Value(value) => rows.push((case, value)),
                 }
