@@ -91,8 +91,7 @@
 //! | `Disabled`, the default | go as they are | show cells as `varbinary` |
 //!
 //! A statement on a connection that is not `Disabled` can have a setting of its own:
-//! `/* always-encrypted: encryption ResultSetOnly */` (in a batch without parameters within its first
-//! two thousand characters). See [`policy::ColumnEncryption`].
+//! `/* always-encrypted: encryption ResultSetOnly */`. See [`policy::ColumnEncryption`].
 //!
 //! # Without a statement
 //!

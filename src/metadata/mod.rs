@@ -23,4 +23,5 @@ pub(crate) use catalogue::{catalogue_type, database_of};
 pub use clash::clashing_types;
 pub use describe::{DescribeAnswer, DescribeFault, Description, ParameterEncryption};
 pub use resolve::{Described, Lenders, Objects, ParameterType, objects_of, resolve};
+pub(crate) use target::begins_a_statement;
 pub use target::{Column, ObjectKind, ObjectName, Target, Targets, targets};

@@ -136,6 +136,11 @@ impl Targets {
     }
 }
 
+/// Whether a statement of T-SQL begins with this word, in upper or lower case.
+pub(crate) fn begins_a_statement(word: &str) -> bool {
+    batch::STATEMENTS.iter().any(|known| word.eq_ignore_ascii_case(known))
+}
+
 /// Follows the parameters of a statement, or of a batch, to their columns.
 ///
 /// Variables that the text declares are followed as parameters are, and listed like them. The answer

@@ -6,6 +6,7 @@
 //! next time they are described afresh.
 
 use super::lexis::{Piece, Pieces};
+use crate::metadata::begins_a_statement;
 
 /// What may lead to a request's being sent again, if the server says it before anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,69 +19,44 @@ pub(super) enum Repeat {
     Clash,
 }
 
-/// Words that begin a statement of their own, or may run any.
-const OTHERS: [&str; 32] = [
-    "EXEC",
-    "EXECUTE",
-    "MERGE",
-    "BEGIN",
-    "END",
-    "IF",
-    "ELSE",
-    "WHILE",
-    "DECLARE",
-    "RETURN",
-    "PRINT",
-    "THROW",
-    "RAISERROR",
-    "COMMIT",
-    "ROLLBACK",
-    "SAVE",
-    "CREATE",
-    "ALTER",
-    "DROP",
-    "TRUNCATE",
-    "USE",
-    "GRANT",
-    "REVOKE",
-    "DENY",
-    "WAITFOR",
-    "GOTO",
-    "OPEN",
-    "FETCH",
-    "DBCC",
-    "BULK",
-    "RECONFIGURE",
-    "KILL",
-];
+/// Words that the parser has no use for, and that do something.
+const OTHERS: [&str; 3] = ["BULK", "RECONFIGURE", "KILL"];
 
 /// Whether the text is one INSERT of values, one UPDATE or DELETE without a query in it, or nothing but
 /// queries that write nothing. `SET` cannot be told from that of UPDATE, so it counts as one of its own
-/// where there is no UPDATE.
+/// where there is no UPDATE. A batch may begin with the name of a procedure, so the first word must be
+/// one of these.
 pub(super) fn is_single_statement(text: &str) -> bool {
-    let (mut writes, mut selects, mut sets, mut values, mut into) = (Vec::new(), 0, 0, 0, 0);
+    let mut counts = [0; 7];
+    let mut begun = false;
     for piece in Pieces(text) {
-        let Piece::Code(code) = piece else { continue };
+        let code = match piece {
+            Piece::Code(code) => code,
+            Piece::Comment { .. } | Piece::LineComment(_) => continue,
+            Piece::Name(_) | Piece::String(_) if begun => continue,
+            Piece::Name(_) | Piece::String(_) => return false,
+        };
         for word in
             code.split(|c: char| !c.is_alphanumeric() && !matches!(c, '_' | '@' | '#' | '$'))
         {
-            let word = word.to_ascii_uppercase();
-            match word.as_str() {
-                "INSERT" | "UPDATE" | "DELETE" => writes.push(word),
-                "SELECT" => selects += 1,
-                "SET" => sets += 1,
-                "VALUES" => values += 1,
-                "INTO" => into += 1,
-                other if OTHERS.contains(&other) => return false,
-                _ => {}
+            let is = |other: &&str| word.eq_ignore_ascii_case(other);
+            let known = ["INSERT", "UPDATE", "DELETE", "SELECT", "SET", "VALUES", "INTO"];
+            let known = known.iter().position(is);
+            if let Some(at) = known {
+                counts[at] += 1;
+            } else if begins_a_statement(word) || OTHERS.iter().any(|other| is(other)) {
+                return false;
             }
+            let may_begin = known.is_some_and(|at| at < 4) || is(&"WITH");
+            if !begun && !word.is_empty() && !may_begin {
+                return false;
+            }
+            begun |= !word.is_empty();
         }
     }
-    match writes.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        [] => selects > 0 && into == 0 && sets == 0,
-        ["INSERT"] => values == 1 && selects == 0 && sets == 0,
-        ["UPDATE"] => selects == 0 && sets == 1,
-        ["DELETE"] => selects == 0 && sets == 0,
+    match counts {
+        [0, 0, 0, selects, 0, _, 0] => selects > 0,
+        [1, 0, 0, 0, 0, 1, _] | [0, 1, 0, 0, 1, _, _] | [0, 0, 1, 0, 0, _, _] => true,
         _ => false,
     }
 }
@@ -96,6 +72,7 @@ mod tests {
             "UPDATE t SET a = @P1 WHERE b = @P2 -- and SELECT",
             "DELETE FROM [SET] WHERE a = @P1;",
             "SELECT a FROM t WHERE b = @P1",
+            "/* c */ -- d\n select a from [t] where b = @P1",
             "WITH c AS (SELECT a FROM t) SELECT * FROM c WHERE a = @P1",
         ] {
             assert!(is_single_statement(text), "{text}");
@@ -113,6 +90,10 @@ mod tests {
             "INSERT t SELECT a FROM u WHERE b = @P1",
             "MERGE t USING u ON t.a = u.a WHEN MATCHED THEN DELETE;",
             "p @P1",
+            "log_it @P1 SELECT a FROM t WHERE b = @P2",
+            "dbo.p SELECT @P1",
+            "[p] @P1 INSERT t VALUES (@P2)",
+            "/* c */ \"p\" SELECT @P1",
             "",
         ] {
             assert!(!is_single_statement(text), "{text}");

@@ -27,7 +27,7 @@ use super::{
 const DEEPEST_NESTING: usize = 50;
 
 /// Words that a statement begins with. WITH is not among them: it must follow a semicolon.
-const STATEMENTS: [&str; 38] = [
+pub(super) const STATEMENTS: [&str; 38] = [
     "SELECT",
     "INSERT",
     "UPDATE",
