@@ -44,7 +44,7 @@ pub(super) fn is_single_statement(text: &str) -> bool {
             let known = known.iter().position(is);
             if let Some(at) = known {
                 counts[at] += 1;
-            } else if begins_a_statement(word) || OTHERS.iter().any(|other| is(other)) {
+            } else if begins_a_statement(word) || OTHERS.iter().any(is) {
                 return false;
             }
             let may_begin = known.is_some_and(|at| at < 4) || is(&"WITH");
