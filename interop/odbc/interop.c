@@ -645,15 +645,15 @@ static void print_value(SQLHSTMT s, const Case *c) {
         printf("FAIL %s", diagnosis(SQL_HANDLE_STMT, s));
 }
 
-/* Prints the rows of a table, or those of one writer and case. */
+/* Prints the rows of a writer, or of them the one that is named. */
 static void read_rows(const char *name, const Case *c, const char *writer, const char *row) {
     SQLHSTMT s;
     char sql[512], w[64], n[64];
     SQLLEN length;
     SQLAllocHandle(SQL_HANDLE_STMT, connection, &s);
-    int at = snprintf(sql, sizeof sql, "SELECT w, n, v FROM dbo.%s", c->table);
-    if (writer)
-        snprintf(sql + at, sizeof sql - (size_t)at, " WHERE w = N'%s' AND n = N'%s'", writer, row);
+    int at = snprintf(sql, sizeof sql, "SELECT w, n, v FROM dbo.%s WHERE w = N'%s'", c->table, writer);
+    if (row)
+        snprintf(sql + at, sizeof sql - (size_t)at, " AND n = N'%s'", row);
     if (!SQL_SUCCEEDED(SQLExecDirect(s, (SQLCHAR *)sql, SQL_NTS)))
         die(diagnosis(SQL_HANDLE_STMT, s));
     while (SQL_SUCCEEDED(SQLFetch(s))) {
@@ -670,14 +670,18 @@ typedef struct {
     char writer[64], name[64];
 } Row;
 
-static Row *list_rows(const Case *c, const char *where, size_t *count) {
+static int only_procedures;
+
+/* Of one writer, or of all. */
+static Row *list_rows(const Case *c, const char *writer, size_t *count) {
     SQLHSTMT s;
     char sql[256];
     SQLLEN length;
     Row *rows = NULL;
     *count = 0;
     SQLAllocHandle(SQL_HANDLE_STMT, connection, &s);
-    snprintf(sql, sizeof sql, "SELECT w, n FROM dbo.%s%s", c->table, where);
+    snprintf(sql, sizeof sql, "SELECT w, n FROM dbo.%s WHERE w LIKE N'%s' ORDER BY w, n", c->table,
+             writer ? writer : only_procedures ? "%.procedure" : "%");
     if (!SQL_SUCCEEDED(SQLExecDirect(s, (SQLCHAR *)sql, SQL_NTS)))
         die(diagnosis(SQL_HANDLE_STMT, s));
     while (SQL_SUCCEEDED(SQLFetch(s))) {
@@ -708,10 +712,11 @@ static void get_row(const char *name, const Case *c, const char *writer, const c
                      sizeof fetched, &length);
     const char *problem = say_server_type(s, 3, &b);
     snprintf(sql, sizeof sql, "{call dbo.get_%s(?, ?, ?)}", c->table);
-    int called = !problem && SQL_SUCCEEDED(SQLExecDirect(s, (SQLCHAR *)sql, SQL_NTS));
+    SQLRETURN got = problem ? SQL_ERROR : SQLExecDirect(s, (SQLCHAR *)sql, SQL_NTS);
     /* Outputs come behind everything else. */
-    while (called && SQL_SUCCEEDED(SQLMoreResults(s)))
-        ;
+    while (SQL_SUCCEEDED(got))
+        got = SQLMoreResults(s);
+    int called = got == SQL_NO_DATA;
     printf("%s\t%s\t%s\t%s\t", name, writer, c->table, row);
     if (called)
         print_data(c, length);
@@ -723,25 +728,24 @@ static void get_row(const char *name, const Case *c, const char *writer, const c
         connect_anew();
 }
 
-#define OF_PROCEDURES " WHERE w LIKE N'%.procedure'"
-
 static void get_rows(const char *name, const Case *c, const char *writer, const char *row) {
-    if (writer) {
+    if (row) {
         get_row(name, c, writer, row);
         return;
     }
     size_t count;
-    Row *rows = list_rows(c, OF_PROCEDURES, &count);
+    Row *rows = list_rows(c, writer, &count);
     for (size_t i = 0; i < count; i++)
-        get_row(name, c, rows[i].writer, rows[i].name);
+        get_row(name, c, writer, rows[i].name);
     free(rows);
 }
 
 /* read_rows or get_rows. */
 static void (*reader)(const char *name, const Case *c, const char *writer, const char *row);
 
-/* The driver crashes after some cells that it cannot decode, so it reads in a process of its own.
-   Returns the signal that ended that, or 0; then what it printed has been printed. */
+/* After some cells that it cannot decode the driver crashes, or gives nothing for those behind them
+   either, so each writer's rows are read in a process of its own. Returns the signal that ended that,
+   or 0; then what it printed has been printed. */
 static int read_apart(const char *name, const Case *c, const char *writer, const char *row) {
     FILE *out = tmpfile();
     if (!out)
@@ -770,25 +774,26 @@ static int read_apart(const char *name, const Case *c, const char *writer, const
     return 0;
 }
 
-static void read_one_by_one(const char *name, const Case *c) {
-    size_t count;
-    Row *rows = list_rows(c, reader == get_rows ? OF_PROCEDURES : "", &count);
-    for (size_t i = 0; i < count; i++) {
-        int ended = read_apart(name, c, rows[i].writer, rows[i].name);
-        if (ended)
-            printf("%s\t%s\t%s\t%s\tFAIL the driver crashed with signal %d\n", name,
-                   rows[i].writer, c->table, rows[i].name, ended);
-    }
-    free(rows);
-}
-
 static void read_all(const char *name) {
     const char *last = "";
     for (size_t i = 0; i < case_count; i++) {
         const Case *c = &cases[i];
-        if (strcmp(c->table, last) && read_apart(name, c, NULL, NULL))
-            read_one_by_one(name, c);
+        if (!strcmp(c->table, last))
+            continue;
         last = c->table;
+        size_t count;
+        Row *rows = list_rows(c, NULL, &count);
+        int crashed = 0;
+        for (size_t j = 0; j < count; j++) {
+            const char *writer = rows[j].writer;
+            if (!j || strcmp(writer, rows[j - 1].writer))
+                crashed = read_apart(name, c, writer, NULL);
+            int ended = crashed ? read_apart(name, c, writer, rows[j].name) : 0;
+            if (ended)
+                printf("%s\t%s\t%s\t%s\tFAIL the driver crashed with signal %d\n", name, writer,
+                       c->table, rows[j].name, ended);
+        }
+        free(rows);
     }
 }
 
@@ -809,6 +814,7 @@ int main(int count, char **arguments) {
     const char *form = strchr(arguments[4], '.');
     int prepared = form && !strcmp(form, ".prepared");
     int procedure = form && !strcmp(form, ".procedure");
+    only_procedures = procedure;
     reader = procedure ? get_rows : read_rows;
     bulk_load = form && !strcmp(form, ".bulk");
     connect_anew();
