@@ -104,7 +104,8 @@
 //! Which parameters are encrypted is the server's word. A statement can hold it to it: with the
 //! comment `/* always-encrypted: force @P2, @P3 */` anywhere in its text, the request is refused
 //! unless the server says that both go to encrypted columns (SqlClient's `ForceColumnEncryption`).
-//! [`policy::TrustedKeyPaths`] does the same for master keys: see [`Connector::trusted_key_paths`].
+//! [`policy::TrustedKeyPaths`] does the same for master keys, by server and strictly if wanted: see
+//! [`Config::trusted_key_paths`].
 //!
 //! # Errors
 //!
@@ -120,11 +121,12 @@
 //! | [`client`] | everyone: settings, [`Connector`] |
 //! | [`keystore`] | everyone: where keys come from; the trait for a store of your own |
 //! | [`policy`] | those who do not trust the server with the choice of keys |
-//! | [`admin`] | those who create keys: the T-SQL |
+//! | [`admin`] | those who create and rotate keys |
 //! | [`crypto`], [`value`] | those who hold ciphertext in hand: cells, envelopes, normal forms |
 //! | [`session`], [`metadata`], [`tds`] | those who carry another driver, or a proxy |
 //!
-//! The one cargo feature, `simd`, is on by default: cells are encrypted and decrypted by AES-NI and
+//! The cargo feature `tracing` tells of what happens to keys: calls to key stores, their time, failures.
+//! The feature `simd` is on by default: cells are encrypted and decrypted by AES-NI and
 //! SHA-NI on x86-64 processors that have them. Without it the bytes are the same, and the crate has
 //! no `unsafe` code. [`crypto::implementation`] says what a process works with.
 //!

@@ -480,6 +480,37 @@ fn a_server_that_names_its_own_master_key_gets_nothing_encrypted_under_it() {
 }
 
 #[test]
+fn a_key_that_an_enclave_is_to_have_is_refused_whatever_its_signature() {
+    let answer = |enclave| {
+        let mut out = description_keys_for_enclaves(&[key()], Some(enclave));
+        let verdicts = [Verdict::plain(1, "@P1"), Verdict::encrypted(2, NAME, 2, 1)];
+        out.extend(description_parameters(&verdicts));
+        out.extend([0x79, 0, 0, 0, 0]);
+        out.extend(done(0));
+        out
+    };
+    for signature in [None, Some(&[][..]), Some(&[7; 256][..])] {
+        let mut harness = Harness::logged_in();
+        harness.app(&insert());
+        harness.server(&message(REPLY, &answer((Some(true), signature))));
+        assert!(harness.session.take_key_requests().is_empty(), "a key store was asked");
+        let fault = describe_fault(&answer((Some(true), signature)));
+        let DescribeFault::EnclaveRequested { provider, key_path } = &fault else {
+            panic!("{fault}")
+        };
+        assert_eq!((provider.as_str(), key_path.as_str()), (PROVIDER, TestKey::new(1).path));
+    }
+    // The columns alone are no request: a later server may send them unasked.
+    for requested in [Some(false), None] {
+        let mut harness = Harness::logged_in();
+        harness.app(&insert());
+        harness.server(&message(REPLY, &answer((requested, Some(&[7; 256])))));
+        assert!(!harness.drain_to_server().is_empty(), "refused");
+        harness.assert_never_sent(SECRET);
+    }
+}
+
+#[test]
 fn metadata_that_lies_closes_the_connection() {
     let key = TestKey::new(1);
     let keys = std::slice::from_ref(&key);

@@ -1,84 +1,86 @@
-//! Keys as an operator sees them: the T-SQL that tells a database of them.
+//! Keys as an operator sees them: made, wrapped anew, and the T-SQL that tells a database of them.
 //!
 //! This layer owns the statements; running them is the caller's business, so that a security
-//! administrator can write them where no database is, and a DBA run them where no key is.
+//! administrator can write them where no database is, and a DBA run them where no key is. Making the
+//! RSA key of a master key is its key store's business.
+//!
+//! # New keys
 //!
 //! ```
-//! use always_encrypted::admin::{create_column_encryption_key, create_column_master_key};
+//! use always_encrypted::{
+//!     admin::{MasterKey, create_column_encryption_key, create_column_master_key, wrap_new_cek},
+//!     crypto::CmkPrivateKey,
+//!     keystore::InMemoryKeyStore,
+//! };
 //!
-//! let path = "CurrentUser/My/0BE978BA7DA3DBBB7DD58E4A6A3C9DCB8B1A5D2C";
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = InMemoryKeyStore::new("MY_STORE").with_key("keys/1", CmkPrivateKey::generate(2048)?);
+//! let envelope = wrap_new_cek(MasterKey::new(&store, "keys/1")).await?;
+//!
 //! assert_eq!(
-//!     create_column_master_key("MessagesCmk", "MSSQL_CERTIFICATE_STORE", path),
+//!     create_column_master_key("MessagesCmk", "MY_STORE", "keys/1"),
 //!     "CREATE COLUMN MASTER KEY [MessagesCmk] WITH (\
-//!      KEY_STORE_PROVIDER_NAME = N'MSSQL_CERTIFICATE_STORE', \
-//!      KEY_PATH = N'CurrentUser/My/0BE978BA7DA3DBBB7DD58E4A6A3C9DCB8B1A5D2C')"
+//!      KEY_STORE_PROVIDER_NAME = N'MY_STORE', KEY_PATH = N'keys/1')"
 //! );
+//! assert!(
+//!     create_column_encryption_key("MessagesCek", "MessagesCmk", &envelope).starts_with(
+//!         "CREATE COLUMN ENCRYPTION KEY [MessagesCek] WITH VALUES (\
+//!          COLUMN_MASTER_KEY = [MessagesCmk], ALGORITHM = 'RSA_OAEP', ENCRYPTED_VALUE = 0x01"
+//!     )
+//! );
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Another master key
+//!
+//! A master key is rotated by giving each CEK that it wraps a second value under the new one. The
+//! cells stay as they are, and nothing stops: clients take whichever value they can open.
+//!
+//! 1. Install the new key beside the old one wherever clients run, and add its path to their
+//!    [trusted key paths](crate::policy::TrustedKeyPaths).
+//! 2. `CREATE COLUMN MASTER KEY` for it; for each CEK [`rewrap_cek`] and
+//!    [`add_column_encryption_key_value`].
+//! 3. When every client can open the new value, [`drop_column_encryption_key_value`] of the old one,
+//!    and [`drop_column_master_key`].
+//! 4. Keep the old key somewhere safe: backups from before step 3 open with nothing else.
+//!
+//! ```
+//! # use always_encrypted::{admin::*, crypto::CmkPrivateKey, keystore::InMemoryKeyStore};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let store = InMemoryKeyStore::new("MY_STORE")
+//! #     .with_key("keys/1", CmkPrivateKey::generate(2048)?)
+//! #     .with_key("keys/2", CmkPrivateKey::generate(2048)?);
+//! let (old, new) = (MasterKey::new(&store, "keys/1"), MasterKey::new(&store, "keys/2"));
+//! # let envelope = wrap_new_cek(old).await?;
+//! // `envelope` is encrypted_value in sys.column_encryption_key_values.
+//! let second = rewrap_cek(&envelope, old, new).await?;
+//! let begin = add_column_encryption_key_value("MessagesCek", "MessagesCmk2", &second);
+//! assert!(begin.starts_with("ALTER COLUMN ENCRYPTION KEY [MessagesCek] ADD VALUE ("));
 //! assert_eq!(
-//!     create_column_encryption_key("MessagesCek", "MessagesCmk", &[0x01, 0x6E]),
-//!     "CREATE COLUMN ENCRYPTION KEY [MessagesCek] WITH VALUES (\
-//!      COLUMN_MASTER_KEY = [MessagesCmk], ALGORITHM = 'RSA_OAEP', ENCRYPTED_VALUE = 0x016E)"
+//!     drop_column_encryption_key_value("MessagesCek", "MessagesCmk"),
+//!     "ALTER COLUMN ENCRYPTION KEY [MessagesCek] DROP VALUE (COLUMN_MASTER_KEY = [MessagesCmk])"
 //! );
+//! assert_eq!(drop_column_master_key("MessagesCmk"), "DROP COLUMN MASTER KEY [MessagesCmk]");
+//! assert_eq!(drop_column_encryption_key("Old"), "DROP COLUMN ENCRYPTION KEY [Old]");
+//!
+//! // For clients that have enclaves; this crate has none.
+//! let signature = sign_master_key(new).await?;
+//! let sql =
+//!     create_column_master_key_for_enclaves("MessagesCmk2", "MY_STORE", "keys/2", &signature);
+//! assert!(sql.contains(", ENCLAVE_COMPUTATIONS (SIGNATURE = 0x"));
+//! # Ok(())
+//! # }
 //! ```
 
-use std::fmt::Write as _;
+mod keys;
+mod statements;
 
-/// `CREATE COLUMN MASTER KEY`: tells the database which key store holds the key, and where in it.
-///
-/// The names are quoted; they may hold any character.
-#[must_use]
-pub fn create_column_master_key(name: &str, provider_name: &str, key_path: &str) -> String {
-    format!(
-        "CREATE COLUMN MASTER KEY {} WITH (KEY_STORE_PROVIDER_NAME = {}, KEY_PATH = {})",
-        identifier(name),
-        literal(provider_name),
-        literal(key_path)
-    )
-}
-
-/// `CREATE COLUMN ENCRYPTION KEY`: stores a CEK that has been wrapped by a master key.
-///
-/// `envelope` is what [`KeyStoreProvider::wrap_cek`](crate::keystore::KeyStoreProvider::wrap_cek)
-/// returned.
-#[must_use]
-pub fn create_column_encryption_key(name: &str, master_key: &str, envelope: &[u8]) -> String {
-    format!(
-        "CREATE COLUMN ENCRYPTION KEY {} WITH VALUES (COLUMN_MASTER_KEY = {}, \
-         ALGORITHM = 'RSA_OAEP', ENCRYPTED_VALUE = {})",
-        identifier(name),
-        identifier(master_key),
-        binary(envelope)
-    )
-}
-
-fn identifier(name: &str) -> String {
-    format!("[{}]", name.replace(']', "]]"))
-}
-
-fn literal(text: &str) -> String {
-    format!("N'{}'", text.replace('\'', "''"))
-}
-
-fn binary(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(2 + 2 * bytes.len());
-    out.push_str("0x");
-    for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(out, "{byte:02X}");
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_with_quotes_cannot_leave_their_quotes() {
-        let sql = create_column_master_key("a]; DROP TABLE x --", "P'", "p'; DROP TABLE y --");
-        assert_eq!(
-            sql,
-            "CREATE COLUMN MASTER KEY [a]]; DROP TABLE x --] WITH (\
-             KEY_STORE_PROVIDER_NAME = N'P''', KEY_PATH = N'p''; DROP TABLE y --')"
-        );
-    }
-}
+pub use keys::{KeyMakingError, MasterKey, rewrap_cek, sign_master_key, wrap_new_cek};
+pub use statements::{
+    add_column_encryption_key_value, create_column_encryption_key, create_column_master_key,
+    create_column_master_key_for_enclaves, drop_column_encryption_key,
+    drop_column_encryption_key_value, drop_column_master_key,
+};

@@ -16,7 +16,7 @@ pub use certificate::CertificateSource;
 pub use error::ConfigError;
 
 use super::connection_string;
-use crate::policy::ColumnEncryption;
+use crate::policy::{ColumnEncryption, TrustedKeyPaths};
 
 /// The TCP port of a default instance.
 pub(super) const DEFAULT_PORT: u16 = 1433;
@@ -84,6 +84,7 @@ pub struct Config {
     pub(super) read_only: bool,
     pub(super) multi_subnet_failover: bool,
     pub(super) column_encryption: ColumnEncryption,
+    pub(super) trusted_key_paths: TrustedKeyPaths,
 }
 
 impl Default for Config {
@@ -109,6 +110,7 @@ impl Default for Config {
             read_only: false,
             multi_subnet_failover: false,
             column_encryption: ColumnEncryption::Disabled,
+            trusted_key_paths: TrustedKeyPaths::any(),
         }
     }
 }
@@ -312,6 +314,29 @@ impl Config {
         self
     }
 
+    /// The column master keys that the server may name, by default any: see [`TrustedKeyPaths`]. No
+    /// keyword of the connection string says it, as in SqlClient.
+    ///
+    /// The entry that holds is that of [`Config::data_source`].
+    #[must_use]
+    pub fn trusted_key_paths(mut self, trusted: TrustedKeyPaths) -> Self {
+        self.trusted_key_paths = trusted;
+        self
+    }
+
+    /// The server's name as ADO.NET writes it: `host\instance,port`, without what is not set.
+    #[must_use]
+    pub fn data_source(&self) -> String {
+        let mut name = self.host.clone().unwrap_or_default();
+        if let Some(instance) = &self.instance {
+            name = format!("{name}\\{instance}");
+        }
+        match self.port {
+            Some(port) => format!("{name},{port}"),
+            None => name,
+        }
+    }
+
     /// Checks that a connection can be made: a server, a way to log in, values in range, no
     /// contradictions.
     pub fn validate(&self) -> Result<(), ConfigError> {
@@ -463,6 +488,7 @@ impl fmt::Debug for Config {
             .field("read_only", &self.read_only)
             .field("multi_subnet_failover", &self.multi_subnet_failover)
             .field("column_encryption", &self.column_encryption)
+            .field("trusted_key_paths", &self.trusted_key_paths)
             .finish()
     }
 }

@@ -35,45 +35,76 @@ pub struct Connector {
 struct Inner {
     config: Config,
     key_stores: Arc<KeyStores>,
-    trusted_key_paths: TrustedKeyPaths,
     metadata_cache: Arc<MetadataCache>,
     errors: Arc<ErrorLog>,
 }
 
 impl Connector {
-    /// A connector for an ADO.NET connection string.
+    /// A connector for an ADO.NET connection string. Of the key stores see [`Connector::new`].
     pub fn from_ado_string(
         connection_string: &str,
-        key_stores: KeyStores,
+        key_stores: impl Into<Arc<KeyStores>>,
     ) -> Result<Self, ConfigError> {
         Self::new(Config::from_ado_string(connection_string)?, key_stores)
     }
 
     /// A connector for settings.
-    pub fn new(config: Config, key_stores: KeyStores) -> Result<Self, ConfigError> {
+    ///
+    /// The key stores hold the keys that they have opened: give connectors the same ones, in an
+    /// [`Arc`], if they act for the same party, and never otherwise.
+    pub fn new(config: Config, key_stores: impl Into<Arc<KeyStores>>) -> Result<Self, ConfigError> {
         config.validate()?;
         Ok(Self {
             inner: Arc::new(Inner {
                 config,
-                key_stores: Arc::new(key_stores),
-                trusted_key_paths: TrustedKeyPaths::any(),
+                key_stores: key_stores.into(),
                 metadata_cache: Arc::default(),
                 errors: Arc::default(),
             }),
         })
     }
 
-    /// The same connector with caches of its own, for which only these master keys may be named.
+    /// The same connector with descriptions of its own, for which only these master keys may be named:
+    /// in place of what [`Config::trusted_key_paths`] says.
     #[must_use]
     pub fn trusted_key_paths(&self, trusted: TrustedKeyPaths) -> Self {
         let inner = &self.inner;
         Self {
             inner: Arc::new(Inner {
-                config: inner.config.clone(),
+                config: inner.config.clone().trusted_key_paths(trusted),
                 key_stores: inner.key_stores.clone(),
-                trusted_key_paths: trusted,
                 metadata_cache: Arc::default(),
                 errors: Arc::default(),
+            }),
+        }
+    }
+
+    /// The same connector with other key stores: for a service whose tenants share a database login and
+    /// have credentials of their own for their keys.
+    ///
+    /// Keys that have been opened live in [`KeyStores`] and nowhere else, so the connections of one
+    /// tenant never get what those of another have opened. Descriptions of statements, which hold keys
+    /// only as the server stores them, are shared, and so are errors:
+    /// [`error_behind`](Self::error_behind) of either finds them.
+    ///
+    /// ```no_run
+    /// # use always_encrypted::{Connector, keystore::{FnKeyStore, KeyStores}};
+    /// # async fn example(connector: Connector, vault: FnKeyStore) -> Result<(), Box<dyn std::error::Error>> {
+    /// // Once per tenant, and kept as long as its keys may be.
+    /// let tenant = connector.with_key_stores(KeyStores::builder().provider(vault).build()?);
+    /// let client = tenant.connect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_key_stores(&self, key_stores: impl Into<Arc<KeyStores>>) -> Self {
+        let inner = &self.inner;
+        Self {
+            inner: Arc::new(Inner {
+                config: inner.config.clone(),
+                key_stores: key_stores.into(),
+                metadata_cache: inner.metadata_cache.clone(),
+                errors: inner.errors.clone(),
             }),
         }
     }
@@ -114,7 +145,7 @@ impl Connector {
         let session = Session::new(
             SessionConfig {
                 column_encryption: config.column_encryption,
-                trusted_key_paths: inner.trusted_key_paths.clone(),
+                trusted_key_paths: self.trusted_here(),
                 metadata_cache: inner.metadata_cache.clone(),
                 errors: inner.errors.clone(),
                 prelogin_reply: prelogin_reply(
@@ -136,6 +167,12 @@ impl Connector {
             Some(error) => Error::Session(error),
             None => Error::Driver(error),
         })
+    }
+
+    /// What the server may name. It goes by its name in the settings, wherever a gateway has sent us.
+    fn trusted_here(&self) -> TrustedKeyPaths {
+        let config = &self.inner.config;
+        config.trusted_key_paths.for_server(&config.data_source())
     }
 
     /// The cipher of an encrypted column, to encrypt and decrypt without a statement.
@@ -177,10 +214,14 @@ impl Connector {
             },
             other => other,
         })?;
-        let values = self.inner.trusted_key_paths.trusted_values(&found.values);
+        let trusted = self.trusted_here();
+        let (values, refused) = trusted.sort(&found.values);
         if let (true, Some(first)) = (values.is_empty(), found.values.first()) {
-            let key_path = first.key_path.clone();
-            return Err(ColumnCipherError::UntrustedKeyPath { column: found.column, key_path });
+            return Err(ColumnCipherError::UntrustedKeyPath {
+                column: found.column,
+                key_path: first.key_path.clone(),
+                source: trusted.untrusted(first),
+            });
         }
         match self.inner.key_stores.cell_key(&values).await {
             Ok(key) => Ok(ColumnCipher::new(
@@ -189,7 +230,10 @@ impl Connector {
                 found.encryption_type,
                 key,
             )),
-            Err(source) => Err(ColumnCipherError::Key { column: found.column, source }),
+            Err(error) => Err(ColumnCipherError::Key {
+                column: found.column,
+                source: error.and_refused(refused),
+            }),
         }
     }
 

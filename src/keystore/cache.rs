@@ -1,21 +1,31 @@
 //! The cache of opened column encryption keys: bounded, timed, one call per key at a time.
 //!
-//! Owns the opened keys and the calls in flight. It knows nothing of providers: whoever asks brings
-//! the call that opens the key.
+//! Owns the opened keys, the calls in flight and the failures of a moment ago. It knows nothing of
+//! providers: whoever asks brings the call that opens the key.
+
+mod failures;
+mod statistics;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-use super::{EncryptedCekValue, KeyStoreError};
+use self::{failures::Failures, statistics::Counters};
+use super::{EncryptedCekValue, KeyStoreError, events};
 use crate::crypto::{Cek, CellKey};
+
+pub use self::statistics::CekCacheStatistics;
+
+/// A key that is used in the last tenth of its time is renewed ahead.
+const REFRESH_SHARE: u32 = 10;
+/// How soon a renewal that failed is tried again, at the earliest.
+const REFRESH_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a key is cached under: all that decides how it is opened, the provider's name folded.
 ///
@@ -25,15 +35,23 @@ pub(super) type CacheKey = Arc<EncryptedCekValue>;
 
 type Outcome = Result<Arc<CellKey>, KeyStoreError>;
 
+/// The measures of a cache.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measures {
+    /// How long a key stays; zero caches nothing.
+    pub(super) ttl: Duration,
+    /// How many keys stay; zero caches nothing.
+    pub(super) capacity: usize,
+    /// How long a value that failed is not asked for again.
+    pub(super) failure_pause: Duration,
+}
+
 /// Opened keys, for the time and up to the number that were configured.
 pub(super) struct CekCache {
     /// Shared with the timers that wipe expired keys.
     state: Arc<Mutex<State>>,
-    ttl: Duration,
-    capacity: usize,
-    hits: AtomicU64,
-    misses: AtomicU64,
-    unwraps: AtomicU64,
+    measures: Measures,
+    counters: Counters,
 }
 
 #[derive(Default)]
@@ -43,11 +61,14 @@ struct State {
     /// which they expire.
     order: VecDeque<CacheKey>,
     flights: HashMap<CacheKey, Boarding>,
+    failures: Failures,
 }
 
 struct Entry {
     opened: Instant,
     key: Arc<CellKey>,
+    /// From when on a use has the key renewed. `None` while that is under way.
+    refresh_from: Option<Instant>,
 }
 
 /// A call in flight and how many callers take part in it.
@@ -60,9 +81,17 @@ struct Boarding {
 /// holder is cancelled there is no outcome, and the next in line makes the call.
 type Flight = tokio::sync::Mutex<Option<Outcome>>;
 
+/// A key that was in the cache.
+pub(super) struct Found {
+    pub(super) key: Arc<CellKey>,
+    /// Its time is almost up, and the one who gets this is to have it renewed.
+    pub(super) refresh: bool,
+}
+
 /// A look at the cache.
 enum Lookup<'a> {
     Hit(Arc<CellKey>),
+    FailedJustNow(KeyStoreError),
     Miss(Passenger<'a>),
 }
 
@@ -73,85 +102,94 @@ struct Passenger<'a> {
     flight: Arc<Flight>,
 }
 
-/// What the CEK cache of a connector did since it was built.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CekCacheStatistics {
-    /// How often a key came from the cache.
-    pub hits: u64,
-    /// How often a key was not in the cache. Callers that waited for another's call count too.
-    pub misses: u64,
-    /// How many calls to a provider's `unwrap_cek` were begun, the failed ones included.
-    pub unwraps: u64,
-    /// How many keys the cache holds now, expired ones not counted.
-    pub entries: usize,
-}
-
 impl CekCache {
-    /// A `ttl` or a `capacity` of zero caches nothing; calls are still made one at a time per key.
-    pub(super) fn new(ttl: Duration, capacity: usize) -> Self {
-        Self {
-            state: Arc::default(),
-            ttl,
-            capacity,
-            hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
-            unwraps: AtomicU64::new(0),
-        }
+    /// With a time or a capacity of zero, calls are still made one at a time per key.
+    pub(super) fn new(measures: Measures) -> Self {
+        Self { state: Arc::default(), measures, counters: Counters::default() }
     }
 
     /// The key, if it is in the cache.
-    pub(super) fn get(&self, key: &CacheKey) -> Option<Arc<CellKey>> {
-        let found = self.state().lookup(key, self.ttl)?;
-        self.hits.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn get(&self, key: &CacheKey) -> Option<Found> {
+        let found = self.state().find(key, self.measures.ttl)?;
+        self.counters.hit();
+        events::hit(key);
         Some(found)
     }
 
     /// The key from the cache, or from `open`, or from the `open` of another caller that is already
-    /// on its way. A failure goes to those who wait for it and is then forgotten.
+    /// on its way. A failure goes to those who wait for it and to those who come in the pause
+    /// behind it, and is then forgotten.
     pub(super) async fn get_or_open<F>(&self, key: &CacheKey, open: impl FnOnce() -> F) -> Outcome
     where
         F: Future<Output = Result<Cek, KeyStoreError>>,
     {
-        let passenger = match self.board(key) {
+        match self.board(key) {
             Lookup::Hit(found) => {
-                self.hits.fetch_add(1, Ordering::Relaxed);
-                return Ok(found);
+                self.counters.hit();
+                events::hit(key);
+                Ok(found)
             }
-            Lookup::Miss(passenger) => passenger,
-        };
-        self.misses.fetch_add(1, Ordering::Relaxed);
+            Lookup::FailedJustNow(error) => {
+                self.counters.held_back();
+                Err(error)
+            }
+            Lookup::Miss(passenger) => {
+                self.counters.miss();
+                events::miss(key);
+                self.fly(&passenger, open).await
+            }
+        }
+    }
+
+    /// Opens a key anew while it is still in the cache; until that has happened the old one stays.
+    pub(super) async fn refresh<F>(&self, key: &CacheKey, open: impl FnOnce() -> F)
+    where
+        F: Future<Output = Result<Cek, KeyStoreError>>,
+    {
+        let passenger = self.take_part(&mut self.state(), key);
+        self.counters.refresh();
+        events::refresh(key);
+        // Whether it worked shows at the next use, which finds a fresh key, the old one, or none.
+        let _ = self.fly(&passenger, open).await;
+    }
+
+    /// Makes the call, or waits for the one who does.
+    async fn fly<F>(&self, passenger: &Passenger<'_>, open: impl FnOnce() -> F) -> Outcome
+    where
+        F: Future<Output = Result<Cek, KeyStoreError>>,
+    {
         let mut outcome = passenger.flight.lock().await;
         if let Some(outcome) = &*outcome {
             return outcome.clone();
         }
-        self.unwraps.fetch_add(1, Ordering::Relaxed);
+        let begun = Instant::now();
+        self.counters.unwrap_begun();
         let opened = open().await.map(|cek| Arc::new(CellKey::new(&cek)));
+        let took = begun.elapsed();
+        self.counters.unwrap_ended(took, opened.is_ok());
+        events::unwrapped(&passenger.key, took, opened.as_ref().err());
         *outcome = Some(opened.clone());
-        self.land(&passenger, &opened);
+        self.land(passenger, &opened);
         opened
     }
 
-    /// Forgets every key. Calls in flight end as they would, but their keys are not cached.
+    /// Forgets every key and every failure. Calls in flight end as they would, but what comes of
+    /// them is not kept.
     pub(super) fn purge(&self) {
         let mut state = self.state();
-        state.entries.clear();
-        state.order.clear();
-        state.flights.clear();
+        let entries = state.entries.len();
+        *state = State::default();
+        drop(state);
+        events::purge(entries);
     }
 
     pub(super) fn statistics(&self) -> CekCacheStatistics {
         let entries = {
             let mut state = self.state();
-            state.drop_expired(self.ttl);
+            state.drop_expired(self.measures.ttl);
             state.entries.len()
         };
-        CekCacheStatistics {
-            hits: self.hits.load(Ordering::Relaxed),
-            misses: self.misses.load(Ordering::Relaxed),
-            unwraps: self.unwraps.load(Ordering::Relaxed),
-            entries,
-        }
+        self.counters.read(entries)
     }
 
     /// Nothing under this lock panics halfway through a change, so a poisoned state is whole.
@@ -162,7 +200,7 @@ impl CekCache {
     /// Drops, and so wipes, what has just been cached when its time is up, whether or not anybody
     /// comes back for it.
     fn wipe_on_expiry(&self) {
-        let (state, ttl) = (Arc::downgrade(&self.state), self.ttl);
+        let (state, ttl) = (Arc::downgrade(&self.state), self.measures.ttl);
         tokio::spawn(async move {
             tokio::time::sleep(ttl).await;
             if let Some(state) = state.upgrade() {
@@ -171,34 +209,46 @@ impl CekCache {
         });
     }
 
-    /// Finds the key or takes part in the flight for it, in one step.
+    /// Finds the key, or takes part in the flight for it, or learns why there is none, in one step.
     fn board(&self, key: &CacheKey) -> Lookup<'_> {
         let mut state = self.state();
-        if let Some(found) = state.lookup(key, self.ttl) {
+        if let Some(found) = state.lookup(key, self.measures.ttl) {
             return Lookup::Hit(found);
         }
+        // A call that is on its way knows more than one that has failed.
+        if !state.flights.contains_key(key)
+            && let Some(error) = state.failures.recent(key, self.measures.failure_pause)
+        {
+            return Lookup::FailedJustNow(error);
+        }
+        Lookup::Miss(self.take_part(&mut state, key))
+    }
+
+    fn take_part(&self, state: &mut State, key: &CacheKey) -> Passenger<'_> {
         let boarding = state
             .flights
             .entry(Arc::clone(key))
             .or_insert_with(|| Boarding { flight: Arc::default(), passengers: 0 });
         boarding.passengers += 1;
-        let flight = Arc::clone(&boarding.flight);
-        Lookup::Miss(Passenger { cache: self, key: Arc::clone(key), flight })
+        Passenger { cache: self, key: Arc::clone(key), flight: Arc::clone(&boarding.flight) }
     }
 
-    /// Ends a flight and caches its key, unless a purge cancelled the flight meanwhile.
+    /// Ends a flight and keeps what came of it, unless a purge has ended the flight meanwhile.
     fn land(&self, passenger: &Passenger<'_>, outcome: &Outcome) {
         let mut state = self.state();
         if !state.is_current(passenger) {
             return;
         }
         state.flights.remove(&passenger.key);
-        if let Ok(key) = outcome {
-            state.insert(&passenger.key, key, self.ttl, self.capacity);
-            drop(state);
-            if !self.ttl.is_zero() && tokio::runtime::Handle::try_current().is_ok() {
-                self.wipe_on_expiry();
+        match outcome {
+            Ok(key) => {
+                state.insert(&passenger.key, key, self.measures);
+                drop(state);
+                if !self.measures.ttl.is_zero() && tokio::runtime::Handle::try_current().is_ok() {
+                    self.wipe_on_expiry();
+                }
             }
+            Err(error) => state.failed(&passenger.key, error, self.measures.failure_pause),
         }
     }
 }
@@ -213,17 +263,41 @@ impl State {
         self.entries.get(key).map(|entry| Arc::clone(&entry.key))
     }
 
-    fn insert(&mut self, key: &CacheKey, opened: &Arc<CellKey>, ttl: Duration, capacity: usize) {
+    /// The same, and says once when the key is to be renewed.
+    fn find(&mut self, key: &CacheKey, ttl: Duration) -> Option<Found> {
         self.drop_expired(ttl);
-        if ttl.is_zero() || capacity == 0 || self.entries.contains_key(key) {
+        let entry = self.entries.get_mut(key)?;
+        let refresh = entry.refresh_from.take_if(|from| *from <= Instant::now()).is_some();
+        Some(Found { key: Arc::clone(&entry.key), refresh })
+    }
+
+    fn insert(&mut self, key: &CacheKey, opened: &Arc<CellKey>, measures: Measures) {
+        let Measures { ttl, capacity, .. } = measures;
+        self.drop_expired(ttl);
+        if ttl.is_zero() || capacity == 0 {
             return;
+        }
+        if self.entries.remove(key).is_some() {
+            self.order.retain(|known| known != key);
         }
         while self.entries.len() >= capacity {
             self.drop_oldest();
         }
-        let entry = Entry { opened: Instant::now(), key: Arc::clone(opened) };
+        let now = Instant::now();
+        let entry = Entry {
+            opened: now,
+            key: Arc::clone(opened),
+            refresh_from: now.checked_add(ttl - ttl / REFRESH_SHARE),
+        };
         self.entries.insert(Arc::clone(key), entry);
         self.order.push_back(Arc::clone(key));
+    }
+
+    fn failed(&mut self, key: &CacheKey, error: &KeyStoreError, pause: Duration) {
+        self.failures.record(key, error, pause);
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.refresh_from = Instant::now().checked_add(pause.max(REFRESH_PAUSE));
+        }
     }
 
     /// Dropping the last `Arc` of a [`CellKey`] wipes it.
@@ -262,107 +336,6 @@ impl Drop for Passenger<'_> {
             if boarding.passengers == 0 {
                 state.flights.remove(&self.key);
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(n: u8) -> CacheKey {
-        Arc::new(EncryptedCekValue {
-            envelope: vec![n],
-            provider_name: "store".into(),
-            key_path: "path".into(),
-            algorithm: "RSA_OAEP".into(),
-        })
-    }
-
-    async fn open(cache: &CekCache, n: u8) -> Arc<CellKey> {
-        cache.get_or_open(&key(n), || async move { Ok(Cek::from([n; 32])) }).await.unwrap()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_key_that_is_used_all_the_time_still_expires() {
-        let cache = CekCache::new(Duration::from_secs(100), 10);
-        let opened = open(&cache, 1).await;
-        for _ in 0..9 {
-            tokio::time::advance(Duration::from_secs(11)).await;
-            assert!(cache.get(&key(1)).is_some());
-        }
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(cache.get(&key(1)).is_none());
-        assert_eq!(Arc::strong_count(&opened), 1, "the cache kept an expired key");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_key_that_nobody_comes_back_for_is_wiped_when_its_time_is_up() {
-        let cache = CekCache::new(Duration::from_secs(100), 10);
-        let opened = Arc::downgrade(&open(&cache, 1).await);
-        // The timer begins when its task does.
-        tokio::task::yield_now().await;
-        tokio::time::sleep(Duration::from_secs(99)).await;
-        assert!(opened.upgrade().is_some());
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        assert!(opened.upgrade().is_none(), "nobody looked, and the key is still there");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn another_keys_insertion_drops_the_expired_ones() {
-        let cache = CekCache::new(Duration::from_secs(100), 10);
-        let opened = open(&cache, 1).await;
-        tokio::time::advance(Duration::from_secs(100)).await;
-        open(&cache, 2).await;
-        assert_eq!(Arc::strong_count(&opened), 1);
-        assert_eq!(cache.statistics().entries, 1);
-    }
-
-    #[tokio::test]
-    async fn a_full_cache_lets_the_oldest_go() {
-        let cache = CekCache::new(Duration::MAX, 2);
-        for n in 1..=3 {
-            open(&cache, n).await;
-        }
-        assert!(cache.get(&key(1)).is_none());
-        assert!(cache.get(&key(2)).is_some() && cache.get(&key(3)).is_some());
-    }
-
-    #[tokio::test]
-    async fn with_no_time_to_live_nothing_stays() {
-        for cache in [CekCache::new(Duration::ZERO, 10), CekCache::new(Duration::MAX, 0)] {
-            let opened = open(&cache, 1).await;
-            assert_eq!(Arc::strong_count(&opened), 1);
-            open(&cache, 1).await;
-            assert_eq!(cache.statistics().unwraps, 2);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_purge_keeps_a_call_in_flight_from_filling_the_cache_again() {
-        let cache = CekCache::new(Duration::MAX, 10);
-        let key = key(1);
-        let opened = cache
-            .get_or_open(&key, || async {
-                cache.purge();
-                Ok(Cek::from([1; 32]))
-            })
-            .await
-            .unwrap();
-        assert_eq!(Arc::strong_count(&opened), 1);
-        assert!(cache.get(&key).is_none());
-    }
-
-    #[tokio::test]
-    async fn cancelled_callers_leave_no_flight_behind() {
-        let cache = CekCache::new(Duration::MAX, 10);
-        for _ in 0..3 {
-            let key = key(1);
-            let never = cache.get_or_open(&key, std::future::pending);
-            let also_never = cache.get_or_open(&key, std::future::pending);
-            let both = async { tokio::join!(never, also_never) };
-            assert!(tokio::time::timeout(Duration::from_millis(1), both).await.is_err());
-            assert!(cache.state().flights.is_empty());
         }
     }
 }

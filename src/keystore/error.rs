@@ -1,8 +1,8 @@
 //! What can go wrong between an encrypted CEK and its key, and whose fault it is.
 
-use std::{error::Error, fmt, io, path::PathBuf, sync::Arc};
+use std::{error::Error, fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
-use crate::crypto::{CmkError, InvalidEnvelope};
+use crate::crypto::{CmkError, InvalidCekLength, InvalidEnvelope};
 
 /// How many skipped files or registered names a message lists before it counts the rest.
 const LISTED: usize = 8;
@@ -108,6 +108,32 @@ pub enum KeyStoreError {
     /// What a provider from elsewhere reports.
     #[error(transparent)]
     Other(Arc<dyn Error + Send + Sync>),
+    /// The server may not name this master key. No key store was asked.
+    #[error(transparent)]
+    UntrustedKeyPath(#[from] UntrustedKeyPath),
+    /// The provider did not answer in time, and its call was given up.
+    #[error(
+        "the key store provider {provider:?} did not answer within {limit:?}; see that the key store \
+         can be reached, or raise KeyStoresBuilder::call_time_limit"
+    )]
+    TimedOut {
+        /// The key store.
+        provider: String,
+        /// How long it was given.
+        limit: Duration,
+    },
+    /// What the key store opened is no column encryption key. Whoever wrapped it, or the provider, is
+    /// at fault.
+    #[error(transparent)]
+    InvalidCek(#[from] InvalidCekLength),
+    /// The provider has no such operation.
+    #[error("the key store provider {provider:?} cannot {operation}")]
+    NotOffered {
+        /// The key store.
+        provider: String,
+        /// What it was asked to do.
+        operation: &'static str,
+    },
 }
 
 impl KeyStoreError {
@@ -119,6 +145,29 @@ impl KeyStoreError {
     pub(super) fn io(path: impl Into<PathBuf>, error: &io::Error) -> Self {
         Self::Io { path: path.into(), kind: error.kind(), message: error.to_string() }
     }
+}
+
+/// A column master key that the server named and this client does not trust: see
+/// [`TrustedKeyPaths`](crate::policy::TrustedKeyPaths). Either the list lacks the key, or the server
+/// has named one of its own.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{} names the column master key {key_path:?} of the key store {provider:?}, which this client \
+     does not trust; if the key is yours, add it: TrustedKeyPaths::at_server({:?}, \
+     [({provider:?}, {key_path:?})])",
+    server_in_words(server), .server.as_deref().unwrap_or("...")
+)]
+pub struct UntrustedKeyPath {
+    /// The server, as the connection's settings name it.
+    pub server: Option<String>,
+    /// The key store that it named.
+    pub provider: String,
+    /// The path that it named.
+    pub key_path: String,
+}
+
+fn server_in_words(server: &Option<String>) -> String {
+    server.as_ref().map_or_else(|| "the server".to_owned(), |name| format!("the server {name:?}"))
 }
 
 /// A file of a certificate directory that gives no key.
@@ -205,9 +254,19 @@ pub enum CekError {
     /// Each value failed, for the reason that stands with it.
     #[error("the column encryption key could not be opened: {}", failures(.attempts))]
     NoneOpened {
-        /// The values in the order in which they were tried.
+        /// The values in the order in which they were tried; behind them those that are not trusted.
         attempts: Vec<FailedCekValue>,
     },
+}
+
+impl CekError {
+    /// The same, with values that were not tried at all.
+    pub(crate) fn and_refused(mut self, refused: Vec<FailedCekValue>) -> Self {
+        if let Self::NoneOpened { attempts } = &mut self {
+            attempts.extend(refused);
+        }
+        self
+    }
 }
 
 /// One value of a column encryption key that did not open.

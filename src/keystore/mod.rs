@@ -46,10 +46,13 @@
 
 mod cache;
 mod certificate_directory;
+mod closures;
 mod error;
+mod events;
 mod local_key;
 mod memory;
 mod registry;
+mod signatures;
 
 use std::pin::Pin;
 
@@ -61,10 +64,14 @@ pub use certificate_directory::{
     CertificateDirectory, CertificateKeyPath, CertificateKeyPathError, CmkCertificate,
     FilePasswords, InvalidThumbprint, MSSQL_CERTIFICATE_STORE, StoreLocation, Thumbprint,
 };
-pub use error::{CekError, FailedCekValue, KeyFileProblem, KeyStoreError, UnusableKeyFile};
+pub use closures::FnKeyStore;
+pub use error::{
+    CekError, FailedCekValue, KeyFileProblem, KeyStoreError, UntrustedKeyPath, UnusableKeyFile,
+};
 pub use memory::InMemoryKeyStore;
 pub use registry::{
-    BuildError, DEFAULT_CEK_CACHE_CAPACITY, DEFAULT_CEK_CACHE_TTL, KeyStores, KeyStoresBuilder,
+    BuildError, DEFAULT_CALL_TIME_LIMIT, DEFAULT_CEK_CACHE_CAPACITY, DEFAULT_CEK_CACHE_TTL,
+    DEFAULT_FAILURE_PAUSE, KeyStores, KeyStoresBuilder,
 };
 
 /// The one algorithm that wraps column encryption keys: RSAES-OAEP with SHA-1. Its name is compared
@@ -80,8 +87,10 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// before anything expensive or secret touches them. [`Envelope`](crate::crypto::Envelope) does so
 /// for envelopes. Neither may block the executor's threads.
 ///
-/// Dropping a returned future cancels the call. The registry puts no time limit on a call: a
-/// provider that goes over a network sets its own.
+/// Dropping a returned future cancels the call. The registry drops that of
+/// [`unwrap_cek`](Self::unwrap_cek) after its time limit
+/// ([`KeyStoresBuilder::call_time_limit`], a minute); a provider that goes over a network does well to
+/// set shorter ones of its own, whose errors can say more. A panic is an error of that call alone.
 pub trait KeyStoreProvider: Send + Sync + 'static {
     /// The name that column master keys carry, such as `MSSQL_CERTIFICATE_STORE`. It must not
     /// change while the provider is in use.

@@ -1,14 +1,22 @@
 //! The key stores of one connector: providers by name, and the way from the values of a CEK to a
 //! key for cells.
 
-use std::{collections::HashMap, fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures_util::FutureExt;
+use tokio::{runtime::Handle, task::JoinSet};
 
 use super::{
     CekCacheStatistics, CekError, EncryptedCekValue, FailedCekValue, KeyStoreError,
     KeyStoreProvider,
-    cache::{CacheKey, CekCache},
+    cache::{CacheKey, CekCache, Measures},
+    signatures::{SignatureCache, SignedDefinition},
 };
 use crate::crypto::{Cek, CellKey};
 
@@ -18,16 +26,43 @@ pub const DEFAULT_CEK_CACHE_TTL: Duration = Duration::from_secs(2 * 60 * 60);
 /// How many opened keys the cache holds unless told otherwise. One takes about two kilobytes.
 pub const DEFAULT_CEK_CACHE_CAPACITY: usize = 1024;
 
+/// How long a value that could not be opened is left alone unless told otherwise.
+pub const DEFAULT_FAILURE_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a provider may take over one call unless told otherwise.
+pub const DEFAULT_CALL_TIME_LIMIT: Duration = Duration::from_secs(60);
+
 /// The key stores of one connector and the cache of the keys that they opened.
 ///
 /// Share it behind an [`Arc`] among the connections that act for the same party. Two parties with
 /// different rights to keys need one each: what one opened, the other would get from the cache.
+/// Nothing that a key store opened is kept anywhere else.
+///
+/// # When a key store is slow, or down
+///
+/// Of many callers that need the same key, one calls the provider and the others wait for it. If that
+/// one is cancelled, the next makes the call.
+///
+/// A call that does not end is given up after [`call_time_limit`](KeyStoresBuilder::call_time_limit).
+/// A value that failed is left alone for [`failure_pause`](KeyStoresBuilder::failure_pause), a second:
+/// whoever asks meanwhile gets the same error without a call, so that a vault that is down hears from
+/// this process once a second for each value. It is no verdict: after the pause the value is tried
+/// anew, and a key that has just been installed works within a second, or at once after
+/// [`purge`](Self::purge).
+///
+/// A key that is used in the last tenth of its time in the cache is opened anew in the background,
+/// once, while the old one goes on serving. If that fails, the old one serves until its time is up, and
+/// the next use after the pause tries again.
 pub struct KeyStores {
     /// By name in lower case.
     providers: HashMap<String, Arc<dyn KeyStoreProvider>>,
     /// The names as the providers give them, for messages.
     names: Vec<String>,
-    cache: CekCache,
+    call_time_limit: Option<Duration>,
+    cache: Arc<CekCache>,
+    signatures: SignatureCache,
+    /// Keys that are being renewed. They are given up when this is dropped.
+    refreshes: Mutex<JoinSet<()>>,
 }
 
 impl KeyStores {
@@ -38,6 +73,8 @@ impl KeyStores {
             providers: Vec::new(),
             ttl: DEFAULT_CEK_CACHE_TTL,
             capacity: DEFAULT_CEK_CACHE_CAPACITY,
+            failure_pause: DEFAULT_FAILURE_PAUSE,
+            call_time_limit: DEFAULT_CALL_TIME_LIMIT,
         }
     }
 
@@ -50,14 +87,19 @@ impl KeyStores {
     /// # Errors
     ///
     /// [`CekError::NoValues`] for an empty list; [`CekError::NoneOpened`] with the reason for each
-    /// value otherwise. Failures are not cached; the next call tries again.
+    /// value otherwise. A value that failed is tried again after the pause.
     pub async fn cell_key(&self, values: &[EncryptedCekValue]) -> Result<Arc<CellKey>, CekError> {
         if values.is_empty() {
             return Err(CekError::NoValues);
         }
         let keys: Vec<CacheKey> = values.iter().map(cache_key).collect();
-        if let Some(found) = keys.iter().find_map(|key| self.cache.get(key)) {
-            return Ok(found);
+        for (value, key) in values.iter().zip(&keys) {
+            if let Some(found) = self.cache.get(key) {
+                if found.refresh {
+                    self.refresh(value, key);
+                }
+                return Ok(found.key);
+            }
         }
         let mut attempts = Vec::new();
         for (value, key) in values.iter().zip(&keys) {
@@ -79,9 +121,63 @@ impl KeyStores {
         self.providers.get(&fold(name)).cloned()
     }
 
-    /// Forgets every opened key. Keys that statements in progress still hold go when those end.
+    /// Whether the definition of a column master key is signed by that key: the signature is the one in
+    /// `ENCLAVE_COMPUTATIONS` of `CREATE COLUMN MASTER KEY`, or `signature` in
+    /// `sys.column_master_keys`. For tools that check a database; statements do not need it, since this
+    /// crate gives no key to an enclave.
+    ///
+    /// That a signature holds is kept as long as a key is, under provider, path, flag and signature
+    /// together. An empty signature holds for nothing, and nobody is asked. Whether the path is trusted
+    /// is to be decided before.
+    ///
+    /// # Errors
+    ///
+    /// The question could not be answered: the provider is not registered, fails, panics or takes too
+    /// long. That is no verdict and is not kept.
+    pub async fn verify_cmk_metadata(
+        &self,
+        provider_name: &str,
+        key_path: &str,
+        allow_enclave_computations: bool,
+        signature: &[u8],
+    ) -> Result<bool, KeyStoreError> {
+        let provider = self.known_provider(provider_name)?;
+        if signature.is_empty() {
+            return Ok(false);
+        }
+        let definition = SignedDefinition {
+            provider: fold(provider_name),
+            key_path: key_path.to_owned(),
+            allow_enclave_computations,
+            signature: signature.to_vec(),
+        };
+        if self.signatures.holds(&definition) {
+            return Ok(true);
+        }
+        let call = async {
+            provider.verify_cmk_metadata(key_path, allow_enclave_computations, signature).await
+        };
+        let holds = bounded(call, provider_name, self.call_time_limit).await?;
+        if holds {
+            self.signatures.keep(definition);
+        }
+        Ok(holds)
+    }
+
+    fn known_provider(&self, name: &str) -> Result<&dyn KeyStoreProvider, KeyStoreError> {
+        self.providers.get(&fold(name)).map(|provider| &**provider).ok_or_else(|| {
+            KeyStoreError::UnknownProvider {
+                provider: name.to_owned(),
+                registered: self.names.clone(),
+            }
+        })
+    }
+
+    /// Forgets every opened key, every failure and every verdict on a signature. Keys that statements in
+    /// progress still hold go when those end.
     pub fn purge(&self) {
         self.cache.purge();
+        self.signatures.purge();
     }
 
     /// What the cache did so far.
@@ -95,29 +191,58 @@ impl KeyStores {
         value: &EncryptedCekValue,
         key: &CacheKey,
     ) -> Result<Arc<CellKey>, KeyStoreError> {
-        let Some(provider) = self.providers.get(&key.provider_name) else {
-            return Err(KeyStoreError::UnknownProvider {
-                provider: value.provider_name.clone(),
-                registered: self.names.clone(),
-            });
+        let provider = self.known_provider(&value.provider_name)?;
+        self.cache.get_or_open(key, || unwrap_cek(provider, value, self.call_time_limit)).await
+    }
+
+    /// Has a key renewed in the background. Without a runtime it just expires.
+    fn refresh(&self, value: &EncryptedCekValue, key: &CacheKey) {
+        let (Ok(runtime), Some(provider)) =
+            (Handle::try_current(), self.providers.get(&key.provider_name).cloned())
+        else {
+            return;
         };
-        self.cache.get_or_open(key, || unwrap_cek(&**provider, value)).await
+        let (cache, value, key) = (Arc::clone(&self.cache), value.clone(), Arc::clone(key));
+        let limit = self.call_time_limit;
+        let mut refreshes = self.refreshes.lock().unwrap_or_else(PoisonError::into_inner);
+        while refreshes.try_join_next().is_some() {}
+        refreshes.spawn_on(
+            async move { cache.refresh(&key, || unwrap_cek(&*provider, &value, limit)).await },
+            &runtime,
+        );
     }
 }
 
-/// Calls the provider so that its panic is an error: the waiters get it, and nothing stays locked.
 async fn unwrap_cek(
     provider: &dyn KeyStoreProvider,
     value: &EncryptedCekValue,
+    limit: Option<Duration>,
 ) -> Result<Cek, KeyStoreError> {
     let call =
         async { provider.unwrap_cek(&value.key_path, &value.algorithm, &value.envelope).await };
+    bounded(call, &value.provider_name, limit).await
+}
+
+/// A call to a provider: its panic is an error, so that nothing stays locked, and so is its silence.
+async fn bounded<T>(
+    call: impl Future<Output = Result<T, KeyStoreError>>,
+    provider: &str,
+    limit: Option<Duration>,
+) -> Result<T, KeyStoreError> {
     // Nothing of ours is seen half-changed after a panic; what the provider's own state is worth
     // is the provider's affair.
-    AssertUnwindSafe(call)
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| Err(KeyStoreError::Panicked { provider: value.provider_name.clone() }))
+    let call = AssertUnwindSafe(call).catch_unwind();
+    let outcome = match limit {
+        // Only a runtime has a clock that wakes us.
+        Some(limit) if Handle::try_current().is_ok() => {
+            match tokio::time::timeout(limit, call).await {
+                Ok(outcome) => outcome,
+                Err(_) => return Err(KeyStoreError::TimedOut { provider: provider.into(), limit }),
+            }
+        }
+        _ => call.await,
+    };
+    outcome.unwrap_or_else(|_| Err(KeyStoreError::Panicked { provider: provider.into() }))
 }
 
 fn cache_key(value: &EncryptedCekValue) -> CacheKey {
@@ -143,6 +268,8 @@ pub struct KeyStoresBuilder {
     providers: Vec<Arc<dyn KeyStoreProvider>>,
     ttl: Duration,
     capacity: usize,
+    failure_pause: Duration,
+    call_time_limit: Duration,
 }
 
 impl KeyStoresBuilder {
@@ -160,7 +287,8 @@ impl KeyStoresBuilder {
     }
 
     /// How long an opened key stays in the cache, counted from its opening, however often it is
-    /// used. Default [`DEFAULT_CEK_CACHE_TTL`]; zero caches nothing.
+    /// used. Default [`DEFAULT_CEK_CACHE_TTL`]; zero caches nothing. In the last tenth of it a use
+    /// has the key opened anew.
     ///
     /// When the time is up the key is dropped, and wiped once no statement in progress holds it.
     #[must_use]
@@ -174,6 +302,24 @@ impl KeyStoresBuilder {
     #[must_use]
     pub fn cek_cache_capacity(mut self, capacity: usize) -> Self {
         self.capacity = capacity;
+        self
+    }
+
+    /// How long a value that could not be opened is not asked for again; whoever asks gets the same
+    /// error. Default [`DEFAULT_FAILURE_PAUSE`]; with zero every caller makes a call of its own.
+    #[must_use]
+    pub fn failure_pause(mut self, pause: Duration) -> Self {
+        self.failure_pause = pause;
+        self
+    }
+
+    /// How long a provider may take over one call before its future is dropped and the call counts as
+    /// failed. Default [`DEFAULT_CALL_TIME_LIMIT`]; zero waits for ever.
+    ///
+    /// A provider that blocks the thread it is polled on cannot be interrupted, by this or anything.
+    #[must_use]
+    pub fn call_time_limit(mut self, limit: Duration) -> Self {
+        self.call_time_limit = limit;
         self
     }
 
@@ -195,7 +341,16 @@ impl KeyStoresBuilder {
             }
             names.push(name);
         }
-        Ok(KeyStores { providers, names, cache: CekCache::new(self.ttl, self.capacity) })
+        let Self { ttl, capacity, failure_pause, .. } = self;
+        let measures = Measures { ttl, capacity, failure_pause };
+        Ok(KeyStores {
+            providers,
+            names,
+            call_time_limit: (!self.call_time_limit.is_zero()).then_some(self.call_time_limit),
+            cache: Arc::new(CekCache::new(measures)),
+            signatures: SignatureCache::new(ttl),
+            refreshes: Mutex::default(),
+        })
     }
 }
 
@@ -205,6 +360,8 @@ impl fmt::Debug for KeyStoresBuilder {
             .field("providers", &self.providers.iter().map(|p| p.name()).collect::<Vec<_>>())
             .field("cek_cache_ttl", &self.ttl)
             .field("cek_cache_capacity", &self.capacity)
+            .field("failure_pause", &self.failure_pause)
+            .field("call_time_limit", &self.call_time_limit)
             .finish()
     }
 }

@@ -13,6 +13,11 @@
 //! | 6 | column_master_key_store_provider_name | nvarchar |
 //! | 7 | column_master_key_path | nvarchar |
 //! | 8 | column_encryption_key_encryption_algorithm_name | nvarchar |
+//! | 9 | is_requested_by_enclave | bit; from version 2 of the feature on |
+//! | 10 | column_master_key_signature | varbinary; likewise |
+//!
+//! Version 1 is asked for, so the last two do not come from an honest server. A key that is requested
+//! for an enclave is refused, whatever its signature: there is no enclave that it could be given to.
 //!
 //! Result set 2 has a row for every parameter, encrypted or not:
 //!
@@ -135,6 +140,17 @@ pub enum DescribeFault {
         /// The parameter.
         name: String,
     },
+    /// A key is to be given to an enclave of the server's. Nobody asked for one.
+    #[error(
+        "it wants the key under the column master key {key_path:?} of {provider:?} given to a secure \
+         enclave; this client has none, and gives no key away"
+    )]
+    EnclaveRequested {
+        /// The key store.
+        provider: String,
+        /// The path of the master key.
+        key_path: String,
+    },
     /// A value is longer than SQL Server's own limit for it.
     #[error("{what} in it is longer than any there can be")]
     TooLong {
@@ -236,6 +252,12 @@ impl Keys {
             key_path: row.text(7, MAX_KEY_PATH, "a key path")?,
             algorithm: row.text(8, SYSNAME, "an algorithm's name")?,
         };
+        if row.value(9).is_some_and(|flag| flag.iter().any(|byte| *byte != 0)) {
+            return Err(DescribeFault::EnclaveRequested {
+                provider: value.provider_name,
+                key_path: value.key_path,
+            });
+        }
         match self.ordinals.get(&ordinal).copied() {
             Some(known) => {
                 let cek = &mut self.ceks[known];

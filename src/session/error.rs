@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     crypto::{EncryptError, InvalidCell},
-    keystore::CekError,
+    keystore::{CekError, UntrustedKeyPath},
     metadata::DescribeFault,
     tds::Malformed,
     value::{ConversionError, DeclarationError, SqlType, ValueError},
@@ -94,8 +94,8 @@ pub enum SessionError {
     },
     /// A cell of the result is not one that its key made: it was changed, or another key made it.
     #[error(
-        "column {column}: a cell was not encrypted with the column's key (provider {provider}, key \
-         path {key_path}) or has been changed since"
+        "column {column}: a cell was not encrypted with the column's key (provider {provider:?}, key \
+         path {key_path:?}) or has been changed since"
     )]
     Cell {
         /// The column, or the output parameter.
@@ -127,16 +127,16 @@ pub enum SessionError {
         #[source]
         source: CekError,
     },
-    /// The server names a master key outside of the list of trusted paths.
-    #[error(
-        "{target}: the server names the column master key {key_path}, which is not among the \
-         trusted key paths of this client"
-    )]
+    /// The server names a master key outside of the list of trusted paths. No key store was asked.
+    #[error("{target}: {source}")]
     UntrustedKeyPath {
         /// The column or parameter that needs the key.
         target: String,
-        /// The path.
+        /// The path of the key's first value.
         key_path: String,
+        /// Which server, key store and path, and what to do.
+        #[source]
+        source: UntrustedKeyPath,
     },
     /// The value of a parameter is not one of its declared type.
     #[error("parameter {name}: {source}")]

@@ -66,7 +66,7 @@ use upload::Upload;
 
 use crate::{
     crypto::CellKey,
-    keystore::{CekError, EncryptedCekValue},
+    keystore::{CekError, EncryptedCekValue, FailedCekValue},
     metadata::MetadataCache,
     policy::{ColumnEncryption, TrustedKeyPaths},
     tds::{
@@ -80,7 +80,8 @@ use crate::{
 pub struct SessionConfig {
     /// How much of Always Encrypted is asked for. If it is disabled, everything passes as it came.
     pub column_encryption: ColumnEncryption,
-    /// The master keys that the server may name.
+    /// The master keys that the server may name: what
+    /// [`for_server`](TrustedKeyPaths::for_server) gave.
     pub trusted_key_paths: TrustedKeyPaths,
     /// Descriptions of statements and types of columns.
     pub metadata_cache: Arc<MetadataCache>,
@@ -393,23 +394,25 @@ impl Session {
         buffer.as_slice().get(HEADER_LEN..header.len).unwrap_or_default()
     }
 
-    /// Asks for a key, without the values that are not trusted.
+    /// Asks for a key, without the values that are not trusted. Those come back, to be named if none
+    /// of the others opens.
     fn request_key(
         &mut self,
         values: &[EncryptedCekValue],
         target: &str,
-    ) -> Result<u64, SessionError> {
-        let trusted = self.config.trusted_key_paths.trusted_values(values);
+    ) -> Result<(u64, Vec<FailedCekValue>), SessionError> {
+        let (trusted, refused) = self.config.trusted_key_paths.sort(values);
         if let (true, Some(first)) = (trusted.is_empty(), values.first()) {
             return Err(SessionError::UntrustedKeyPath {
                 target: target.to_owned(),
                 key_path: first.key_path.clone(),
+                source: self.config.trusted_key_paths.untrusted(first),
             });
         }
         let id = self.next_key_request;
         self.next_key_request += 1;
         self.key_requests.push(KeyRequest { id, values: trusted });
-        Ok(id)
+        Ok((id, refused))
     }
 
     /// Ends a request that has not reached the server with an error of ours.

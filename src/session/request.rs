@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     crypto::CellKey,
-    keystore::CekError,
+    keystore::{CekError, FailedCekValue},
     metadata::{Claim, DescribeKey, ObjectKind, ObjectName},
     tds::{
         ColMetadata, EncryptedCekValue, InsertBulk, PacketHeader, PacketType, done_status,
@@ -47,9 +47,18 @@ pub(super) struct Waiting {
 /// Waiting for the keys of a held request.
 pub(super) struct FetchingKeys {
     purpose: Purpose,
-    /// Request id, which key it is, and what needs it.
-    pending: Vec<(u64, KeyPlace, String)>,
+    pending: Vec<PendingKey>,
     keys: HashMap<KeyPlace, Arc<CellKey>>,
+}
+
+/// A key that has been asked for.
+struct PendingKey {
+    id: u64,
+    place: KeyPlace,
+    /// What needs it.
+    target: String,
+    /// Its values that are not trusted.
+    refused: Vec<FailedCekValue>,
 }
 
 /// The call of a request, and the index of a key in its description.
@@ -73,7 +82,7 @@ impl Waiting {
 
 impl FetchingKeys {
     pub(super) fn waits_for(&self, id: u64) -> bool {
-        self.pending.iter().any(|(pending, ..)| *pending == id)
+        self.pending.iter().any(|pending| pending.id == id)
     }
 }
 
@@ -185,7 +194,7 @@ impl Session {
         let mut pending = Vec::new();
         for (place, target, values) in needed {
             match self.request_key(&values, &target) {
-                Ok(id) => pending.push((id, place, target)),
+                Ok((id, refused)) => pending.push(PendingKey { id, place, target, refused }),
                 Err(error) => {
                     self.key_requests.clear();
                     self.refuse(error);
@@ -207,13 +216,16 @@ impl Session {
         else {
             return;
         };
-        let Some(at) = fetching.pending.iter().position(|(pending, ..)| *pending == id) else {
+        let Some(at) = fetching.pending.iter().position(|pending| pending.id == id) else {
             self.state = State::FetchingKeys(fetching);
             return;
         };
-        let (_, place, target) = fetching.pending.swap_remove(at);
+        let PendingKey { place, target, refused, .. } = fetching.pending.swap_remove(at);
         match key {
-            Err(source) => self.refuse(SessionError::Key { target, source }),
+            Err(error) => {
+                let source = error.and_refused(refused);
+                self.refuse(SessionError::Key { target, source });
+            }
             Ok(key) => {
                 fetching.keys.insert(place, key);
                 if fetching.pending.is_empty() {

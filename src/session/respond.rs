@@ -161,7 +161,10 @@ impl Session {
         let Some((_, cek, column)) = responding.waiting.take() else { return };
         match key {
             Ok(key) => responding.response.set_key(cek, key),
-            Err(source) => {
+            Err(error) => {
+                let values = responding.response.cek_values(cek);
+                let (_, refused) = self.config.trusted_key_paths.sort(values);
+                let source = error.and_refused(refused);
                 let target = format!("column {column}");
                 let tokens = self.record(SessionError::Key { target, source });
                 if let State::Responding(responding) = &mut self.state {
@@ -192,7 +195,7 @@ impl Session {
                     let values = responding.response.cek_values(cek).to_vec();
                     let target = format!("column {column}");
                     match self.request_key(&values, &target) {
-                        Ok(id) => {
+                        Ok((id, _)) => {
                             if let State::Responding(responding) = &mut self.state {
                                 responding.waiting = Some((id, cek, column));
                             }

@@ -369,9 +369,17 @@ pub fn description(keys: &[(i32, TestKey)], verdicts: &[Verdict]) -> Vec<u8> {
 }
 
 pub fn description_keys(keys: &[(i32, TestKey)]) -> Vec<u8> {
+    description_keys_for_enclaves(keys, None)
+}
+
+/// The keys, with is_requested_by_enclave and column_master_key_signature if they are given.
+pub fn description_keys_for_enclaves(
+    keys: &[(i32, TestKey)],
+    enclave: Option<(Option<bool>, Option<&[u8]>)>,
+) -> Vec<u8> {
     let plain = |name, info: &[u8]| Col::Plain(name, info.to_vec());
     let binary8 = [0xAD, 8, 0];
-    let columns = [
+    let mut columns = vec![
         plain("column_encryption_key_ordinal", &INT),
         plain("database_id", &INT),
         plain("column_encryption_key_id", &INT),
@@ -382,9 +390,13 @@ pub fn description_keys(keys: &[(i32, TestKey)]) -> Vec<u8> {
         Col::Plain("column_master_key_path", nvarchar(4000)),
         Col::Plain("column_encryption_key_encryption_algorithm_name", nvarchar(128)),
     ];
+    if enclave.is_some() {
+        columns.push(plain("is_requested_by_enclave", &[0x68, 1]));
+        columns.push(plain("column_master_key_signature", &VARBINARY));
+    }
     let mut out = col_metadata(Some(&[]), &columns);
     for (ordinal, key) in keys {
-        out.extend(row(&[
+        let mut values = vec![
             int(*ordinal),
             int(5),
             int(key.id as i32),
@@ -394,7 +406,12 @@ pub fn description_keys(keys: &[(i32, TestKey)]) -> Vec<u8> {
             ushort(&utf16(PROVIDER)),
             ushort(&utf16(key.path)),
             ushort(&utf16("RSA_OAEP")),
-        ]));
+        ];
+        if let Some((requested, signature)) = enclave {
+            values.push(requested.map_or(vec![0], |flag| byte(&[u8::from(flag)])));
+            values.push(signature.map_or(vec![0xFF, 0xFF], ushort));
+        }
+        out.extend(row(&values));
     }
     out.extend([0xFF, 0x11, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     out

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     crypto::{EncryptError, InvalidCell},
-    keystore::CekError,
+    keystore::{CekError, UntrustedKeyPath},
     session::SessionError,
     value::{ConversionError, SqlType, ValueError},
 };
@@ -82,15 +82,15 @@ pub enum ColumnCipherError {
         what: &'static str,
     },
     /// The server names a master key outside of the list of trusted paths. No key store was asked.
-    #[error(
-        "column {column}: the server names the column master key {key_path:?}, which is not among the \
-         trusted key paths of this client"
-    )]
+    #[error("column {column}: {source}")]
     UntrustedKeyPath {
         /// The column.
         column: String,
-        /// The path.
+        /// The path of the key's first value.
         key_path: String,
+        /// Which server, key store and path, and what to do.
+        #[source]
+        source: UntrustedKeyPath,
     },
     /// The key is not to be had.
     #[error("column {column}: {source}")]

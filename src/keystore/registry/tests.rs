@@ -5,7 +5,7 @@ use tokio::sync::Notify;
 use super::*;
 use crate::{
     crypto::EncryptionType,
-    keystore::{BoxFuture, RSA_OAEP},
+    keystore::{BoxFuture, FnKeyStore, RSA_OAEP},
 };
 
 /// What the provider does at each call.
@@ -15,6 +15,10 @@ enum Does {
     Fail,
     Panic,
     PanicAtOnce,
+    Hang,
+    OpenShort,
+    /// Opens at the first call and fails from then on.
+    OpenOnce,
 }
 
 /// Opens envelopes of 32 bytes, which are the key itself, once it is told to go on.
@@ -24,6 +28,15 @@ struct Scripted {
     calls: Arc<AtomicUsize>,
     /// Calls wait for this if it is there.
     gate: Option<Arc<Notify>>,
+}
+
+/// Takes its call back when it is dropped.
+struct Dropped(Arc<AtomicUsize>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Scripted {
@@ -54,6 +67,15 @@ impl KeyStoreProvider for Scripted {
                 Does::Open => Ok(Cek::try_from(envelope).unwrap()),
                 Does::Fail => Err(KeyStoreError::other("vault says 403")),
                 Does::Panic | Does::PanicAtOnce => panic!("scripted panic"),
+                Does::OpenOnce if self.calls.load(Ordering::SeqCst) == 1 => {
+                    Ok(Cek::try_from(envelope).unwrap())
+                }
+                Does::OpenOnce => Err(KeyStoreError::other("gone")),
+                Does::OpenShort => Ok(Cek::try_from(&envelope[..31])?),
+                Does::Hang => {
+                    let _dropped = Dropped(Arc::clone(&self.calls));
+                    std::future::pending().await
+                }
             }
         })
     }
@@ -145,11 +167,12 @@ async fn when_the_caller_that_calls_is_cancelled_a_waiter_takes_over() {
 }
 
 #[tokio::test]
-async fn waiters_share_a_failure_and_the_next_caller_tries_again() {
+async fn waiters_share_a_failure_and_without_a_pause_the_next_caller_tries_again() {
     let gate = Arc::new(Notify::new());
     let (mut provider, calls) = Scripted::new("STORE", Does::Fail);
     provider.gate = Some(Arc::clone(&gate));
-    let stores = Arc::new(KeyStores::builder().provider(provider).build().unwrap());
+    let builder = KeyStores::builder().provider(provider).failure_pause(Duration::ZERO);
+    let stores = builder.build().unwrap();
     let values = [value("STORE", 1)];
     let all = futures_util::future::join_all((0..10).map(|_| stores.cell_key(&values)));
     let (results, ()) = tokio::join!(all, async { gate.notify_one() });
@@ -160,7 +183,117 @@ async fn waiters_share_a_failure_and_the_next_caller_tries_again() {
     assert_eq!(calls.load(Ordering::SeqCst), 2, "a failure was cached");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_key_store_that_is_down_is_asked_once_a_second_by_a_thousand_queries() {
+    let (provider, calls) = Scripted::new("STORE", Does::Fail);
+    let stores = KeyStores::builder().provider(provider).build().unwrap();
+    let values = [value("STORE", 1)];
+    for second in 1..=5 {
+        for _ in 0..1000 {
+            assert!(stores.cell_key(&values).await.is_err());
+        }
+        assert_eq!(calls.load(Ordering::SeqCst), second);
+        tokio::time::advance(DEFAULT_FAILURE_PAUSE).await;
+    }
+    stores.purge();
+    assert!(stores.cell_key(&values).await.is_err());
+    assert_eq!(calls.load(Ordering::SeqCst), 6, "a purge did not end the pause");
+    assert_eq!(stores.statistics().held_back, 5 * 999);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_hangs_is_given_up() {
+    let (provider, calls) = Scripted::new("STORE", Does::Hang);
+    let limit = Duration::from_secs(7);
+    let stores = KeyStores::builder().provider(provider).call_time_limit(limit).build().unwrap();
+    let begun = tokio::time::Instant::now();
+    let values = [value("STORE", 1)];
+    let all = futures_util::future::join_all((0..10).map(|_| stores.cell_key(&values)));
+    for result in all.await {
+        let Err(CekError::NoneOpened { attempts }) = result else { panic!("{result:?}") };
+        assert!(
+            matches!(attempts[0].error, KeyStoreError::TimedOut { limit: l, .. } if l == limit)
+        );
+    }
+    assert_eq!(begun.elapsed(), limit);
+    assert_eq!(calls.load(Ordering::SeqCst), 0, "the call goes on");
+    assert_eq!(stores.statistics().failures, 1);
+}
+
 #[tokio::test]
+async fn a_key_of_31_bytes_is_an_error_with_its_length() {
+    let (provider, _) = Scripted::new("STORE", Does::OpenShort);
+    let stores = KeyStores::builder().provider(provider).build().unwrap();
+    let Err(CekError::NoneOpened { attempts }) = stores.cell_key(&[value("STORE", 1)]).await else {
+        panic!("it was taken");
+    };
+    assert!(matches!(attempts[0].error, KeyStoreError::InvalidCek(short) if short.found == 31));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_in_use_is_renewed_in_the_background() {
+    let gate = Arc::new(Notify::new());
+    let (mut provider, calls) = Scripted::new("STORE", Does::Open);
+    provider.gate = Some(Arc::clone(&gate));
+    let builder = KeyStores::builder().provider(provider);
+    let stores = builder.cek_cache_ttl(Duration::from_secs(100)).build().unwrap();
+    let values = [value("STORE", 1)];
+    gate.notify_one();
+    let old = stores.cell_key(&values).await.unwrap();
+    tokio::time::advance(Duration::from_secs(91)).await;
+    for _ in 0..100 {
+        let found = stores.cell_key(&values).await.unwrap();
+        assert!(Arc::ptr_eq(&old, &found), "a use waited for the renewal");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+    gate.notify_one();
+    while Arc::ptr_eq(&old, &stores.cell_key(&values).await.unwrap()) {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::advance(Duration::from_secs(50)).await;
+    stores.cell_key(&values).await.unwrap();
+    assert_eq!(stores.statistics().refreshes, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_fails_does_not_end_what_works() {
+    let (provider, calls) = Scripted::new("STORE", Does::OpenOnce);
+    let builder = KeyStores::builder().provider(provider);
+    let stores = builder.cek_cache_ttl(Duration::from_secs(100)).build().unwrap();
+    let values = [value("STORE", 1)];
+    stores.cell_key(&values).await.unwrap();
+    tokio::time::advance(Duration::from_secs(95)).await;
+    for _ in 0..4 {
+        stores.cell_key(&values).await.unwrap();
+        tokio::task::yield_now().await;
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    assert!(calls.load(Ordering::SeqCst) > 1, "no renewal was tried");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(stores.cell_key(&values).await.is_err(), "the key has outlived its time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_key_stores_go_a_renewal_that_hangs_keeps_no_key() {
+    let gate = Arc::new(Notify::new());
+    let (mut provider, calls) = Scripted::new("STORE", Does::Open);
+    provider.gate = Some(Arc::clone(&gate));
+    let builder = KeyStores::builder().provider(provider);
+    let stores = builder.cek_cache_ttl(Duration::from_secs(100)).build().unwrap();
+    let values = [value("STORE", 1)];
+    gate.notify_one();
+    let key = Arc::downgrade(&stores.cell_key(&values).await.unwrap());
+    tokio::time::advance(Duration::from_secs(95)).await;
+    stores.cell_key(&values).await.unwrap();
+    tokio::task::yield_now().await;
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+    drop(stores);
+    tokio::task::yield_now().await;
+    assert!(key.upgrade().is_none());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_provider_that_panics_poisons_nothing() {
     for does in [Does::Panic, Does::PanicAtOnce] {
         let (bad, calls) = Scripted::new("BAD", does);
@@ -173,6 +306,7 @@ async fn a_provider_that_panics_poisons_nothing() {
             };
             assert!(matches!(attempts[0].error, KeyStoreError::Panicked { .. }));
             assert_eq!(calls.load(Ordering::SeqCst), attempt);
+            tokio::time::advance(DEFAULT_FAILURE_PAUSE).await;
         }
         assert!(stores.cell_key(&[value("GOOD", 1)]).await.is_ok());
     }
@@ -277,4 +411,44 @@ fn debug_shows_the_length_of_an_envelope_and_not_its_bytes() {
     let value = EncryptedCekValue { envelope: vec![0xab; 32], ..value("STORE", 1) };
     let text = format!("{value:?}");
     assert!(text.contains("envelope_len: 32") && !text.contains("171"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signature_that_could_not_be_asked_about_is_asked_about_again() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&calls);
+    let store = FnKeyStore::new("STORE").verify_with(move |path, allow, signature| {
+        let call = counter.fetch_add(1, Ordering::SeqCst);
+        async move {
+            match call {
+                0 => Err(KeyStoreError::other("down")),
+                1 => panic!("scripted panic"),
+                2 => std::future::pending().await,
+                _ => Ok(path == "k/1" && allow && signature == [1]),
+            }
+        }
+    });
+    let stores = KeyStores::builder().provider(store).build().unwrap();
+    let ask = |path, allow, signature| {
+        let stores = &stores;
+        async move { stores.verify_cmk_metadata("store", path, allow, signature).await }
+    };
+    assert!(ask("k/1", true, &[1]).await.is_err());
+    assert!(matches!(ask("k/1", true, &[1]).await, Err(KeyStoreError::Panicked { .. })));
+    assert!(matches!(ask("k/1", true, &[1]).await, Err(KeyStoreError::TimedOut { .. })));
+    for _ in 0..3 {
+        assert!(ask("k/1", true, &[1]).await.unwrap());
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 4, "the verdict was not kept");
+    // What holds for one question holds for no other.
+    assert!(!ask("k/2", true, &[1]).await.unwrap());
+    assert!(!ask("k/1", false, &[1]).await.unwrap());
+    assert!(!ask("k/1", true, &[2]).await.unwrap());
+    assert!(!ask("k/1", true, &[]).await.unwrap());
+    assert_eq!(calls.load(Ordering::SeqCst), 7, "an empty signature was asked about");
+    let unknown = stores.verify_cmk_metadata("OTHER", "k/1", true, &[1]).await;
+    assert!(matches!(unknown, Err(KeyStoreError::UnknownProvider { .. })));
+    stores.purge();
+    assert!(ask("k/1", true, &[1]).await.unwrap());
+    assert_eq!(calls.load(Ordering::SeqCst), 8);
 }
