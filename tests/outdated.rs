@@ -283,3 +283,40 @@ fn a_stated_type_of_a_plain_parameter_is_in_the_code_page_that_it_is_declared_wi
     harness.app(&executesql(unknown, "@P1 int", &[Param::int("@P1", 7)]));
     assert_eq!(Harness::error_number(&harness.drain_to_app()), Some(16_040_052));
 }
+
+/// Sends what is known and whose key is not to be had; expects that the server is asked anew.
+fn asked_anew(harness: &mut Harness) {
+    harness.app(&request(INSERT));
+    harness.provide_keys();
+    harness.refuse_catalogue();
+    let asked = harness.drain_to_server();
+    assert!(holds(&asked, "sp_describe_parameter_encryption"), "the old word was the last");
+    assert_eq!(messages(&asked).len(), 1, "more was sent");
+}
+
+#[test]
+fn a_key_that_cannot_be_opened_any_more_is_asked_for_as_the_server_now_names_it() {
+    let mut harness = knowing(INSERT, encrypted());
+    // The master key has been rotated, and the old one taken away.
+    harness.keys.retain(|key| key.id == 2);
+    asked_anew(&mut harness);
+    let verdicts = [Verdict::plain(1, "@P1"), Verdict::encrypted(2, "@P2", 2, 1)];
+    harness.server(&message(REPLY, &description(&[(1, TestKey::new(2))], &verdicts)));
+    assert!(holds(&harness.drain_to_server(), INSERT));
+    harness.server(&message(REPLY, &done(0)));
+    // That is what is known from now on.
+    assert!(holds(&send(&mut harness, &request(INSERT)), INSERT));
+    harness.assert_never_sent(SECRET);
+}
+
+#[test]
+fn a_key_that_cannot_be_opened_is_not_asked_for_a_third_time() {
+    let mut harness = knowing(INSERT, encrypted());
+    harness.keys.clear();
+    asked_anew(&mut harness);
+    let answer = harness.server(&encrypted());
+    assert_eq!(Harness::error_number(&answer), Some(16_040_030));
+    assert!(harness.drain_to_server().is_empty());
+    harness.assert_never_sent(SECRET);
+    harness.assert_usable();
+}

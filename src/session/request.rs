@@ -197,7 +197,7 @@ impl Session {
                 Ok((id, refused)) => pending.push(PendingKey { id, place, target, refused }),
                 Err(error) => {
                     self.key_requests.clear();
-                    self.refuse(error);
+                    self.without_key(purpose, error);
                     return;
                 }
             }
@@ -224,7 +224,7 @@ impl Session {
         match key {
             Err(error) => {
                 let source = error.and_refused(refused);
-                self.refuse(SessionError::Key { target, source });
+                self.without_key(fetching.purpose, SessionError::Key { target, source });
             }
             Ok(key) => {
                 fetching.keys.insert(place, key);
@@ -234,6 +234,21 @@ impl Session {
                     self.state = State::FetchingKeys(fetching);
                 }
             }
+        }
+    }
+
+    /// A key is not to be had. If that is the word of a description from before, a master key may have
+    /// been rotated since, so the server is asked once more; SqlClient does the same. Nothing has been
+    /// sent.
+    fn without_key(&mut self, purpose: Purpose, error: SessionError) {
+        match purpose {
+            Purpose::Parameters(work) if work.rests_on().1 => {
+                for key in work.rests_on().0 {
+                    self.config.metadata_cache.remove(&key);
+                }
+                self.prepare(work.held, true);
+            }
+            _ => self.refuse(error),
         }
     }
 
