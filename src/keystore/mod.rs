@@ -1,7 +1,7 @@
 //! Key stores: where column master keys live and how column encryption keys are opened with them.
 //!
 //! This layer owns the [`KeyStoreProvider`] trait, the registry and CEK cache of one connector
-//! ([`KeyStores`]), and two providers. It leaves the cryptography to [`crate::crypto`] and the
+//! ([`KeyStores`]), and the providers. It leaves the cryptography to [`crate::crypto`] and the
 //! question which key paths a server may name to the session above.
 //!
 //! # Providers
@@ -10,6 +10,8 @@
 //! |---|---|---|
 //! | [`CertificateDirectory`] | `MSSQL_CERTIFICATE_STORE`, or your own | PFX and PEM files in a directory, by thumbprint |
 //! | [`InMemoryKeyStore`] | your own | keys that the program hands over |
+//! | [`FnKeyStore`] | your own | wherever your closures find them |
+//! | [`KeyStoreProvider`] | your own | the trait behind them; [`other_vaults`] says what AWS KMS and HashiCorp Vault can do for it |
 //!
 //! SQL Server names a provider in every column master key; the registry finds it by that name,
 //! without regard to ASCII case. Any name may be registered, `MSSQL_…` too, so that a database that
@@ -43,6 +45,23 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [`KeyStores`] says what happens when a key store is slow or down, and how long keys stay.
+//!
+//! # To watch it
+//!
+//! [`KeyStores::statistics`] counts. With the cargo feature `tracing` there are events of the target
+//! `always_encrypted::keystore`, with the provider and the path of the key, escaped, and never a key
+//! or an envelope:
+//!
+//! | event | level | also says |
+//! |---|---|---|
+//! | found in the cache | trace | |
+//! | not in the cache | debug | |
+//! | unwrapped | debug | how long the call took |
+//! | not unwrapped | warn | how long the call took, the error |
+//! | renewed ahead of its expiry | debug | that the call has been begun |
+//! | purged | debug | how many keys |
 
 mod cache;
 mod certificate_directory;
@@ -51,7 +70,10 @@ mod error;
 mod events;
 mod local_key;
 mod memory;
+pub mod other_vaults;
 mod registry;
+#[cfg(any(test, feature = "pkcs11", feature = "azure-key-vault"))]
+mod remote_key;
 mod signatures;
 
 use std::pin::Pin;
