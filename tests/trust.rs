@@ -9,7 +9,10 @@ use std::sync::{
 
 use always_encrypted::{
     Config, Connector, SessionError,
-    admin::{create_column_encryption_key, create_column_master_key},
+    admin::{
+        MasterKey, create_column_encryption_key, create_column_master_key,
+        create_column_master_key_for_enclaves, drop_column_master_key, sign_master_key,
+    },
     client::ColumnCipherError,
     crypto::Cek,
     keystore::{BoxFuture, CekError, InMemoryKeyStore, KeyStoreError, KeyStoreProvider, KeyStores},
@@ -196,4 +199,30 @@ async fn of_a_keys_values_the_untrusted_is_named_beside_the_one_that_fails() {
     assert_eq!(refused.key_path, "vault/theirs");
     assert_eq!(calls.load(Ordering::SeqCst), 0, "the key store was asked");
     database.assert_never_on_the_wire(SECRET);
+}
+
+#[tokio::test]
+async fn a_definition_that_the_database_has_changed_is_told_from_the_one_that_was_signed() {
+    let database = Database::start().await;
+    let mut dba = database.dba().await;
+    let store = database::store(&database.cmk);
+    let signature = sign_master_key(MasterKey::new(&store, PATH)).await.unwrap();
+    let stores = database.connector.key_stores();
+    let signed = create_column_master_key_for_enclaves("S", PROVIDER, PATH, &signature);
+    let of_another = create_column_master_key_for_enclaves("S", PROVIDER, PATH, &[7; 256]);
+    for (sql, holds) in [(signed, true), (of_another, false)] {
+        run(&mut dba, &sql).await;
+        let select = "SELECT key_store_provider_name, key_path, allow_enclave_computations, \
+                      signature FROM sys.column_master_keys WHERE name = 'S'";
+        let row = dba.query(select, &[]).await.unwrap().into_row().await.unwrap().unwrap();
+        let (provider, path) = (row.get::<&str, _>(0).unwrap(), row.get::<&str, _>(1).unwrap());
+        let (allowed, found) = (row.get::<bool, _>(2).unwrap(), row.get::<&[u8], _>(3).unwrap());
+        assert!(allowed);
+        let verdict = stores.verify_cmk_metadata(provider, path, allowed, found).await.unwrap();
+        assert_eq!(verdict, holds);
+        // Without the leave that was signed, or with a signature left out, it is another definition.
+        assert!(!stores.verify_cmk_metadata(provider, path, false, found).await.unwrap());
+        assert!(!stores.verify_cmk_metadata(provider, path, allowed, &[]).await.unwrap());
+        run(&mut dba, &drop_column_master_key("S")).await;
+    }
 }

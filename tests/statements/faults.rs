@@ -183,6 +183,7 @@ async fn keys(cases: &mut Cases) {
         assert!(read.is_empty() && error.to_string().contains("Name"), "{error}");
         assert_usable(&mut client).await;
         moods.set(Mood::Works);
+        tokio::time::sleep(always_encrypted::keystore::DEFAULT_FAILURE_PAUSE).await;
         let sql = "SELECT Name FROM People WHERE Name = @P1";
         assert_eq!(rows(&mut client, sql, &[&ADA]).await, [ADA], "a failure is not kept");
     };
@@ -207,6 +208,7 @@ async fn keys(cases: &mut Cases) {
         refused(&mut client, sql, &[&6, &CAI, &money(1)]).await;
         affected(&mut client, sql, &[&7, &CAI, &None::<tiberius::numeric::Numeric>]).await;
         moods.set(Mood::Works);
+        connector.key_stores().purge();
         affected(&mut client, sql, &[&6, &CAI, &money(1)]).await;
         assert_eq!(world.names().await.len(), 7);
     };
