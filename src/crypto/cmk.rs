@@ -1,10 +1,11 @@
-//! The column master key when it is held in this process: an RSA private key.
+//! The column master key: an RSA private key that is held in this process, or the public half of
+//! one that stays in its key store.
 
 use std::fmt;
 
 use rand::rngs::SysRng;
 use rsa::{
-    PrivateKey,
+    BoxedUint, PrivateKey, PublicKey,
     pkcs1::DecodeRsaPrivateKey,
     pkcs8::{DecodePrivateKey, EncodePrivateKey, LineEnding},
     traits::PublicKeyParts,
@@ -74,7 +75,13 @@ impl CmkPrivateKey {
         self.key.size()
     }
 
-    /// The public half, for whoever needs to tell keys apart or write a certificate.
+    /// The public half.
+    #[must_use]
+    pub fn public_key(&self) -> CmkPublicKey {
+        CmkPublicKey { key: self.key.to_public_key() }
+    }
+
+    /// The key itself, for whoever needs to tell keys apart or write a certificate.
     pub(crate) fn rsa(&self) -> &PrivateKey {
         &self.key
     }
@@ -92,18 +99,9 @@ impl CmkPrivateKey {
         self.key.as_public_key().pkcs1v15_verify::<Sha256>(message, signature).is_ok()
     }
 
-    /// RSAES-OAEP with SHA-1 for hash and mask, no label: what the protocol fixes as `RSA_OAEP`.
-    ///
-    /// OAEP needs no collision resistance of its hash, so SHA-1's weakness does not touch it.
-    pub(super) fn oaep_encrypt(&self, cek: &Cek) -> Result<Vec<u8>, CmkError> {
-        self.key
-            .as_public_key()
-            .oaep_encrypt_with_rng::<Sha1, _>(&mut SysRng, cek.expose())
-            .map_err(|_| CmkError::Rsa)
-    }
-
-    /// The other way. With an explicit generator, because without one `rsa` would not blind.
-    pub(super) fn oaep_decrypt(&self, ciphertext: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    /// Undoes [`CmkPublicKey::oaep_encrypt`]. With an explicit generator, because without one `rsa`
+    /// would not blind.
+    pub(crate) fn oaep_decrypt(&self, ciphertext: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         self.key.oaep_decrypt_with_rng::<Sha1, _>(&mut SysRng, ciphertext).ok().map(Zeroizing::new)
     }
 }
@@ -111,6 +109,58 @@ impl CmkPrivateKey {
 impl fmt::Debug for CmkPrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "CmkPrivateKey({} bits, ..)", self.key.n().bit_width_vartime())
+    }
+}
+
+/// The public half of a column master key whose private half does not leave its key store: a token,
+/// a vault, an operating system's store.
+///
+/// It checks what that key signed and wraps CEKs for it, so that a key store is asked for no more
+/// than what only it can do.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CmkPublicKey {
+    key: PublicKey,
+}
+
+impl CmkPublicKey {
+    /// Takes a modulus and a public exponent, both big-endian: `CKA_MODULUS` and
+    /// `CKA_PUBLIC_EXPONENT` of PKCS#11, `n` and `e` of a JSON Web Key.
+    pub fn from_components(modulus: &[u8], exponent: &[u8]) -> Result<Self, CmkError> {
+        let modulus = BoxedUint::from_be_slice_vartime(modulus);
+        let bits = modulus.bit_width_vartime() as usize;
+        if bits < MIN_MODULUS_BITS {
+            return Err(CmkError::ModulusTooSmall { bits });
+        }
+        let exponent = BoxedUint::from_be_slice_vartime(exponent);
+        let key = PublicKey::new(modulus, exponent).map_err(|_| CmkError::NotAnRsaPublicKey)?;
+        Ok(Self { key })
+    }
+
+    /// The length of the modulus in bytes: that of a wrapped CEK and of a signature.
+    #[must_use]
+    pub fn modulus_len(&self) -> usize {
+        self.key.size()
+    }
+
+    /// Whether `signature` is RSASSA-PKCS1-v1_5 with SHA-256 by this key over `message`.
+    #[must_use]
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.key.pkcs1v15_verify::<Sha256>(message, signature).is_ok()
+    }
+
+    /// RSAES-OAEP with SHA-1 for hash and mask, no label: what the protocol fixes as `RSA_OAEP`.
+    ///
+    /// OAEP needs no collision resistance of its hash, so SHA-1's weakness does not touch it.
+    pub(super) fn oaep_encrypt(&self, cek: &Cek) -> Result<Vec<u8>, CmkError> {
+        self.key
+            .oaep_encrypt_with_rng::<Sha1, _>(&mut SysRng, cek.expose())
+            .map_err(|_| CmkError::Rsa)
+    }
+}
+
+impl fmt::Debug for CmkPublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CmkPublicKey({} bits)", 8 * self.modulus_len())
     }
 }
 
@@ -143,6 +193,9 @@ pub enum CmkError {
     /// key, or something else.
     #[error("not an unencrypted RSA private key in PKCS#8 or PKCS#1 form")]
     NotAnRsaKey,
+    /// Modulus and exponent are no RSA public key, or one of a size that nobody uses.
+    #[error("not an RSA public key of 2048 to 8192 bits with an odd exponent below 2^33")]
+    NotAnRsaPublicKey,
     /// The key path does not fit the envelope, whose length field has 16 bits.
     #[error("the key path is longer than 32,767 characters")]
     KeyPathTooLong,
@@ -168,6 +221,32 @@ mod tests {
         let digest: [u8; 32] = Sha256::digest(&message).into();
         let hex: String = digest.iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(hex, "1e222bb04ba741315d21ddf713322afe6b8436db364b41a45593750ff8862575");
+    }
+
+    #[test]
+    fn a_public_key_of_any_components_is_refused_with_its_reason() {
+        let modulus = |bytes: usize, last: u8| {
+            let mut modulus = vec![0xC3; bytes];
+            modulus[bytes - 1] = last;
+            modulus
+        };
+        let refused = |n: &[u8], e: &[u8]| CmkPublicKey::from_components(n, e).err();
+        assert_eq!(refused(&[], &[1, 0, 1]), Some(CmkError::ModulusTooSmall { bits: 0 }));
+        assert_eq!(
+            refused(&modulus(128, 1), &[1, 0, 1]),
+            Some(CmkError::ModulusTooSmall { bits: 1024 })
+        );
+        assert_eq!(refused(&modulus(256, 2), &[1, 0, 1]), Some(CmkError::NotAnRsaPublicKey));
+        assert_eq!(refused(&modulus(256, 1), &[]), Some(CmkError::NotAnRsaPublicKey));
+        assert_eq!(refused(&modulus(256, 1), &[2]), Some(CmkError::NotAnRsaPublicKey));
+        assert_eq!(refused(&modulus(256, 1), &[0xFF; 9]), Some(CmkError::NotAnRsaPublicKey));
+        assert_eq!(refused(&modulus(65536, 1), &[1, 0, 1]), Some(CmkError::NotAnRsaPublicKey));
+        assert_eq!(refused(&modulus(256, 1), &[1, 0, 1]), None);
+        // Leading zeros, as DER and some tokens have them, do not count.
+        assert_eq!(
+            CmkPublicKey::from_components(&[&[0][..], &modulus(256, 1)].concat(), &[0, 1, 0, 1]),
+            CmkPublicKey::from_components(&modulus(256, 1), &[1, 0, 1])
+        );
     }
 
     #[test]

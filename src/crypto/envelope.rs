@@ -14,7 +14,7 @@
 //! Source: `SqlColumnEncryptionCertificateStoreProvider` of Microsoft.Data.SqlClient, and envelopes
 //! written by SQL Server Management Studio and the JDBC driver.
 
-use super::{Cek, CmkError, CmkPrivateKey};
+use super::{Cek, CmkError, CmkPrivateKey, CmkPublicKey};
 
 const VERSION: u8 = 0x01;
 const HEADER: usize = 5;
@@ -103,16 +103,42 @@ impl<'a> Envelope<'a> {
 
     /// Checks lengths and signature, then decrypts the CEK, in that order.
     pub fn unwrap_with(&self, cmk: &CmkPrivateKey) -> Result<Cek, InvalidEnvelope> {
-        self.check_lengths(cmk.modulus_len())?;
-        if !cmk.verify(self.signed, self.signature) {
-            return Err(InvalidEnvelope::Signature);
-        }
+        self.verify(&cmk.public_key())?;
         let cek = cmk.oaep_decrypt(self.ciphertext).ok_or(InvalidEnvelope::Ciphertext)?;
-        Cek::try_from(cek.as_slice()).map_err(|e| InvalidEnvelope::CekLength { found: e.found })
+        Self::cek(&cek)
+    }
+
+    /// Checks lengths and signature: what comes before a key store is asked to decrypt
+    /// [`Self::ciphertext`] with a key that does not leave it.
+    pub fn verify(&self, cmk: &CmkPublicKey) -> Result<(), InvalidEnvelope> {
+        self.check_lengths(cmk.modulus_len())?;
+        if cmk.verify(self.signed, self.signature) {
+            Ok(())
+        } else {
+            Err(InvalidEnvelope::Signature)
+        }
+    }
+
+    /// The CEK in what a key store decrypted, which must have its length.
+    pub fn cek(decrypted: &[u8]) -> Result<Cek, InvalidEnvelope> {
+        Cek::try_from(decrypted).map_err(|e| InvalidEnvelope::CekLength { found: e.found })
     }
 
     /// Wraps `cek` for `cmk`. `key_path` is written as given.
     pub fn wrap(cek: &Cek, key_path: &str, cmk: &CmkPrivateKey) -> Result<Vec<u8>, CmkError> {
+        let mut out = Self::wrap_unsigned(cek, key_path, &cmk.public_key())?;
+        let signature = cmk.sign(&out)?;
+        out.extend_from_slice(&signature);
+        Ok(out)
+    }
+
+    /// An envelope without its signature, which is made over all of it and follows it: for a key
+    /// that does not leave its key store.
+    pub fn wrap_unsigned(
+        cek: &Cek,
+        key_path: &str,
+        cmk: &CmkPublicKey,
+    ) -> Result<Vec<u8>, CmkError> {
         let path: Vec<u8> = key_path.encode_utf16().flat_map(u16::to_le_bytes).collect();
         // Both lengths are u16 on paper. SqlClient allows a path of 32,767 characters; an RSA key
         // of 65,536 bytes does not exist.
@@ -125,8 +151,6 @@ impl<'a> Envelope<'a> {
         out.extend_from_slice(&ciphertext_len.to_le_bytes());
         out.extend_from_slice(&path);
         out.extend_from_slice(&ciphertext);
-        let signature = cmk.sign(&out)?;
-        out.extend_from_slice(&signature);
         Ok(out)
     }
 }

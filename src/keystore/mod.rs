@@ -50,6 +50,8 @@ mod error;
 mod local_key;
 mod memory;
 mod registry;
+#[cfg(any(test, feature = "pkcs11", feature = "azure-key-vault"))]
+mod remote_key;
 
 use std::pin::Pin;
 

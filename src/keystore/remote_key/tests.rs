@@ -1,0 +1,83 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::crypto::CmkPrivateKey;
+
+/// A store that may sign with another key than it shows.
+struct Store {
+    shown: CmkPrivateKey,
+    used: CmkPrivateKey,
+    decryptions: AtomicUsize,
+}
+
+impl Store {
+    fn new() -> Self {
+        let shown = CmkPrivateKey::generate(2048).unwrap();
+        let used = CmkPrivateKey::from_pem(&shown.to_pkcs8_pem().unwrap()).unwrap();
+        Self { shown, used, decryptions: AtomicUsize::new(0) }
+    }
+}
+
+impl RemoteKey for Store {
+    fn public_key(&self) -> Arc<CmkPublicKey> {
+        Arc::new(self.shown.public_key())
+    }
+
+    fn oaep_decrypt<'a>(
+        &'a self,
+        ciphertext: &'a [u8],
+    ) -> BoxFuture<'a, Result<Zeroizing<Vec<u8>>, KeyStoreError>> {
+        self.decryptions.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async move {
+            self.used.oaep_decrypt(ciphertext).ok_or(InvalidEnvelope::Ciphertext.into())
+        })
+    }
+
+    fn sign<'a>(&'a self, message: &'a [u8]) -> BoxFuture<'a, Result<Vec<u8>, KeyStoreError>> {
+        Box::pin(async move { Ok(self.used.sign(message)?) })
+    }
+}
+
+#[tokio::test]
+async fn what_a_remote_key_wrapped_is_what_a_key_in_memory_opens() {
+    let store = Store::new();
+    let cek = Cek::generate().unwrap();
+    let envelope = wrap("S", &store, "Some/Path", &cek).await.unwrap();
+    let parsed = Envelope::parse(&envelope).unwrap();
+    assert_eq!(parsed.key_path(), "Some/Path");
+    assert_eq!(parsed.unwrap_with(&store.used).unwrap().expose(), cek.expose());
+    assert_eq!(unwrap("S", &store, &envelope).await.unwrap().expose(), cek.expose());
+}
+
+#[tokio::test]
+async fn a_false_envelope_never_reaches_the_store() {
+    let store = Store::new();
+    let good = wrap("S", &store, "p", &Cek::generate().unwrap()).await.unwrap();
+    for at in [0, 1, 3, 5, 6, 300, good.len() - 1] {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        let error = unwrap("S", &store, &bad).await.unwrap_err();
+        assert!(matches!(error, KeyStoreError::InvalidEnvelope(_)), "{at}: {error}");
+    }
+    assert_eq!(store.decryptions.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_store_that_signs_with_another_key_gives_no_envelope() {
+    let mut store = Store::new();
+    store.used = CmkPrivateKey::generate(2048).unwrap();
+    let error = wrap("S", &store, "p", &Cek::generate().unwrap()).await.unwrap_err();
+    assert!(matches!(error, KeyStoreError::InvalidEnvelope(InvalidEnvelope::Signature)));
+    let error = sign_metadata("S", &store, "p", true).await.unwrap_err();
+    assert!(matches!(error, KeyStoreError::InvalidEnvelope(InvalidEnvelope::Signature)));
+}
+
+#[tokio::test]
+async fn a_metadata_signature_holds_for_its_own_path_and_flag_only() {
+    let store = Store::new();
+    let signature = sign_metadata("S", &store, "p", true).await.unwrap();
+    assert!(verify_metadata("S", &store, "P", true, &signature).await.unwrap());
+    assert!(!verify_metadata("S", &store, "p", false, &signature).await.unwrap());
+    assert!(!verify_metadata("S", &store, "q", true, &signature).await.unwrap());
+    assert!(!verify_metadata("S", &store, "p", true, &[]).await.unwrap());
+}
