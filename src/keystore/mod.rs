@@ -68,6 +68,9 @@ mod certificate_directory;
 mod closures;
 mod error;
 mod events;
+#[cfg(feature = "java-keystore")]
+mod java_key_store;
+mod key_file;
 mod local_key;
 mod memory;
 pub mod other_vaults;
@@ -83,13 +86,16 @@ pub use crate::tds::EncryptedCekValue;
 
 pub use cache::CekCacheStatistics;
 pub use certificate_directory::{
-    CertificateDirectory, CertificateKeyPath, CertificateKeyPathError, CmkCertificate,
-    FilePasswords, InvalidThumbprint, MSSQL_CERTIFICATE_STORE, StoreLocation, Thumbprint,
+    CertificateDirectory, CertificateKeyPath, CertificateKeyPathError, InvalidThumbprint, NewCmk,
+    NewKeyFile, StoreLocation, Thumbprint,
 };
 pub use closures::FnKeyStore;
 pub use error::{
     CekError, FailedCekValue, KeyFileProblem, KeyStoreError, UntrustedKeyPath, UnusableKeyFile,
 };
+#[cfg(feature = "java-keystore")]
+pub use java_key_store::JavaKeyStore;
+pub use key_file::{CmkCertificate, FilePasswords, KeyFileWarning};
 pub use memory::InMemoryKeyStore;
 pub use registry::{
     BuildError, DEFAULT_CALL_TIME_LIMIT, DEFAULT_CEK_CACHE_CAPACITY, DEFAULT_CEK_CACHE_TTL,
@@ -99,6 +105,20 @@ pub use registry::{
 /// The one algorithm that wraps column encryption keys: RSAES-OAEP with SHA-1. Its name is compared
 /// without regard to case.
 pub const RSA_OAEP: &str = "RSA_OAEP";
+
+/// The name of SqlClient's provider for the certificate stores of Windows.
+pub const MSSQL_CERTIFICATE_STORE: &str = "MSSQL_CERTIFICATE_STORE";
+
+/// The name of SqlClient's provider for CNG, whose key paths are `<CNG provider>/<key>`. Here any
+/// provider serves it that has the keys: [`CertificateDirectory::with_alias`], [`InMemoryKeyStore`].
+pub const MSSQL_CNG_STORE: &str = "MSSQL_CNG_STORE";
+
+/// The name of SqlClient's provider for CSPs, whose key paths are `<CSP>/<container>`. Here any
+/// provider serves it that has the keys: [`CertificateDirectory::with_alias`], [`InMemoryKeyStore`].
+pub const MSSQL_CSP_PROVIDER: &str = "MSSQL_CSP_PROVIDER";
+
+/// The name of the JDBC driver's provider for Java key stores, whose key paths are aliases.
+pub const MSSQL_JAVA_KEYSTORE: &str = "MSSQL_JAVA_KEYSTORE";
 
 /// A boxed future, so that providers are trait objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,0 +1,21 @@
+//! Every key store against the real thing: files made by OpenSSL and keytool, Microsoft's own
+//! drivers.
+//!
+//! ```text
+//! cargo test --all-features --test key_stores [-- WORD]
+//! ```
+//!
+//! A target of its own, behind the feature `key-store-tests`, because it needs programs that a plain
+//! `cargo test` does not: a missing one fails the cases that need it. `.ci/run` installs them. With a
+//! word, only cases whose name contains it are run. Each module names its cases in `cases()`.
+
+mod files;
+mod java;
+mod run;
+mod tools;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    run::all([("files", files::cases()), ("java", java::cases())])
+}
