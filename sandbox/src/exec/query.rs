@@ -1,6 +1,7 @@
 //! Runs bound statements on SQLite: rows to tokens, counts, and SQLite's constraint errors as SQL Server's.
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use rusqlite::types::{Value as Stored, ValueRef};
 use rusqlite::{Row, Statement};
@@ -244,6 +245,7 @@ impl Session {
             written.count = written.count.saturating_add(u64::try_from(count).unwrap_or(0));
         }
         self.enforce(catalogue, table, plan.verb(), 0)?;
+        self.save_row_version(table)?;
         written.identity = self.save_identity(table)?;
         Ok(written)
     }
@@ -258,6 +260,15 @@ impl Session {
         let identity = Identity { last, seed, increment, ty: column.ty };
         let mut identities = self.identities.lock().unwrap_or_else(PoisonError::into_inner);
         identities.next.insert(table.object_id, identity);
+        Ok(())
+    }
+
+    /// Keeps the last row version that was used, if the table has any.
+    pub(crate) fn save_row_version(&self, table: &Table) -> Result<()> {
+        if table.columns.iter().any(|column| column.ty == SqlType::RowVersion) {
+            let version = self.database.row_version.load(Ordering::SeqCst);
+            store::set_row_version(&self.connection, version)?;
+        }
         Ok(())
     }
 

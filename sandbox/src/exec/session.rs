@@ -20,7 +20,7 @@ use crate::exec::temporary::{self, RunScope, Temporary};
 use crate::exec::transaction::TransactionState;
 use crate::server::Counters;
 use crate::sql::batch::{self, Statement};
-use crate::sql::bind::{Binder, SessionValues};
+use crate::sql::bind::{Binder, Operand, SessionValues, require_implicit};
 use crate::types::temporal::now_utc;
 use crate::types::{SqlType, Value};
 
@@ -352,7 +352,7 @@ impl Session {
                         self.declare_table(name, &columns, &constraints, response)?;
                         continue;
                     }
-                    let ty = SqlType::from_ast(data_type)?;
+                    let ty = SqlType::of_variable(data_type)?;
                     // In a loop a variable is declared once, and set whenever its turn comes.
                     if self.loops == 0 || parameters.get(name).is_err() {
                         parameters.declare(name, ty)?;
@@ -474,6 +474,9 @@ impl Session {
         parameters: &mut Parameters,
     ) -> Result<()> {
         let (value, from) = self.evaluate(value, parameters)?;
+        if let Ok((_, to)) = parameters.get(name) {
+            require_implicit(&Operand::expression(String::new(), from), to)?;
+        }
         parameters.assign(name, Argument::Plain(value), from)
     }
 }

@@ -13,7 +13,7 @@ use crate::exec::select_into;
 use crate::sql::compound::{NamedQuery, Recursive};
 use crate::sql::names::{self, QualifiedName};
 use crate::sql::scope::Scope;
-use crate::types::{Collation, Family, SqlType, Value, storage};
+use crate::types::{Collation, Family, SqlType, Value, storage, variant};
 
 /// A declared parameter or variable, as far as binding is concerned.
 #[derive(Debug, Clone)]
@@ -333,6 +333,12 @@ impl<'a> Binder<'a> {
 fn allowed(from: SqlType, to: SqlType) -> Result<()> {
     use Family::*;
     let clash = match (from.family(), to.family()) {
+        (Family::Variant, _) => !(variant::holds(to) || to == SqlType::Variant),
+        (_, Family::Variant) => !variant::holds(from),
+        (Xml, Text | Bytes) => to.is_legacy() || to == SqlType::RowVersion,
+        (Text | Bytes | Xml, Xml) => from == SqlType::Image,
+        (Xml, _) | (_, Xml) => true,
+        (a, b) if from.is_legacy() || to.is_legacy() => a != b,
         (Guid, Guid | Text | Bytes) | (Text | Bytes, Guid) => false,
         (Guid, _) | (_, Guid) => true,
         (Date | Time | DateTime | Offset, Integer | Float | Decimal | Bytes) => true,
@@ -342,6 +348,30 @@ fn allowed(from: SqlType, to: SqlType) -> Result<()> {
         _ => false,
     };
     if clash { Err(SqlError::type_clash(from.name(), to.name())) } else { Ok(()) }
+}
+
+/// 257: what is converted by CAST alone, and not because a value is needed in that place.
+pub(crate) fn require_implicit(operand: &Operand, to: SqlType) -> Result<()> {
+    let explicit = |from: SqlType| match (from, to) {
+        (SqlType::Variant, to) => to != SqlType::Variant,
+        (SqlType::Xml, to) => to != SqlType::Xml,
+        _ => false,
+    };
+    match operand.ty.filter(|from| explicit(*from)) {
+        None => Ok(()),
+        Some(from) => {
+            allowed(from, to)?;
+            Err(SqlError::new(
+                257,
+                format!(
+                    "Implicit conversion from data type {} to {} is not allowed. Use the CONVERT function to run this \
+                     query.",
+                    from.name(),
+                    to.name()
+                ),
+            ))
+        }
+    }
 }
 
 /// A statement that this server does not know, by its first words.

@@ -7,6 +7,7 @@ use sqlparser::ast::{
 use crate::error::{Result, SqlError};
 use crate::sql::bind::{Binder, Operand};
 use crate::sql::expr::higher;
+use crate::sql::incomparable::require_distinguishable;
 use crate::sql::scope::{Scope, ScopeColumn, ScopeTable};
 use crate::sql::select::{Item, SelectPlan};
 use crate::tds::token::ResultColumn;
@@ -327,6 +328,8 @@ impl Binder<'_> {
         }
         if distinct {
             self.require_groupable(l)?;
+            require_distinguishable(l)?;
+            require_distinguishable(r)?;
         }
         let ty = match (left.is_untyped(i), right.is_untyped(i)) {
             (true, false) => b.ty,
@@ -343,6 +346,7 @@ impl Binder<'_> {
             identity: false,
             updateable: false,
             crypto: a.crypto,
+            table: None,
         })
     }
 }

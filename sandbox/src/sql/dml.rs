@@ -8,7 +8,7 @@ use sqlparser::ast::{
 use crate::catalogue::{Column, Encryption, Table};
 use crate::error::{Result, SqlError};
 use crate::sql::batch;
-use crate::sql::bind::{Bind, Binder, Operand};
+use crate::sql::bind::{Bind, Binder, Operand, require_implicit};
 use crate::sql::encryption::Target;
 use crate::sql::names;
 use crate::sql::scope::{Scope, ScopeTable, check_hints, table_columns};
@@ -35,6 +35,8 @@ impl WritePlan {
     }
 }
 
+/// The next row version, once for each row.
+pub(crate) const ROW_VERSION: &str = "tds_row_version()";
 /// SQL Server's limit on a table value constructor.
 const MAX_ROWS: usize = 1000;
 
@@ -182,15 +184,26 @@ impl Binder<'_> {
         self.assigned(column, &operand)
     }
 
-    fn assigned(&mut self, column: &Column, operand: &Operand) -> Result<String> {
+    pub(crate) fn assigned(&mut self, column: &Column, operand: &Operand) -> Result<String> {
+        if column.ty == SqlType::RowVersion {
+            return Err(SqlError::new(
+                273,
+                "Cannot insert an explicit value into a timestamp column. Use INSERT with a column list to exclude the \
+                 timestamp column, or insert a DEFAULT into the timestamp column.",
+            ));
+        }
         if column.encryption.is_some() {
             Ok(operand.sql.clone())
         } else {
+            require_implicit(operand, column.ty)?;
             self.convert(operand, column.ty, false)
         }
     }
 
     pub(crate) fn default_of(&mut self, column: &Column) -> Result<String> {
+        if column.ty == SqlType::RowVersion {
+            return Ok(ROW_VERSION.to_owned());
+        }
         let Some(default) = &column.default else {
             return Ok("NULL".to_owned());
         };
@@ -276,8 +289,13 @@ impl Binder<'_> {
                     format!("Cannot update identity column '{}'.", column.name),
                 ));
             }
+            if column.ty == SqlType::RowVersion {
+                return Err(SqlError::new(272, "Cannot update a timestamp column."));
+            }
             assignments.push((column.sqlite_name(), self.value_for(column, &assignment.value)?));
         }
+        let versions = table.columns.iter().filter(|column| column.ty == SqlType::RowVersion);
+        assignments.extend(versions.map(|column| (column.sqlite_name(), ROW_VERSION.to_owned())));
         Ok(assignments)
     }
 
@@ -373,6 +391,7 @@ impl Binder<'_> {
                 identity: column.identity.is_some(),
                 updateable: false,
                 crypto: column.encryption.map(Encryption::on_wire),
+                table: column.ty.is_legacy().then(|| [table.schema.clone(), table.name.clone()]),
             });
         }
         Ok((Some(columns), format!(" RETURNING {}", names.join(", "))))

@@ -13,6 +13,7 @@ pub(crate) mod dml_from;
 pub(crate) mod encryption;
 pub(crate) mod expr;
 pub(crate) mod function;
+pub(crate) mod incomparable;
 pub(crate) mod insert_exec;
 pub(crate) mod keys;
 pub(crate) mod metadata;

@@ -9,6 +9,7 @@ use sqlparser::ast::{
 use crate::catalogue::Encryption;
 use crate::error::{Result, SqlError};
 use crate::sql::bind::{Bind, Binder, Grouping, Operand, Source};
+use crate::sql::incomparable::{require_distinguishable, require_sortable};
 use crate::sql::names;
 use crate::sql::scope::{Scope, ScopeColumn};
 use crate::tds::token::ResultColumn;
@@ -123,13 +124,15 @@ pub(crate) struct Item {
     name: String,
     operand: Operand,
     stored: bool,
+    /// Schema and name of its table, of text, ntext and image only.
+    table: Option<[String; 2]>,
     /// `@x = ...`
     assigned: Option<usize>,
 }
 
 impl Item {
     pub(crate) fn plain(name: String, operand: Operand) -> Self {
-        Self { name, operand, stored: false, assigned: None }
+        Self { name, operand, stored: false, table: None, assigned: None }
     }
 }
 
@@ -274,6 +277,7 @@ impl Binder<'_> {
                 return Err(SqlError::unsupported("GROUP BY of anything but columns"));
             }
             self.require_groupable(&key)?;
+            require_sortable(&key)?;
             keys.push(key);
         }
         Ok(keys)
@@ -284,6 +288,7 @@ impl Binder<'_> {
         for (i, item) in items.iter().enumerate() {
             let sql = if distinct {
                 self.require_groupable(&item.operand)?;
+                require_distinguishable(&item.operand)?;
                 item.operand.collated()
             } else {
                 item.operand.sql.clone()
@@ -330,7 +335,8 @@ impl Binder<'_> {
             (None, Source::Column(name)) => name.clone(),
             _ => String::new(),
         };
-        Ok(Item { name, operand, stored, assigned: None })
+        let table = self.table_of(&operand);
+        Ok(Item { name, operand, stored, table, assigned: None })
     }
 
     /// `@x = expr`: the value is what the variable will hold.
@@ -345,7 +351,7 @@ impl Binder<'_> {
             self.convert(&operand, ty, true)?
         };
         let operand = Operand { encryption: operand.encryption, ..Operand::expression(sql, ty) };
-        Ok(Item { name: String::new(), operand, stored: false, assigned: Some(target) })
+        Ok(Item { assigned: Some(target), ..Item::plain(String::new(), operand) })
     }
 
     /// Each row sees what the row before it has assigned, so the values are not evaluated with the rows but one after
@@ -400,6 +406,15 @@ impl Binder<'_> {
         columns.filter(|column| column.stored).any(|column| column.sql == sql)
     }
 
+    fn table_of(&self, operand: &Operand) -> Option<[String; 2]> {
+        operand.ty.filter(|ty| ty.is_legacy())?;
+        let mut tables = self.scopes.iter().flat_map(|scope| &scope.tables);
+        let table =
+            tables.find(|table| table.columns.iter().any(|c| c.stored && c.sql == operand.sql))?;
+        let known = self.catalogue.tables.iter().find(|t| Some(t.object_id) == table.object_id)?;
+        Some([known.schema.clone(), known.name.clone()])
+    }
+
     fn all_columns(&mut self, table: Option<&ObjectName>) -> Result<Vec<Item>> {
         let wanted = table.map(names::last).transpose()?;
         let scope = self.scopes.last().cloned().unwrap_or_default();
@@ -417,6 +432,7 @@ impl Binder<'_> {
                 }
                 items.push(Item {
                     name: column.name.clone(),
+                    table: self.table_of(&operand),
                     operand,
                     stored: column.stored,
                     assigned: None,
@@ -461,6 +477,7 @@ impl Binder<'_> {
                 expr => self.scalar(expr)?,
             };
             self.require_plain(&[&operand])?;
+            require_sortable(&operand)?;
             let direction = match part.options.sort {
                 None | Some(OrderBySort::Asc) => "",
                 Some(OrderBySort::Desc) => " DESC",
@@ -539,7 +556,7 @@ impl Binder<'_> {
 }
 
 fn result_column(item: Item) -> ResultColumn {
-    let Item { name, operand, stored, assigned: _ } = item;
+    let Item { name, operand, stored, table, assigned: _ } = item;
     ResultColumn {
         name,
         // An untyped NULL is an int.
@@ -549,6 +566,7 @@ fn result_column(item: Item) -> ResultColumn {
         identity: operand.identity,
         updateable: stored,
         crypto: operand.encryption.map(Encryption::on_wire),
+        table,
     }
 }
 
