@@ -71,7 +71,7 @@ pub(crate) struct Connected {
 }
 
 /// Errors after which a batch goes on with its next statement.
-const STATEMENT_ERRORS: &[i32] = &[220, 515, 544, 547, 2601, 2627, 2628, 8115, 8134];
+const STATEMENT_ERRORS: &[i32] = &[220, 515, 544, 547, 2601, 2627, 2628, 8115, 8134, 8672];
 /// Errors that SQL Server finds while it compiles a batch, before any of it runs.
 const COMPILE_ERRORS: &[i32] = &[206, 402, 33277];
 const MAX_NESTED_RUNS: usize = 32;
@@ -400,9 +400,10 @@ impl Session {
                 self.bind_only(statement, parameters)?;
                 Ok(())
             }
-            SqlStatement::Insert(_) | SqlStatement::Update(_) | SqlStatement::Delete(_) => {
-                self.run_write(statement, parameters, response)
-            }
+            SqlStatement::Insert(_)
+            | SqlStatement::Update(_)
+            | SqlStatement::Delete(_)
+            | SqlStatement::Merge(_) => self.run_write(statement, parameters, response),
             SqlStatement::CreateView(create) => {
                 let text = self.text.clone();
                 self.write(response, |session| session.create_view(create, &text))?;

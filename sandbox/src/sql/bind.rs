@@ -12,6 +12,7 @@ use crate::exec::control::Caught;
 use crate::exec::select_into;
 use crate::sql::compound::{NamedQuery, Recursive};
 use crate::sql::names::{self, QualifiedName};
+use crate::sql::row_plan;
 use crate::sql::scope::Scope;
 use crate::types::{Collation, Family, SqlType, Value, storage, variant};
 
@@ -59,9 +60,19 @@ pub(crate) struct Operand {
     pub(crate) source: Source,
     pub(crate) nullable: bool,
     pub(crate) identity: bool,
+    /// Of a derived table's column that is nothing but parameters: what it must be, they must.
+    pub(crate) parameters: Vec<usize>,
 }
 
 impl Operand {
+    /// The parameters that it is, itself or by way of a derived table.
+    pub(crate) fn own_parameters(&self) -> Vec<usize> {
+        match self.source {
+            Source::Parameter(index) => vec![index],
+            _ => self.parameters.clone(),
+        }
+    }
+
     pub(crate) fn expression(sql: String, ty: SqlType) -> Self {
         Self {
             sql,
@@ -71,6 +82,7 @@ impl Operand {
             source: Source::Expression,
             nullable: true,
             identity: false,
+            parameters: Vec::new(),
         }
     }
 
@@ -285,10 +297,9 @@ impl<'a> Binder<'a> {
                 Some((query, _)) => drop(self.query(&query)?),
             },
             Statement::Insert(insert) => drop(self.insert(insert)?),
+            statement if row_plan::by_rows(statement) => drop(self.rows(statement)?),
             Statement::Update(update) => drop(self.update(update)?),
             Statement::Delete(delete) => drop(self.delete(delete)?),
-            // To say that its parameters are plain would be a guess, and clients act on it.
-            Statement::Merge(_) => return Err(unsupported(statement)),
             _ => {}
         }
         Ok(())

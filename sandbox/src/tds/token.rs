@@ -31,6 +31,7 @@ pub(crate) const CMD_DELETE: u16 = 0xC4;
 pub(crate) const CMD_UPDATE: u16 = 0xC5;
 pub(crate) const CMD_EXECUTE: u16 = 0xE0;
 pub(crate) const CMD_BULK_INSERT: u16 = 0xF0;
+pub(crate) const CMD_MERGE: u16 = 0x117;
 
 /// ENVCHANGE types.
 pub(crate) const ENV_DATABASE: u8 = 1;
