@@ -1,5 +1,7 @@
 //! TYPE_INFO and how values of a type lie on the wire (MS-TDS 2.2.5.4 to 2.2.5.6).
 
+mod declaration;
+
 use super::{ClrType, Malformed, Reader};
 use crate::value::{Length, SqlType};
 

@@ -55,7 +55,7 @@ CREATE TABLE IF NOT EXISTS constraints (
     id INTEGER PRIMARY KEY, object_id INTEGER NOT NULL, name TEXT NOT NULL UNIQUE COLLATE NOCASE, kind TEXT NOT NULL,
     columns TEXT NOT NULL, text TEXT NOT NULL, parent INTEGER NOT NULL, parent_columns TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS schemas (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE COLLATE NOCASE);
-INSERT OR IGNORE INTO meta VALUES ('generation', 0), ('next_id', 0);
+INSERT OR IGNORE INTO meta VALUES ('generation', 0), ('next_id', 0), ('row_version', 2000);
 ";
 
 /// Object ids begin where SQL Server's look like those of user objects.
@@ -97,6 +97,17 @@ pub(crate) fn initialise(connection: &Connection) -> Result<()> {
 fn is_table(connection: &Connection, name: &str) -> Result<bool> {
     let sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1";
     Ok(connection.query_row(sql, [name], |_| Ok(())).optional()?.is_some())
+}
+
+/// The last row version, as far as transactions that were committed have used them.
+pub(crate) fn row_version(connection: &Connection) -> Result<i64> {
+    let sql = "SELECT value FROM meta WHERE key = 'row_version'";
+    Ok(connection.query_row(sql, [], |row| row.get(0))?)
+}
+
+pub(crate) fn set_row_version(connection: &Connection, version: i64) -> Result<()> {
+    connection.execute("UPDATE meta SET value = ?1 WHERE key = 'row_version'", [version])?;
+    Ok(())
 }
 
 pub(crate) fn generation(connection: &Connection) -> Result<i64> {

@@ -5,14 +5,15 @@ use sqlparser::ast::ColumnDef;
 
 use crate::catalogue::{Column, Constraint, ConstraintKind, Table, store};
 use crate::error::{Result, SqlError};
-use crate::exec::ddl::{column_sql, constant, new_constraint};
+use crate::exec::ddl::{column_sql, constant, new_constraint, two_row_versions};
 use crate::exec::parameters::Parameters;
 use crate::exec::session::Session;
 use crate::sql::alter::{Added, AlterAction, AlterTable};
 use crate::sql::batch;
+use crate::sql::dml::ROW_VERSION;
 use crate::sql::names;
 use crate::types::convert::{Excess, convert};
-use crate::types::storage;
+use crate::types::{SqlType, storage};
 
 impl Session {
     pub(crate) fn alter_table(&mut self, alter: &AlterTable) -> Result<()> {
@@ -109,7 +110,11 @@ impl Session {
         if rows && column.identity.is_some() {
             return Err(SqlError::unsupported("adding an IDENTITY column to a table with rows"));
         }
-        if rows && !column.nullable && column.default.is_none() {
+        let version = column.ty == SqlType::RowVersion;
+        if version && table.columns.iter().any(|known| known.ty == SqlType::RowVersion) {
+            return Err(two_row_versions(&table.name, &column.name));
+        }
+        if rows && !column.nullable && column.default.is_none() && !version {
             return Err(SqlError::new(
                 4901,
                 format!(
@@ -125,6 +130,10 @@ impl Session {
             sql.push_str(&format!(" DEFAULT {}", self.first_value(&column)?));
         }
         self.connection.execute(&sql, [])?;
+        if version {
+            let (name, column) = (table.sqlite_name(), column.sqlite_name());
+            self.connection.execute(&format!("UPDATE {name} SET {column} = {ROW_VERSION}"), [])?;
+        }
         store::insert_column(&self.connection, table.object_id, &column)?;
         self.refresh()?;
         let name = names::QualifiedName { schema: table.schema.clone(), name: table.name.clone() };
@@ -253,6 +262,11 @@ impl Session {
             || old.identity.is_some()
         {
             return Err(SqlError::unsupported("this form of ALTER COLUMN"));
+        }
+        let fixed = |ty: SqlType| ty.is_legacy() || ty == SqlType::RowVersion;
+        if let Some(ty) = [old.ty, column.ty].into_iter().find(|ty| fixed(*ty)) {
+            let text = format!("Cannot alter column '{name}' because it is '{}'.", ty.name());
+            return Err(SqlError::new(4928, text));
         }
         self.require_free(table, &old, false)?;
         column.default.clone_from(&old.default);

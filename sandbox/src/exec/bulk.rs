@@ -47,6 +47,9 @@ impl Session {
             if column.encryption.is_some() && !(allowed && declared.family() == Family::Bytes) {
                 return Err(self.plaintext(column, declared).into());
             }
+            if column.ty == SqlType::RowVersion {
+                return Err(SqlError::unsupported("loading a timestamp column").into());
+            }
             if column_ids.contains(&column.id) {
                 return Err(SqlError::new(
                     264,
@@ -142,6 +145,7 @@ impl Session {
         }
         self.enforce(&catalogue, table, "INSERT", 0)?;
         self.save_identity(table)?;
+        self.save_row_version(table)?;
         if let Some(n) = last_identity {
             let step = table.columns.iter().find_map(|c| c.identity).map_or(1, |(_, step)| step);
             let before = store::identity_last(&self.connection, table.object_id)?;

@@ -4,7 +4,7 @@
 //! where the system has a place for such files.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ pub(crate) struct Database {
     pub(crate) write_lock: WriteLock,
     /// Temporary tables of sessions that have ended.
     pub(crate) abandoned: Mutex<Vec<i64>>,
+    /// The last row version that was given to a row.
+    pub(crate) row_version: Arc<AtomicI64>,
 }
 
 /// Removed with all that is in it.
@@ -87,14 +89,22 @@ impl Database {
                 (folder.0.join("sandbox.db"), Some(folder))
             }
         };
-        let anchor = connect(&path, temporary.is_none(), SharedIdentities::default())?;
+        let row_version = Arc::new(AtomicI64::new(0));
+        let anchor = connect(
+            &path,
+            temporary.is_none(),
+            SharedIdentities::default(),
+            Arc::clone(&row_version),
+        )?;
         store::initialise(&anchor)?;
+        row_version.store(store::row_version(&anchor)?, Ordering::SeqCst);
         Ok(Arc::new(Self {
             anchor: Mutex::new(anchor),
             path,
             temporary,
             write_lock: WriteLock::default(),
             abandoned: Mutex::default(),
+            row_version,
         }))
     }
 
@@ -147,11 +157,17 @@ impl Database {
     }
 
     pub(crate) fn connect(&self, identities: SharedIdentities) -> Result<Connection> {
-        connect(&self.path, self.temporary.is_none(), identities)
+        let row_version = Arc::clone(&self.row_version);
+        connect(&self.path, self.temporary.is_none(), identities, row_version)
     }
 }
 
-fn connect(path: &Path, durable: bool, identities: SharedIdentities) -> Result<Connection> {
+fn connect(
+    path: &Path,
+    durable: bool,
+    identities: SharedIdentities,
+    row_version: Arc<AtomicI64>,
+) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -163,6 +179,6 @@ fn connect(path: &Path, durable: bool, identities: SharedIdentities) -> Result<C
     connection.pragma_update(None, "synchronous", if durable { "full" } else { "off" })?;
     // Rows that were deleted or overwritten are not left in the file for a scan for plaintext to find.
     connection.pragma_update(None, "secure_delete", "on")?;
-    functions::register(&connection, identities)?;
+    functions::register(&connection, identities, row_version)?;
     Ok(connection)
 }

@@ -189,6 +189,10 @@ impl Session {
             constraints.push(new_constraint(constraint, &columns)?);
         }
         finish_keys(&constraints, &mut columns)?;
+        let mut versions = columns.iter().filter(|column| column.ty == SqlType::RowVersion);
+        if let (Some(_), Some(second)) = (versions.next(), versions.next()) {
+            return Err(two_row_versions(&name.name, &second.name));
+        }
         if columns.iter().filter(|column| column.identity.is_some()).count() > 1 {
             return Err(SqlError::new(
                 2744,
@@ -215,6 +219,8 @@ impl Session {
             default: None,
             encryption: None,
         };
+        // What is not said to take NULL takes it, but for a row version.
+        column.nullable = column.ty != SqlType::RowVersion;
         let mut checked = false;
         for option in &definition.options {
             let name = option.name.as_ref().map(|name| name.value.clone());
@@ -266,7 +272,7 @@ impl Session {
         if column.encryption.is_some() {
             check_encrypted(&column, checked)?;
         }
-        let code_page = matches!(column.ty, SqlType::Char(_) | SqlType::VarChar(_));
+        let code_page = matches!(column.ty, SqlType::Char(_) | SqlType::VarChar(_) | SqlType::Text);
         let other = column.collation.as_ref().is_some_and(|collation| !collation.is_latin1());
         if code_page && other && column.encryption.is_none() {
             // Values are converted by way of the default collation.
@@ -352,6 +358,16 @@ impl Session {
     }
 }
 
+pub(crate) fn two_row_versions(table: &str, column: &str) -> SqlError {
+    SqlError::new(
+        2738,
+        format!(
+            "A table can only have one timestamp column. Because table '{table}' already has one, the column '{column}' \
+             cannot be added."
+        ),
+    )
+}
+
 /// 1088.
 fn no_object(name: &str) -> SqlError {
     let text = format!(
@@ -380,6 +396,15 @@ fn check_create(create: &CreateTable) -> Result<()> {
 /// Restrictions on encrypted columns.
 fn check_encrypted(column: &Column, checked: bool) -> Result<()> {
     let name = &column.name;
+    if !column.ty.is_encryptable() {
+        return Err(SqlError::new(
+            33280,
+            format!(
+                "Cannot create encrypted column '{name}' because type '{}' is not supported for encryption.",
+                column.ty.name()
+            ),
+        ));
+    }
     let deterministic = column.encryption.is_some_and(|e| e.kind == EncryptionType::Deterministic);
     if deterministic
         && column.ty.is_text()
@@ -497,7 +522,7 @@ pub(crate) fn check_indexable(ids: &[i64], columns: &[Column]) -> Result<()> {
                 ),
             ));
         }
-        if column.ty.max_length() < 0 {
+        if column.ty.max_length() < 0 || column.ty.is_legacy() {
             return Err(SqlError::new(
                 1919,
                 format!(

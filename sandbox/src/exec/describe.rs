@@ -151,7 +151,7 @@ impl Session {
                             self.describe_table(name, &found.columns, described)?;
                             continue;
                         }
-                        described.parameters.declare(name, SqlType::from_ast(data_type)?)?;
+                        described.parameters.declare(name, SqlType::of_variable(data_type)?)?;
                         described.verdicts.push(None);
                         if let Some(value) = value {
                             self.describe_set(name, value, described)?;

@@ -1,6 +1,7 @@
 //! What SQLite is taught: SQL Server's collations, conversions, arithmetic and aggregates.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::Connection;
@@ -38,7 +39,21 @@ pub(crate) type SharedIdentities = Arc<Mutex<Identities>>;
 
 const PURE: FunctionFlags = FunctionFlags::SQLITE_UTF8.union(FunctionFlags::SQLITE_DETERMINISTIC);
 
-pub(crate) fn register(connection: &Connection, identities: SharedIdentities) -> Result<()> {
+pub(crate) fn register(
+    connection: &Connection,
+    identities: SharedIdentities,
+    row_version: Arc<AtomicI64>,
+) -> Result<()> {
+    // Not deterministic: each row has a version of its own.
+    connection.create_scalar_function(
+        "tds_row_version",
+        0,
+        FunctionFlags::SQLITE_UTF8,
+        move |_| {
+            let version = row_version.fetch_add(1, Ordering::SeqCst).saturating_add(1);
+            Ok(Stored::Blob(version.to_be_bytes().to_vec()))
+        },
+    )?;
     for (name, order) in [
         ("TDS_CI", Order::IgnoreCase),
         ("TDS_CS", Order::CaseSensitive),
@@ -236,8 +251,10 @@ fn text_functions(connection: &Connection) -> Result<()> {
 /// What catalogue views say of a type. `characters` and its followers are INFORMATION_SCHEMA's.
 fn type_property(property: &str, ty: SqlType) -> Result<Stored> {
     let (precision, scale) = ty.precision_scale();
-    let wide = matches!(ty, SqlType::NChar(_) | SqlType::NVarChar(_));
-    let string = matches!(ty.family(), Family::Text | Family::Bytes);
+    let wide = ty.is_wide();
+    let string = matches!(ty.family(), Family::Text | Family::Bytes | Family::Xml)
+        && ty != SqlType::RowVersion;
+    let longest = i64::from(i32::MAX);
     let exact = matches!(ty.family(), Family::Integer | Family::Decimal) && ty != SqlType::Bit;
     let float = ty.family() == Family::Float;
     let fraction = match ty {
@@ -251,6 +268,10 @@ fn type_property(property: &str, ty: SqlType) -> Result<Stored> {
         "max_length" => Some(ty.max_length()),
         "precision" => Some(i64::from(precision)),
         "scale" => Some(i64::from(scale)),
+        "characters" if ty == SqlType::NText => Some(longest / 2),
+        "octets" if ty == SqlType::NText => Some(longest - 1),
+        "characters" | "octets" if ty.is_legacy() => Some(longest),
+        "characters" | "octets" if ty == SqlType::Variant => Some(0),
         "characters" if string && wide && ty.max_length() > 0 => Some(ty.max_length() / 2),
         "characters" | "octets" if string => Some(ty.max_length()),
         "numeric_precision" if exact || float => Some(i64::from(precision)),

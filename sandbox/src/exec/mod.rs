@@ -16,6 +16,7 @@ pub(crate) mod parameters;
 pub(crate) mod procedures;
 pub(crate) mod query;
 pub(crate) mod response;
+pub(crate) mod row_writes;
 pub(crate) mod security;
 pub(crate) mod select_into;
 pub(crate) mod session;

@@ -1,6 +1,7 @@
 //! Runs bound statements on SQLite: rows to tokens, counts, and SQLite's constraint errors as SQL Server's.
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use rusqlite::types::{Value as Stored, ValueRef};
 use rusqlite::{Row, Statement};
@@ -14,20 +15,21 @@ use crate::exec::response::{Outcome, Response};
 use crate::exec::session::Session;
 use crate::sql::bind::{Bind, Binder};
 use crate::sql::dml::WritePlan;
+use crate::sql::row_plan;
 use crate::sql::select::{FIRST_ROW_VALUE, PerRow, SelectPlan};
 use crate::tds::token::{
-    self, CMD_DELETE, CMD_INSERT, CMD_SELECT, CMD_UPDATE, CekEntry, ResultColumn, TOKEN_NBCROW,
-    TOKEN_ROW,
+    self, CMD_DELETE, CMD_INSERT, CMD_MERGE, CMD_SELECT, CMD_UPDATE, CekEntry, ResultColumn,
+    TOKEN_NBCROW, TOKEN_ROW,
 };
 use crate::tds::type_info::write_value;
 use crate::types::{SqlType, Value, storage};
 
 /// What a write has done.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Written {
     pub(crate) count: u64,
     /// ROW tokens of OUTPUT.
-    rows: Vec<u8>,
+    pub(crate) rows: Vec<u8>,
     pub(crate) identity: Option<i64>,
 }
 
@@ -64,7 +66,7 @@ impl Session {
             && let Some(row) = rows.next()?
         {
             buffer.clear();
-            write_row(&mut buffer, row, &plan.columns)?;
+            write_row(&mut buffer, &values(row, plan.columns.len())?, &plan.columns)?;
             response.token(|out| out.extend_from_slice(&buffer));
             count = count.saturating_add(1);
             response.flow()?;
@@ -181,19 +183,40 @@ impl Session {
         let catalogue = std::sync::Arc::clone(&self.catalogue);
         let values = self.values.clone();
         let mut binder = Binder::new(&catalogue, &types, &values, false);
+        if row_plan::by_rows(statement) {
+            let plan = binder.rows(statement)?;
+            let columns = plan.output.as_ref().map(|output| output.columns.as_slice());
+            let command =
+                if matches!(statement, SqlStatement::Merge(_)) { CMD_MERGE } else { CMD_UPDATE };
+            return self.write_and_show(columns, command, response, |session| {
+                session.write_rows(&plan, parameters, &catalogue)
+            });
+        }
         let (plan, command) = match statement {
             SqlStatement::Insert(insert) => (binder.insert(insert)?, CMD_INSERT),
             SqlStatement::Update(update) => (binder.update(update)?, CMD_UPDATE),
             SqlStatement::Delete(delete) => (binder.delete(delete)?, CMD_DELETE),
             _ => return Err(SqlError::unsupported("this statement").into()),
         };
-        if self.capture.is_some() && plan.output.is_some() {
+        self.write_and_show(plan.output.as_deref(), command, response, |session| {
+            session.write_plan(&plan, parameters, &catalogue)
+        })
+    }
+
+    /// Writes, and sends what OUTPUT shows.
+    fn write_and_show(
+        &mut self,
+        output: Option<&[ResultColumn]>,
+        command: u16,
+        response: &mut Response,
+        work: impl FnOnce(&mut Self) -> Result<Written>,
+    ) -> Outcome<()> {
+        if self.capture.is_some() && output.is_some() {
             return Err(SqlError::unsupported("OUTPUT within INSERT ... EXEC").into());
         }
-        let cek_table = self.cek_table(plan.output.as_deref().unwrap_or_default())?;
-        let written =
-            self.write(response, |session| session.write_plan(&plan, parameters, &catalogue))?;
-        if let Some(columns) = &plan.output {
+        let cek_table = self.cek_table(output.unwrap_or_default())?;
+        let written = self.write(response, work)?;
+        if let Some(columns) = output {
             response.token(|out| {
                 token::col_metadata(out, columns, cek_table.as_deref());
                 out.extend_from_slice(&written.rows);
@@ -203,7 +226,7 @@ impl Session {
             self.values.scope_identity = written.identity;
         }
         self.values.row_count = i64::try_from(written.count).unwrap_or(i64::MAX);
-        if !self.no_count || plan.output.is_some() {
+        if !self.no_count || output.is_some() {
             response.done(command, Some(written.count));
         }
         Ok(())
@@ -225,7 +248,7 @@ impl Session {
         if plan.verb() == "UPDATE" {
             self.before_update(catalogue, table, 0)?;
         }
-        let mut written = Written { count: 0, rows: Vec::new(), identity: None };
+        let mut written = Written::default();
         for (sql, binds) in &plan.statements {
             let mut statement = self.connection.prepare_cached(sql)?;
             bind(&mut statement, binds, parameters)?;
@@ -235,7 +258,7 @@ impl Session {
                     let mut rows = statement.raw_query();
                     let mut count = 0usize;
                     while let Some(row) = rows.next().map_err(|error| constraint(error, table))? {
-                        write_row(&mut written.rows, row, columns)?;
+                        write_row(&mut written.rows, &values(row, columns.len())?, columns)?;
                         count = count.saturating_add(1);
                     }
                     count
@@ -244,6 +267,7 @@ impl Session {
             written.count = written.count.saturating_add(u64::try_from(count).unwrap_or(0));
         }
         self.enforce(catalogue, table, plan.verb(), 0)?;
+        self.save_row_version(table)?;
         written.identity = self.save_identity(table)?;
         Ok(written)
     }
@@ -258,6 +282,15 @@ impl Session {
         let identity = Identity { last, seed, increment, ty: column.ty };
         let mut identities = self.identities.lock().unwrap_or_else(PoisonError::into_inner);
         identities.next.insert(table.object_id, identity);
+        Ok(())
+    }
+
+    /// Keeps the last row version that was used, if the table has any.
+    pub(crate) fn save_row_version(&self, table: &Table) -> Result<()> {
+        if table.columns.iter().any(|column| column.ty == SqlType::RowVersion) {
+            let version = self.database.row_version.load(Ordering::SeqCst);
+            store::set_row_version(&self.connection, version)?;
+        }
         Ok(())
     }
 
@@ -314,12 +347,20 @@ pub(crate) fn bind(
     Ok(())
 }
 
+fn values<'r>(row: &'r Row<'_>, count: usize) -> Result<Vec<ValueRef<'r>>> {
+    Ok((0..count).map(|i| row.get_ref(i)).collect::<rusqlite::Result<_>>()?)
+}
+
 /// ROW, or NBCROW where its bitmap takes less room than the NULLs would.
-fn write_row(out: &mut Vec<u8>, row: &Row<'_>, columns: &[ResultColumn]) -> Result<()> {
+pub(crate) fn write_row(
+    out: &mut Vec<u8>,
+    row: &[ValueRef<'_>],
+    columns: &[ResultColumn],
+) -> Result<()> {
     let mut bitmap = vec![0u8; columns.len().div_ceil(8)];
     let mut nulls = Vec::new();
-    for ((i, column), at) in columns.iter().enumerate().zip(0u32..) {
-        if row.get_ref(i)? == ValueRef::Null {
+    for ((i, (column, value)), at) in columns.iter().zip(row).enumerate().zip(0u32..) {
+        if *value == ValueRef::Null {
             write_value(&mut nulls, &Value::Null, column.wire_type(), &column.collation)?;
             if let Some(byte) = bitmap.get_mut(i / 8) {
                 *byte |= 1 << (at % 8);
@@ -333,13 +374,12 @@ fn write_row(out: &mut Vec<u8>, row: &Row<'_>, columns: &[ResultColumn]) -> Resu
     } else {
         out.push(TOKEN_ROW);
     }
-    for (i, column) in columns.iter().enumerate() {
+    for (column, value) in columns.iter().zip(row) {
         let ty = column.wire_type();
-        let stored = row.get_ref(i)?;
-        if with_bitmap && stored == ValueRef::Null {
+        if with_bitmap && *value == ValueRef::Null {
             continue;
         }
-        write_value(out, &storage::load(stored, ty)?, ty, &column.collation)?;
+        write_value(out, &storage::load(*value, ty)?, ty, &column.collation)?;
     }
     Ok(())
 }

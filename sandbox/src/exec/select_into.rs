@@ -10,6 +10,7 @@ use crate::exec::response::{Outcome, Response};
 use crate::exec::session::Session;
 use crate::sql::bind::Binder;
 use crate::tds::token::CMD_SELECT;
+use crate::types::SqlType;
 use crate::types::temporal::now_utc;
 
 /// The query without its INTO, and the name in it.
@@ -74,6 +75,9 @@ impl Session {
                         column.name, name.name
                     ),
                 ));
+            }
+            if column.ty == SqlType::RowVersion {
+                return Err(SqlError::unsupported("SELECT ... INTO of a timestamp column"));
             }
             columns.push(Column {
                 id,

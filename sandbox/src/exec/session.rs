@@ -20,7 +20,7 @@ use crate::exec::temporary::{self, RunScope, Temporary};
 use crate::exec::transaction::TransactionState;
 use crate::server::Counters;
 use crate::sql::batch::{self, Statement};
-use crate::sql::bind::{Binder, SessionValues};
+use crate::sql::bind::{Binder, Operand, SessionValues, require_implicit};
 use crate::types::temporal::now_utc;
 use crate::types::{SqlType, Value};
 
@@ -71,7 +71,7 @@ pub(crate) struct Connected {
 }
 
 /// Errors after which a batch goes on with its next statement.
-const STATEMENT_ERRORS: &[i32] = &[220, 515, 544, 547, 2601, 2627, 2628, 8115, 8134];
+const STATEMENT_ERRORS: &[i32] = &[220, 515, 544, 547, 2601, 2627, 2628, 8115, 8134, 8672];
 /// Errors that SQL Server finds while it compiles a batch, before any of it runs.
 const COMPILE_ERRORS: &[i32] = &[206, 402, 33277];
 const MAX_NESTED_RUNS: usize = 32;
@@ -352,7 +352,7 @@ impl Session {
                         self.declare_table(name, &columns, &constraints, response)?;
                         continue;
                     }
-                    let ty = SqlType::from_ast(data_type)?;
+                    let ty = SqlType::of_variable(data_type)?;
                     // In a loop a variable is declared once, and set whenever its turn comes.
                     if self.loops == 0 || parameters.get(name).is_err() {
                         parameters.declare(name, ty)?;
@@ -400,9 +400,10 @@ impl Session {
                 self.bind_only(statement, parameters)?;
                 Ok(())
             }
-            SqlStatement::Insert(_) | SqlStatement::Update(_) | SqlStatement::Delete(_) => {
-                self.run_write(statement, parameters, response)
-            }
+            SqlStatement::Insert(_)
+            | SqlStatement::Update(_)
+            | SqlStatement::Delete(_)
+            | SqlStatement::Merge(_) => self.run_write(statement, parameters, response),
             SqlStatement::CreateView(create) => {
                 let text = self.text.clone();
                 self.write(response, |session| session.create_view(create, &text))?;
@@ -474,6 +475,9 @@ impl Session {
         parameters: &mut Parameters,
     ) -> Result<()> {
         let (value, from) = self.evaluate(value, parameters)?;
+        if let Ok((_, to)) = parameters.get(name) {
+            require_implicit(&Operand::expression(String::new(), from), to)?;
+        }
         parameters.assign(name, Argument::Plain(value), from)
     }
 }

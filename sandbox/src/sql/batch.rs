@@ -1,22 +1,22 @@
 //! Cuts a batch into statements. What sqlparser does not read as T-SQL has it, transactions, SET options, EXEC, IF
 //! and the statements on keys, is read here from the same tokens; the rest is sqlparser's.
 
-use std::collections::BTreeSet;
-
 use sqlparser::ast::{ColumnDef, DataType, Expr, Statement as SqlStatement, TableConstraint};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
-use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
+use sqlparser::tokenizer::{Token, Tokenizer, Word};
 
 use crate::error::{Result, SqlError};
 use crate::exec::table_type::{self, TypeStatement};
 use crate::sql::alter::{self, AlterTable};
 use crate::sql::bulk::{self, InsertBulk};
 use crate::sql::control::{self, Control};
-use crate::sql::dialect::{TransactSql, is_clustering};
+use crate::sql::dialect::TransactSql;
 use crate::sql::insert_exec::{self, InsertExec};
 use crate::sql::keys::{self, KeyStatement};
+use crate::sql::merge;
 use crate::sql::procedure::{self, CreateProcedure, DropProcedure, Exec};
+use crate::sql::rewrite;
 use crate::sql::security::{self, SecurityStatement};
 use crate::sql::syntax_error;
 
@@ -76,7 +76,7 @@ pub(crate) fn parse(sql: &str) -> Result<Vec<Statement>> {
     if tokens.len() > MAX_TOKENS {
         return Err(SqlError::unsupported(format!("a batch of more than {MAX_TOKENS} tokens")));
     }
-    let tokens = with_delete_from(without_clustering(tokens));
+    let tokens = rewrite::for_sqlparser(tokens);
     let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
     while parser.consume_token(&Token::SemiColon) {}
     match procedure::create(&mut parser)? {
@@ -104,88 +104,6 @@ pub(crate) fn statements(parser: &mut Parser<'_>) -> Result<Vec<Statement>> {
         }
         statements.push(statement(parser, 0)?);
     }
-}
-
-fn word_of(token: &TokenWithSpan) -> Option<&Word> {
-    match &token.token {
-        Token::Word(word) => Some(word),
-        _ => None,
-    }
-}
-
-fn is_keyword(token: &TokenWithSpan, keyword: &str) -> bool {
-    word_of(token)
-        .is_some_and(|word| word.quote_style.is_none() && word.value.eq_ignore_ascii_case(keyword))
-}
-
-/// Tokens of `server.database.schema.table`, and the one behind it.
-const LONGEST_NAME: usize = 8;
-
-/// What may follow DELETE and is no table: in GRANT and MERGE it is not a statement.
-const NO_TABLE: &[&str] = &["FROM", "TOP", "ON", "TO", "WHEN", "OUTPUT"];
-
-/// `DELETE t WHERE` is T-SQL, sqlparser wants its FROM. Not after ON, as in `ON DELETE CASCADE`, and not before a
-/// FROM of its own, as in `DELETE x FROM t AS x`.
-fn with_delete_from(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let mut significant =
-        tokens.iter().enumerate().filter(|(_, t)| !matches!(t.token, Token::Whitespace(_)));
-    let mut places = BTreeSet::new();
-    let mut before: Option<&TokenWithSpan> = None;
-    while let Some((at, token)) = significant.next() {
-        let after_on = before.is_some_and(|before| is_keyword(before, "ON"));
-        before = Some(token);
-        if !is_keyword(token, "DELETE") || after_on {
-            continue;
-        }
-        let mut rest = significant.clone().map(|(_, token)| token).take(LONGEST_NAME);
-        let names_table = rest.next().is_some_and(|t| {
-            word_of(t).is_some() && !NO_TABLE.iter().any(|word| is_keyword(t, word))
-        });
-        let own_from = rest
-            .find(|token| !matches!(token.token, Token::Period) && !rest_of_name(token))
-            .is_some_and(|token| is_keyword(token, "FROM"));
-        if names_table && !own_from {
-            places.insert(at);
-        }
-    }
-    let mut out = Vec::with_capacity(tokens.len().saturating_add(places.len()));
-    for (at, token) in tokens.into_iter().enumerate() {
-        let span = token.span;
-        out.push(token);
-        if places.contains(&at) {
-            out.push(TokenWithSpan { token: Token::make_keyword("FROM"), span });
-        }
-    }
-    out
-}
-
-/// sqlparser reads `CREATE INDEX`, not `CREATE NONCLUSTERED INDEX`.
-fn without_clustering(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let clusters = |token: &TokenWithSpan| {
-        word_of(token).is_some_and(|word| word.quote_style.is_none() && is_clustering(&word.value))
-    };
-    let significant: Vec<(usize, &TokenWithSpan)> = tokens
-        .iter()
-        .enumerate()
-        .filter(|(_, t)| !matches!(t.token, Token::Whitespace(_)))
-        .collect();
-    let superfluous: BTreeSet<usize> = significant
-        .windows(2)
-        .filter_map(|pair| match pair {
-            [(at, token), (_, next)] if clusters(token) && is_keyword(next, "INDEX") => Some(*at),
-            _ => None,
-        })
-        .collect();
-    if superfluous.is_empty() {
-        return tokens;
-    }
-    let kept = tokens.into_iter().enumerate().filter(|(at, _)| !superfluous.contains(at));
-    kept.map(|(_, token)| token).collect()
-}
-
-fn rest_of_name(token: &TokenWithSpan) -> bool {
-    word_of(token)
-        .is_some_and(|word| word.quote_style.is_some() || word.keyword == Keyword::NoKeyword)
 }
 
 /// One expression, as the catalogue keeps defaults.
@@ -278,10 +196,15 @@ pub(crate) fn statement(parser: &mut Parser<'_>, depth: usize) -> Result<Stateme
         ("INSERT", _) if insert_exec::begins(parser) => {
             Ok(Statement::InsertExec(Box::new(insert_exec::parse(parser)?)))
         }
-        _ => parser
-            .parse_statement()
-            .map(|s| Statement::Sql(Box::new(s)))
-            .map_err(|e| syntax_error(&e)),
+        ("MERGE", "TOP") => Err(SqlError::unsupported("MERGE TOP")),
+        _ => {
+            let statement = parser.parse_statement().map_err(|e| syntax_error(&e))?;
+            let merge = matches!(statement, SqlStatement::Merge(_));
+            if merge && parser.peek_token().token != Token::SemiColon {
+                return Err(merge::not_terminated());
+            }
+            Ok(Statement::Sql(Box::new(statement)))
+        }
     }
 }
 

@@ -12,8 +12,9 @@ use crate::exec::control::Caught;
 use crate::exec::select_into;
 use crate::sql::compound::{NamedQuery, Recursive};
 use crate::sql::names::{self, QualifiedName};
+use crate::sql::row_plan;
 use crate::sql::scope::Scope;
-use crate::types::{Collation, Family, SqlType, Value, storage};
+use crate::types::{Collation, Family, SqlType, Value, storage, variant};
 
 /// A declared parameter or variable, as far as binding is concerned.
 #[derive(Debug, Clone)]
@@ -59,9 +60,19 @@ pub(crate) struct Operand {
     pub(crate) source: Source,
     pub(crate) nullable: bool,
     pub(crate) identity: bool,
+    /// Of a derived table's column that is nothing but parameters: what it must be, they must.
+    pub(crate) parameters: Vec<usize>,
 }
 
 impl Operand {
+    /// The parameters that it is, itself or by way of a derived table.
+    pub(crate) fn own_parameters(&self) -> Vec<usize> {
+        match self.source {
+            Source::Parameter(index) => vec![index],
+            _ => self.parameters.clone(),
+        }
+    }
+
     pub(crate) fn expression(sql: String, ty: SqlType) -> Self {
         Self {
             sql,
@@ -71,6 +82,7 @@ impl Operand {
             source: Source::Expression,
             nullable: true,
             identity: false,
+            parameters: Vec::new(),
         }
     }
 
@@ -285,10 +297,9 @@ impl<'a> Binder<'a> {
                 Some((query, _)) => drop(self.query(&query)?),
             },
             Statement::Insert(insert) => drop(self.insert(insert)?),
+            statement if row_plan::by_rows(statement) => drop(self.rows(statement)?),
             Statement::Update(update) => drop(self.update(update)?),
             Statement::Delete(delete) => drop(self.delete(delete)?),
-            // To say that its parameters are plain would be a guess, and clients act on it.
-            Statement::Merge(_) => return Err(unsupported(statement)),
             _ => {}
         }
         Ok(())
@@ -333,6 +344,12 @@ impl<'a> Binder<'a> {
 fn allowed(from: SqlType, to: SqlType) -> Result<()> {
     use Family::*;
     let clash = match (from.family(), to.family()) {
+        (Family::Variant, _) => !(variant::holds(to) || to == SqlType::Variant),
+        (_, Family::Variant) => !variant::holds(from),
+        (Xml, Text | Bytes) => to.is_legacy() || to == SqlType::RowVersion,
+        (Text | Bytes | Xml, Xml) => from == SqlType::Image,
+        (Xml, _) | (_, Xml) => true,
+        (a, b) if from.is_legacy() || to.is_legacy() => a != b,
         (Guid, Guid | Text | Bytes) | (Text | Bytes, Guid) => false,
         (Guid, _) | (_, Guid) => true,
         (Date | Time | DateTime | Offset, Integer | Float | Decimal | Bytes) => true,
@@ -342,6 +359,30 @@ fn allowed(from: SqlType, to: SqlType) -> Result<()> {
         _ => false,
     };
     if clash { Err(SqlError::type_clash(from.name(), to.name())) } else { Ok(()) }
+}
+
+/// 257: what is converted by CAST alone, and not because a value is needed in that place.
+pub(crate) fn require_implicit(operand: &Operand, to: SqlType) -> Result<()> {
+    let explicit = |from: SqlType| match (from, to) {
+        (SqlType::Variant, to) => to != SqlType::Variant,
+        (SqlType::Xml, to) => to != SqlType::Xml,
+        _ => false,
+    };
+    match operand.ty.filter(|from| explicit(*from)) {
+        None => Ok(()),
+        Some(from) => {
+            allowed(from, to)?;
+            Err(SqlError::new(
+                257,
+                format!(
+                    "Implicit conversion from data type {} to {} is not allowed. Use the CONVERT function to run this \
+                     query.",
+                    from.name(),
+                    to.name()
+                ),
+            ))
+        }
+    }
 }
 
 /// A statement that this server does not know, by its first words.

@@ -1,12 +1,14 @@
 //! Queries made of queries: UNION and its kin, common table expressions, and views.
 
 use sqlparser::ast::{
-    ObjectName, Query, Select, SetExpr, SetOperator, SetQuantifier, TableAlias, TableFactor, With,
+    Expr, ObjectName, Query, Select, SetExpr, SetOperator, SetQuantifier, TableAlias, TableFactor,
+    With,
 };
 
 use crate::error::{Result, SqlError};
 use crate::sql::bind::{Binder, Operand};
 use crate::sql::expr::higher;
+use crate::sql::incomparable::require_distinguishable;
 use crate::sql::scope::{Scope, ScopeColumn, ScopeTable};
 use crate::sql::select::{Item, SelectPlan};
 use crate::tds::token::ResultColumn;
@@ -106,23 +108,53 @@ impl Binder<'_> {
         }
         self.scopes = scopes;
         let mut plan = plan?;
-        if !named.columns.is_empty() {
-            if named.columns.len() != plan.columns.len() {
-                return Err(SqlError::new(
-                    8158,
-                    format!(
-                        "'{}' has more columns than were specified in the column list.",
-                        named.name
-                    ),
-                ));
-            }
-            for (column, name) in plan.columns.iter_mut().zip(&named.columns) {
-                name.clone_into(&mut column.name);
-            }
-        }
+        rename(&mut plan, &named.name, &named.columns)?;
         let alias = self.alias();
         let columns = plan.scope_columns(&alias)?;
         Ok((plan, columns, alias))
+    }
+
+    /// A derived table under the names of its alias.
+    pub(crate) fn derived_table(
+        &mut self,
+        query: &Query,
+        alias: &TableAlias,
+    ) -> Result<SelectPlan> {
+        let names: Vec<String> =
+            alias.columns.iter().map(|column| column.name.value.clone()).collect();
+        let mut plan = match query.body.as_ref() {
+            SetExpr::Values(values) => {
+                let rows: Vec<&[Expr]> =
+                    values.rows.iter().map(|row| row.content.as_slice()).collect();
+                let width = rows.first().map_or(0, |row| row.len());
+                if rows.iter().any(|row| row.len() != width) {
+                    let text = "The number of columns for each row in a table value constructor must be the same.";
+                    return Err(SqlError::new(10709, text).class(15));
+                }
+                let shown =
+                    if names.is_empty() { vec![String::new(); width] } else { names.clone() };
+                if shown.len() != width {
+                    return Err(column_list(&alias.name.value));
+                }
+                self.in_new_scope(|binder| binder.values_rows(&rows, &shown))?
+            }
+            _ => self.subquery(query)?,
+        };
+        rename(&mut plan, &alias.name.value, &names)?;
+        Ok(plan)
+    }
+
+    /// Halves of the rows, so that many of them are not nested as deep: SQLite bounds the depth.
+    fn values_rows(&mut self, rows: &[&[Expr]], names: &[String]) -> Result<SelectPlan> {
+        match rows {
+            [row] => self.values_row(row, names),
+            rows => {
+                let (first, second) = rows.split_at(rows.len() / 2);
+                let first = self.values_rows(first, names)?;
+                let second = self.values_rows(second, names)?;
+                self.combine(SetOperator::Union, SetQuantifier::All, &first, &second)
+            }
+        }
     }
 
     /// The innermost expression of that name, if its second part is being bound.
@@ -283,11 +315,13 @@ impl Binder<'_> {
             let column = self.combined(left, right, i, (&l, &r), distinct)?;
             let convert = |side: &Operand| match side.encryption {
                 Some(_) => Ok(side.sql.clone()),
+                // NULL is NULL, whatever the other side is encrypted with.
+                None if column.crypto.is_some() => Ok("NULL".to_owned()),
                 None => self.convert(side, column.ty, true),
             };
             let collation = column.ty.is_text().then(|| column.collation.clone());
             let first = Operand {
-                encryption: l.encryption,
+                encryption: l.encryption.or(r.encryption),
                 ..Operand::expression(convert(&l)?, column.ty)
             };
             from_left.push(format!("{} AS r{i}", first.with_collation(collation).collated()));
@@ -321,17 +355,20 @@ impl Binder<'_> {
         let missing = || SqlError::syntax("UNION");
         let (a, b) =
             (left.columns.get(i).ok_or_else(missing)?, right.columns.get(i).ok_or_else(missing)?);
-        if l.encryption != r.encryption || (l.encryption.is_some() && a.ty != b.ty) {
+        let untyped = left.is_untyped(i) || right.is_untyped(i);
+        if !untyped && (l.encryption != r.encryption || (l.encryption.is_some() && a.ty != b.ty)) {
             let scheme = self.catalogue.describe_encryption(l.encryption);
             return Err(self.scheme_mismatch(&[r, l], &scheme));
         }
         if distinct {
             self.require_groupable(l)?;
+            require_distinguishable(l)?;
+            require_distinguishable(r)?;
         }
         let ty = match (left.is_untyped(i), right.is_untyped(i)) {
             (true, false) => b.ty,
             (false, true) => a.ty,
-            _ if l.encryption.is_some() => a.ty,
+            _ if l.encryption.or(r.encryption).is_some() => a.ty,
             _ => higher(a.ty, b.ty),
         };
         let collation = if a.ty.is_text() { &a.collation } else { &b.collation };
@@ -342,9 +379,28 @@ impl Binder<'_> {
             nullable: a.nullable || b.nullable,
             identity: false,
             updateable: false,
-            crypto: a.crypto,
+            crypto: a.crypto.or(b.crypto),
+            table: None,
         })
     }
+}
+
+fn rename(plan: &mut SelectPlan, name: &str, columns: &[String]) -> Result<()> {
+    if columns.is_empty() {
+        return Ok(());
+    }
+    if columns.len() != plan.columns.len() {
+        return Err(column_list(name));
+    }
+    for (column, name) in plan.columns.iter_mut().zip(columns) {
+        name.clone_into(&mut column.name);
+    }
+    Ok(())
+}
+
+fn column_list(name: &str) -> SqlError {
+    let text = format!("'{name}' has more columns than were specified in the column list.");
+    SqlError::new(8158, text)
 }
 
 /// Whether FROM has the name, in a join or by itself.

@@ -1,14 +1,14 @@
 //! INSERT, UPDATE and DELETE.
 
 use sqlparser::ast::{
-    AssignmentTarget, Delete, Expr, FromTable, Ident, Insert, ObjectName, OutputClause, SelectItem,
-    SetExpr, TableFactor, TableObject, TableWithJoins, Update, UpdateTableFromKind,
+    Assignment, AssignmentTarget, Delete, Expr, FromTable, Ident, Insert, ObjectName, OutputClause,
+    SelectItem, SetExpr, TableFactor, TableObject, TableWithJoins, Update, UpdateTableFromKind,
 };
 
 use crate::catalogue::{Column, Encryption, Table};
 use crate::error::{Result, SqlError};
 use crate::sql::batch;
-use crate::sql::bind::{Bind, Binder, Operand};
+use crate::sql::bind::{Bind, Binder, Operand, require_implicit};
 use crate::sql::encryption::Target;
 use crate::sql::names;
 use crate::sql::scope::{Scope, ScopeTable, check_hints, table_columns};
@@ -33,6 +33,15 @@ impl WritePlan {
             _ => "UPDATE",
         }
     }
+}
+
+/// The next row version, once for each row.
+pub(crate) const ROW_VERSION: &str = "tds_row_version()";
+/// The next value of an identity column.
+const IDENTITY: &str = "tds_identity";
+
+pub(crate) fn is_identity(value: &str) -> bool {
+    value.starts_with(IDENTITY)
 }
 
 /// SQL Server's limit on a table value constructor.
@@ -159,7 +168,7 @@ impl Binder<'_> {
         Ok(format!("INSERT INTO {} ({names}) VALUES ({values}){returning}", table.sqlite_name()))
     }
 
-    fn row(&mut self, columns: &[&Column], row: &[Expr]) -> Result<Vec<String>> {
+    pub(crate) fn row(&mut self, columns: &[&Column], row: &[Expr]) -> Result<Vec<String>> {
         if row.len() != columns.len() {
             return Err(column_count(row.len() < columns.len()));
         }
@@ -182,15 +191,26 @@ impl Binder<'_> {
         self.assigned(column, &operand)
     }
 
-    fn assigned(&mut self, column: &Column, operand: &Operand) -> Result<String> {
+    pub(crate) fn assigned(&mut self, column: &Column, operand: &Operand) -> Result<String> {
+        if column.ty == SqlType::RowVersion {
+            return Err(SqlError::new(
+                273,
+                "Cannot insert an explicit value into a timestamp column. Use INSERT with a column list to exclude the \
+                 timestamp column, or insert a DEFAULT into the timestamp column.",
+            ));
+        }
         if column.encryption.is_some() {
             Ok(operand.sql.clone())
         } else {
+            require_implicit(operand, column.ty)?;
             self.convert(operand, column.ty, false)
         }
     }
 
     pub(crate) fn default_of(&mut self, column: &Column) -> Result<String> {
+        if column.ty == SqlType::RowVersion {
+            return Ok(ROW_VERSION.to_owned());
+        }
         let Some(default) = &column.default else {
             return Ok("NULL".to_owned());
         };
@@ -204,45 +224,44 @@ impl Binder<'_> {
         &mut self,
         table: &Table,
         columns: &[&Column],
-        mut values: Vec<String>,
+        values: Vec<String>,
     ) -> Result<(String, String)> {
-        let mut names: Vec<String> = columns.iter().map(|column| column.sqlite_name()).collect();
+        let (names, values): (Vec<_>, Vec<_>) =
+            self.completed(table, columns, values)?.into_iter().unzip();
+        Ok((names.join(", "), values.join(", ")))
+    }
+
+    /// The same, column by column.
+    pub(crate) fn completed(
+        &mut self,
+        table: &Table,
+        columns: &[&Column],
+        values: Vec<String>,
+    ) -> Result<Vec<(String, String)>> {
+        let names = columns.iter().map(|column| column.sqlite_name());
+        let mut all: Vec<(String, String)> = names.zip(values).collect();
         for column in &table.columns {
             if columns.iter().any(|given| given.id == column.id) {
                 continue;
             }
             let value = if column.identity.is_some() {
-                format!("tds_identity({})", table.object_id)
+                format!("{IDENTITY}({})", table.object_id)
             } else {
                 self.default_of(column)?
             };
-            names.push(column.sqlite_name());
-            values.push(value);
+            all.push((column.sqlite_name(), value));
         }
-        Ok((names.join(", "), values.join(", ")))
+        Ok(all)
     }
 
     pub(crate) fn update(&mut self, update: &Update) -> Result<WritePlan> {
-        let odd = update.returning.is_some()
-            || update.or.is_some()
-            || update.limit.is_some()
-            || !update.order_by.is_empty()
-            || !update.table.joins.is_empty();
-        if odd {
-            return Err(SqlError::unsupported("this form of UPDATE"));
-        }
-        let from = match &update.from {
-            None => None,
-            Some(UpdateTableFromKind::AfterSet(from)) => Some(from.as_slice()),
-            Some(UpdateTableFromKind::BeforeSet(_)) => return Err(SqlError::syntax("FROM")),
-        };
-        if let Some(from) = from {
+        if let Some(from) = update_from(update)? {
             return self.update_from(update, from);
         }
         let (table, alias) = self.write_target(&update.table.relation)?;
         let (output, returning) = self.output(&table, update.output.as_ref(), "inserted")?;
         let mut assignments = Vec::new();
-        for (column, value) in self.assignments(&table, update)? {
+        for (column, value) in self.assignments(&table, &update.assignments)? {
             assignments.push(format!("{column} = {value}"));
         }
         let mut sql =
@@ -261,10 +280,10 @@ impl Binder<'_> {
     pub(crate) fn assignments(
         &mut self,
         table: &Table,
-        update: &Update,
+        list: &[Assignment],
     ) -> Result<Vec<(String, String)>> {
         let mut assignments = Vec::new();
-        for assignment in &update.assignments {
+        for assignment in list {
             let AssignmentTarget::ColumnName(name) = &assignment.target else {
                 return Err(SqlError::syntax("("));
             };
@@ -276,8 +295,13 @@ impl Binder<'_> {
                     format!("Cannot update identity column '{}'.", column.name),
                 ));
             }
+            if column.ty == SqlType::RowVersion {
+                return Err(SqlError::new(272, "Cannot update a timestamp column."));
+            }
             assignments.push((column.sqlite_name(), self.value_for(column, &assignment.value)?));
         }
+        let versions = table.columns.iter().filter(|column| column.ty == SqlType::RowVersion);
+        assignments.extend(versions.map(|column| (column.sqlite_name(), ROW_VERSION.to_owned())));
         Ok(assignments)
     }
 
@@ -313,7 +337,7 @@ impl Binder<'_> {
     }
 
     /// The table of UPDATE or DELETE, in a scope of its own that the caller pops.
-    fn write_target(&mut self, target: &TableFactor) -> Result<(Table, String)> {
+    pub(crate) fn write_target(&mut self, target: &TableFactor) -> Result<(Table, String)> {
         let TableFactor::Table { name, alias, with_hints, args: None, .. } = target else {
             return Err(SqlError::unsupported("this target of UPDATE or DELETE"));
         };
@@ -373,6 +397,7 @@ impl Binder<'_> {
                 identity: column.identity.is_some(),
                 updateable: false,
                 crypto: column.encryption.map(Encryption::on_wire),
+                table: column.ty.is_legacy().then(|| [table.schema.clone(), table.name.clone()]),
             });
         }
         Ok((Some(columns), format!(" RETURNING {}", names.join(", "))))
@@ -396,7 +421,7 @@ fn column_count(too_few: bool) -> SqlError {
     .class(15)
 }
 
-fn insert_columns<'t>(
+pub(crate) fn insert_columns<'t>(
     table: &'t Table,
     names: &[ObjectName],
     defaults_only: bool,
@@ -432,6 +457,23 @@ fn insert_columns<'t>(
         columns.push(column);
     }
     Ok(columns)
+}
+
+/// FROM of an UPDATE that has nothing of other dialects.
+pub(crate) fn update_from(update: &Update) -> Result<Option<&[TableWithJoins]>> {
+    let odd = update.returning.is_some()
+        || update.or.is_some()
+        || update.limit.is_some()
+        || !update.order_by.is_empty()
+        || !update.table.joins.is_empty();
+    if odd {
+        return Err(SqlError::unsupported("this form of UPDATE"));
+    }
+    match &update.from {
+        None => Ok(None),
+        Some(UpdateTableFromKind::AfterSet(from)) => Ok(Some(from.as_slice())),
+        Some(UpdateTableFromKind::BeforeSet(_)) => Err(SqlError::syntax("FROM")),
+    }
 }
 
 fn check_insert(insert: &Insert) -> Result<()> {

@@ -8,24 +8,31 @@ use crate::sql::bind::Binder;
 use crate::sql::dml::WritePlan;
 use crate::sql::scope::{Scope, ScopeTable, check_hints, table_columns};
 
+/// The target of an UPDATE with FROM.
+pub(crate) fn joined_name(update: &Update) -> Result<&ObjectName> {
+    let TableFactor::Table { name, alias: None, with_hints, args: None, .. } =
+        &update.table.relation
+    else {
+        return Err(SqlError::unsupported("this target of UPDATE"));
+    };
+    check_hints(with_hints)?;
+    Ok(name)
+}
+
 impl Binder<'_> {
     pub(crate) fn update_from(
         &mut self,
         update: &Update,
         from: &[TableWithJoins],
     ) -> Result<WritePlan> {
-        let TableFactor::Table { name, alias: None, with_hints, args: None, .. } =
-            &update.table.relation
-        else {
-            return Err(SqlError::unsupported("this target of UPDATE"));
-        };
-        check_hints(with_hints)?;
-        let (table, alias, from) = self.joined_target(name, from)?;
+        let (table, alias, from) = self.joined_target(joined_name(update)?, from)?;
         let (output, returning) = self.output(&table, update.output.as_ref(), "inserted")?;
         let mut columns = vec![format!("{alias}.rowid AS target_row")];
         let mut sets = Vec::new();
         let source = self.alias();
-        for (i, (column, value)) in self.assignments(&table, update)?.into_iter().enumerate() {
+        for (i, (column, value)) in
+            self.assignments(&table, &update.assignments)?.into_iter().enumerate()
+        {
             columns.push(format!("{value} AS v{i}"));
             sets.push(format!("{column} = {source}.v{i}"));
         }
@@ -67,7 +74,7 @@ impl Binder<'_> {
 
     /// The table that is written, its alias in FROM, and FROM, in a scope that the caller pops. A target that FROM
     /// does not name is one more table of it.
-    fn joined_target(
+    pub(crate) fn joined_target(
         &mut self,
         target: &ObjectName,
         from: &[TableWithJoins],

@@ -30,15 +30,17 @@ impl Binder<'_> {
         };
         match (target.encryption, operand.encryption, &operand.source) {
             (None, None, Source::Parameter(index)) => self.decide(*index, Verdict::Plain),
-            (None, None, _) => Ok(()),
-            (Some(wanted), None, Source::Parameter(index)) if self.describing => {
+            (None, None, _) if !operand.parameters.is_empty() => self.decide_plain(operand),
+            (Some(wanted), None, _) if self.describing && is_parameter(operand) => {
                 if !ty.may_encrypt_for(target.ty) {
                     return Err(self.clash(operand, Some(wanted), target));
                 }
-                self.decide(*index, Verdict::Encrypted(wanted))
+                let mut all = operand.own_parameters().into_iter();
+                all.try_for_each(|index| self.decide(index, Verdict::Encrypted(wanted)))
             }
+            (None, None, _) => Ok(()),
             (wanted, given, source) => {
-                let column = matches!(source, Source::Column(_));
+                let column = matches!(source, Source::Column(_)) && !is_parameter(operand);
                 let fits = if column { ty == target.ty } else { ty.may_encrypt_for(target.ty) };
                 if wanted == given && fits {
                     Ok(())
@@ -133,10 +135,11 @@ impl Binder<'_> {
     }
 
     fn decide_plain(&mut self, operand: &Operand) -> Result<()> {
-        match (operand.encryption, &operand.source) {
-            (None, Source::Parameter(index)) => self.decide(*index, Verdict::Plain),
-            _ => Ok(()),
+        if operand.encryption.is_some() {
+            return Ok(());
         }
+        let mut all = operand.own_parameters().into_iter();
+        all.try_for_each(|index| self.decide(index, Verdict::Plain))
     }
 
     /// A parameter has one encryption scheme, however often it is used.
@@ -196,6 +199,11 @@ impl Binder<'_> {
             .collect();
         mismatch(&names.join("', '"), &self.catalogue.describe_encryption(encrypted), expected)
     }
+}
+
+/// Whether it is a parameter, itself or by way of a derived table.
+fn is_parameter(operand: &Operand) -> bool {
+    matches!(operand.source, Source::Parameter(_)) || !operand.parameters.is_empty()
 }
 
 pub(crate) fn mismatch(names: &str, actual: &str, expected: &str) -> SqlError {

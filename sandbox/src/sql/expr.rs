@@ -328,22 +328,28 @@ fn rank(ty: SqlType) -> u8 {
         NChar(_) => 4,
         NVarChar(_) => 5,
         UniqueIdentifier => 6,
-        Bit => 7,
-        TinyInt => 8,
-        SmallInt => 9,
-        Int => 10,
-        BigInt => 11,
-        SmallMoney => 12,
-        Money => 13,
-        Decimal { .. } => 14,
-        Real => 15,
-        Float => 16,
-        Time(_) => 17,
-        Date => 18,
-        SmallDateTime => 19,
-        DateTime => 20,
-        DateTime2(_) => 21,
-        DateTimeOffset(_) => 22,
+        RowVersion => 7,
+        Image => 8,
+        Text => 9,
+        NText => 10,
+        Bit => 11,
+        TinyInt => 12,
+        SmallInt => 13,
+        Int => 14,
+        BigInt => 15,
+        SmallMoney => 16,
+        Money => 17,
+        Decimal { .. } => 18,
+        Real => 19,
+        Float => 20,
+        Time(_) => 21,
+        Date => 22,
+        SmallDateTime => 23,
+        DateTime => 24,
+        DateTime2(_) => 25,
+        DateTimeOffset(_) => 26,
+        Xml => 27,
+        Variant => 28,
     }
 }
 
@@ -412,6 +418,9 @@ fn as_decimal(ty: SqlType) -> SqlType {
 fn arithmetic_type(symbol: &str, a: SqlType, b: SqlType) -> Result<SqlType> {
     use SqlType::*;
     let high = higher(a, b);
+    if [a, b].into_iter().any(|ty| !ty.is_encryptable() && ty != RowVersion) {
+        return Err(incompatible(a.name(), b.name(), symbol));
+    }
     if symbol == "+" && a.is_text() && b.is_text() {
         let sum = match (length(a), length(b)) {
             (Some(Length::N(a)), Some(Length::N(b))) => {

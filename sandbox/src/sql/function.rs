@@ -6,6 +6,7 @@ use sqlparser::ast::{
 
 use crate::error::{Result, SqlError};
 use crate::sql::bind::{Binder, Operand};
+use crate::sql::incomparable::{require_distinguishable, require_string};
 use crate::sql::names;
 use crate::types::temporal::now_utc;
 use crate::types::{Family, Length, SqlType, Value};
@@ -96,6 +97,7 @@ impl Binder<'_> {
         if name.starts_with("COUNT") {
             if distinct {
                 self.require_groupable(&operand)?;
+                require_distinguishable(&operand)?;
             }
             return Ok(Operand::expression(
                 format!("count({modifier}{})", operand.collated()),
@@ -112,8 +114,11 @@ impl Binder<'_> {
             )
         };
         if matches!(name, "MIN" | "MAX") {
-            if ty == SqlType::Bit {
+            if ty == SqlType::Bit || ty.is_legacy() || ty == SqlType::Xml {
                 return Err(bad());
+            }
+            if ty == SqlType::Variant {
+                return Err(SqlError::unsupported("the order of sql_variant"));
             }
             let sql = format!("{}({})", name.to_ascii_lowercase(), operand.collated());
             return Ok(Operand::expression(sql, ty).with_collation(operand.collation));
@@ -169,6 +174,11 @@ impl Binder<'_> {
         }
         let all: Vec<&Operand> = operands.iter().collect();
         let text = |operand: &Operand| operand.ty.filter(|ty| ty.family() == Family::Text);
+        if let "LEN" | "UPPER" | "LOWER" | "LTRIM" | "RTRIM" | "TRIM" | "QUOTENAME" = name {
+            for (position, operand) in (1usize..).zip(&operands) {
+                require_string(name, position, operand)?;
+            }
+        }
         match (name, operands.as_slice()) {
             ("ISNULL", [first, second]) => {
                 self.require_plain(&all)?;

@@ -5,6 +5,7 @@ use sqlparser::ast::{BinaryOperator, Expr, InTarget, UnaryOperator};
 use crate::error::{Result, SqlError};
 use crate::sql::bind::{Binder, Operand};
 use crate::sql::expr::{higher, unsupported};
+use crate::sql::incomparable::{require_comparable, require_string};
 use crate::types::{Collation, Family, SqlType};
 
 impl Binder<'_> {
@@ -100,6 +101,7 @@ impl Binder<'_> {
         } else {
             self.require_plain(&[left, right])?;
         }
+        require_comparable(op, left, right)?;
         let (a, b) = self.comparable(left, right)?;
         Ok(format!("{a} {symbol} {b}"))
     }
@@ -166,6 +168,7 @@ impl Binder<'_> {
                 let (left, right) = if self.check_equality(&value, &item)? {
                     (value.sql.clone(), item.sql.clone())
                 } else {
+                    require_comparable(&BinaryOperator::Eq, &value, &item)?;
                     self.comparable(&value, &item)?
                 };
                 Ok(format!(
@@ -188,6 +191,9 @@ impl Binder<'_> {
         all.extend(escape);
         self.suggest_type(pattern, value.ty);
         self.require_plain(&all)?;
+        for (position, operand) in (1usize..).zip(&all) {
+            require_string("like", position, operand)?;
+        }
         let is_text = |operand: &&Operand| operand.ty.is_none_or(|ty| ty.family() == Family::Text);
         if !all.iter().all(is_text) {
             return Err(SqlError::unsupported("LIKE on anything but strings"));

@@ -23,6 +23,8 @@ pub(crate) struct ScopeColumn {
     pub(crate) encryption: Option<Encryption>,
     /// Of a user's table, not of a view or a subquery.
     pub(crate) stored: bool,
+    /// As in [`Operand::parameters`].
+    pub(crate) parameters: Vec<usize>,
 }
 
 impl ScopeColumn {
@@ -35,6 +37,7 @@ impl ScopeColumn {
             source: Source::Column(self.name.clone()),
             nullable: self.nullable,
             identity: self.identity,
+            parameters: self.parameters.clone(),
         }
     }
 }
@@ -65,6 +68,7 @@ pub(crate) fn table_columns(table: &Table, alias: &str) -> Vec<ScopeColumn> {
         identity: column.identity.is_some(),
         encryption: column.encryption,
         stored: true,
+        parameters: Vec::new(),
     };
     table.columns.iter().map(column).collect()
 }
@@ -185,10 +189,10 @@ impl Binder<'_> {
                 }
             }
             TableFactor::Derived { lateral: false, subquery, alias: Some(alias), sample: None } => {
-                let plan = self.subquery(subquery)?;
+                let plan = self.derived_table(subquery, alias)?;
                 let sqlite_alias = self.alias();
                 let columns = plan.scope_columns(&sqlite_alias)?;
-                let table = compound::derived(check_alias(alias)?, columns);
+                let table = compound::derived(alias.name.value.clone(), columns);
                 (format!("({}) AS {sqlite_alias}", plan.sql), table)
             }
             other => {
@@ -238,6 +242,7 @@ impl Binder<'_> {
                 identity: false,
                 encryption: None,
                 stored: false,
+                parameters: Vec::new(),
             });
             let table =
                 ScopeTable { name: shown, schema, columns: columns.collect(), object_id: None };

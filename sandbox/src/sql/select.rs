@@ -1,18 +1,18 @@
 //! SELECT.
 
 use sqlparser::ast::{
-    Distinct, Expr, Fetch, GroupByExpr, Ident, LimitClause, ObjectName, OrderBy, OrderByKind,
-    OrderBySort, Query, Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
-    Top, TopQuantity, Value as Literal, ValueWithSpan, WildcardAdditionalOptions,
+    Distinct, Expr, GroupByExpr, Ident, ObjectName, Query, Select, SelectFlavor, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, WildcardAdditionalOptions,
 };
 
 use crate::catalogue::Encryption;
 use crate::error::{Result, SqlError};
 use crate::sql::bind::{Bind, Binder, Grouping, Operand, Source};
+use crate::sql::incomparable::{require_distinguishable, require_sortable};
 use crate::sql::names;
 use crate::sql::scope::{Scope, ScopeColumn};
 use crate::tds::token::ResultColumn;
-use crate::types::{SqlType, Value};
+use crate::types::SqlType;
 
 /// A bound SELECT. Its SQLite columns are called r0, r1, ...
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub(crate) struct SelectPlan {
     pub(crate) sql: String,
     pub(crate) columns: Vec<ResultColumn>,
     encryptions: Vec<Option<Encryption>>,
+    /// The parameters that a column is, and nothing else.
+    parameters: Vec<Vec<usize>>,
     /// Columns that are nothing but NULL, and would take any type.
     untyped: Vec<bool>,
     /// The variables that its columns are assigned to, instead of being a result.
@@ -59,7 +61,12 @@ impl SelectPlan {
     ) -> Self {
         let untyped = left.untyped.iter().zip(&right.untyped).map(|(a, b)| *a && *b).collect();
         let (assigned, per_row) = (Vec::new(), None);
-        Self { sql, columns, encryptions: left.encryptions.clone(), untyped, assigned, per_row }
+        let encryptions =
+            left.encryptions.iter().zip(&right.encryptions).map(|(a, b)| a.or(*b)).collect();
+        let parameters =
+            left.parameters.iter().zip(&right.parameters).map(|(a, b)| [&a[..], b].concat());
+        let parameters = parameters.collect();
+        Self { sql, columns, encryptions, parameters, untyped, assigned, per_row }
     }
 
     /// The same columns out of another statement.
@@ -86,6 +93,7 @@ impl SelectPlan {
                 } else {
                     Source::Expression
                 },
+                parameters: self.parameters.get(i).cloned().unwrap_or_default(),
                 ..Operand::expression(format!("{alias}.r{i}"), column.ty)
             })
             .collect()
@@ -112,6 +120,7 @@ impl SelectPlan {
                     identity: false,
                     encryption: *encryption,
                     stored: false,
+                    parameters: self.parameters.get(i).cloned().unwrap_or_default(),
                 })
             })
             .collect()
@@ -120,16 +129,18 @@ impl SelectPlan {
 
 /// One item of the select list.
 pub(crate) struct Item {
-    name: String,
-    operand: Operand,
+    pub(super) name: String,
+    pub(super) operand: Operand,
     stored: bool,
+    /// Schema and name of its table, of text, ntext and image only.
+    table: Option<[String; 2]>,
     /// `@x = ...`
     assigned: Option<usize>,
 }
 
 impl Item {
     pub(crate) fn plain(name: String, operand: Operand) -> Self {
-        Self { name, operand, stored: false, assigned: None }
+        Self { name, operand, stored: false, table: None, assigned: None }
     }
 }
 
@@ -254,10 +265,19 @@ impl Binder<'_> {
             sql,
             assigned,
             per_row: per_row.map(|(per_row, _)| per_row),
-            untyped: items.iter().map(|item| item.operand.ty.is_none()).collect(),
-            encryptions: items.iter().map(|item| item.operand.encryption).collect(),
-            columns: items.into_iter().map(result_column).collect(),
+            ..of_items(String::new(), items)
         })
+    }
+
+    /// One row of a table value constructor, under those names.
+    pub(super) fn values_row(&mut self, row: &[Expr], names: &[String]) -> Result<SelectPlan> {
+        let mut items = Vec::new();
+        for (expr, name) in row.iter().zip(names) {
+            let operand = self.scalar(expr)?;
+            items.push(Item::plain(name.clone(), operand));
+        }
+        let sql = format!("SELECT {}", self.select_list(&items, false)?);
+        Ok(of_items(sql, items))
     }
 
     fn group_by(&mut self, group_by: &GroupByExpr) -> Result<Vec<Operand>> {
@@ -274,6 +294,7 @@ impl Binder<'_> {
                 return Err(SqlError::unsupported("GROUP BY of anything but columns"));
             }
             self.require_groupable(&key)?;
+            require_sortable(&key)?;
             keys.push(key);
         }
         Ok(keys)
@@ -284,6 +305,7 @@ impl Binder<'_> {
         for (i, item) in items.iter().enumerate() {
             let sql = if distinct {
                 self.require_groupable(&item.operand)?;
+                require_distinguishable(&item.operand)?;
                 item.operand.collated()
             } else {
                 item.operand.sql.clone()
@@ -330,7 +352,8 @@ impl Binder<'_> {
             (None, Source::Column(name)) => name.clone(),
             _ => String::new(),
         };
-        Ok(Item { name, operand, stored, assigned: None })
+        let table = self.table_of(&operand);
+        Ok(Item { name, operand, stored, table, assigned: None })
     }
 
     /// `@x = expr`: the value is what the variable will hold.
@@ -345,7 +368,7 @@ impl Binder<'_> {
             self.convert(&operand, ty, true)?
         };
         let operand = Operand { encryption: operand.encryption, ..Operand::expression(sql, ty) };
-        Ok(Item { name: String::new(), operand, stored: false, assigned: Some(target) })
+        Ok(Item { assigned: Some(target), ..Item::plain(String::new(), operand) })
     }
 
     /// Each row sees what the row before it has assigned, so the values are not evaluated with the rows but one after
@@ -400,6 +423,15 @@ impl Binder<'_> {
         columns.filter(|column| column.stored).any(|column| column.sql == sql)
     }
 
+    fn table_of(&self, operand: &Operand) -> Option<[String; 2]> {
+        operand.ty.filter(|ty| ty.is_legacy())?;
+        let mut tables = self.scopes.iter().flat_map(|scope| &scope.tables);
+        let table =
+            tables.find(|table| table.columns.iter().any(|c| c.stored && c.sql == operand.sql))?;
+        let known = self.catalogue.tables.iter().find(|t| Some(t.object_id) == table.object_id)?;
+        Some([known.schema.clone(), known.name.clone()])
+    }
+
     fn all_columns(&mut self, table: Option<&ObjectName>) -> Result<Vec<Item>> {
         let wanted = table.map(names::last).transpose()?;
         let scope = self.scopes.last().cloned().unwrap_or_default();
@@ -417,6 +449,7 @@ impl Binder<'_> {
                 }
                 items.push(Item {
                     name: column.name.clone(),
+                    table: self.table_of(&operand),
                     operand,
                     stored: column.stored,
                     assigned: None,
@@ -434,112 +467,22 @@ impl Binder<'_> {
             _ => Ok(items),
         }
     }
+}
 
-    fn order_by(&mut self, order: &OrderBy, items: &[Item]) -> Result<String> {
-        let OrderByKind::Expressions(exprs) = &order.kind else {
-            return Err(SqlError::unsupported("ORDER BY ALL"));
-        };
-        let mut parts = Vec::new();
-        for part in exprs {
-            let operand = match &part.expr {
-                Expr::Value(ValueWithSpan { value: Literal::Number(text, _), .. }) => {
-                    let at = text.parse::<usize>().ok().and_then(|n| n.checked_sub(1));
-                    let item = at.and_then(|at| items.get(at)).ok_or_else(|| {
-                        SqlError::new(
-                            108,
-                            format!("The ORDER BY position number {text} is out of range of the number of items in the select list."),
-                        )
-                    })?;
-                    item.operand.clone()
-                }
-                Expr::Identifier(ident) => {
-                    match items.iter().find(|i| i.name.eq_ignore_ascii_case(&ident.value)) {
-                        Some(item) => item.operand.clone(),
-                        None => self.scalar(&part.expr)?,
-                    }
-                }
-                expr => self.scalar(expr)?,
-            };
-            self.require_plain(&[&operand])?;
-            let direction = match part.options.sort {
-                None | Some(OrderBySort::Asc) => "",
-                Some(OrderBySort::Desc) => " DESC",
-                Some(_) => return Err(SqlError::unsupported("ORDER BY USING")),
-            };
-            if part.options.nulls_first.is_some() || part.with_fill.is_some() {
-                return Err(SqlError::syntax("NULLS"));
-            }
-            parts.push(format!("{}{direction}", operand.collated()));
-        }
-        Ok(format!(" ORDER BY {}", parts.join(", ")))
-    }
-
-    /// ORDER BY and OFFSET of a query that is not a single SELECT.
-    pub(crate) fn tail(&mut self, query: &Query, items: &[Item]) -> Result<String> {
-        let mut sql = match &query.order_by {
-            Some(order) => self.order_by(order, items)?,
-            None => String::new(),
-        };
-        sql.push_str(&self.limit(None, Some(query))?);
-        Ok(sql)
-    }
-
-    fn limit(&mut self, top: Option<&Top>, query: Option<&Query>) -> Result<String> {
-        let offset = match query.and_then(|query| query.limit_clause.as_ref()) {
-            None => None,
-            Some(LimitClause::LimitOffset { limit: None, offset: Some(offset), limit_by })
-                if limit_by.is_empty() =>
-            {
-                Some(&offset.value)
-            }
-            Some(_) => return Err(SqlError::syntax("LIMIT")),
-        };
-        let count = match (top, query.and_then(|query| query.fetch.as_ref())) {
-            (None, None) => None,
-            (Some(Top { with_ties: false, percent: false, quantity: Some(quantity) }), None) => {
-                Some(match quantity {
-                    TopQuantity::Constant(n) => {
-                        let n = i64::try_from(*n).unwrap_or(i64::MAX);
-                        self.constant(&Value::Integer(n))
-                    }
-                    TopQuantity::Expr(expr) => self.row_count(expr)?,
-                })
-            }
-            (None, Some(Fetch { with_ties: false, percent: false, quantity: Some(quantity) }))
-                if offset.is_some() =>
-            {
-                Some(self.row_count(quantity)?)
-            }
-            _ => return Err(SqlError::unsupported("TOP or FETCH in this form")),
-        };
-        if offset.is_some() && query.is_none_or(|query| query.order_by.is_none()) {
-            return Err(SqlError::syntax("OFFSET"));
-        }
-        let offset = offset.map(|expr| self.row_count(expr)).transpose()?;
-        Ok(match (count, offset) {
-            (None, None) => String::new(),
-            (Some(count), None) => format!(" LIMIT {count}"),
-            (count, Some(offset)) => {
-                format!(" LIMIT {} OFFSET {offset}", count.unwrap_or_else(|| "-1".to_owned()))
-            }
-        })
-    }
-
-    fn row_count(&mut self, expr: &Expr) -> Result<String> {
-        let operand = self.scalar(expr)?;
-        self.suggest_type(&operand, Some(SqlType::BigInt));
-        self.require_plain(&[&operand])?;
-        if matches!(operand.source, Source::Column(_)) {
-            return Err(SqlError::unsupported("TOP of a column"));
-        }
-        let count = self.convert(&operand, SqlType::BigInt, true)?;
-        // To SQLite a negative number is no limit at all.
-        Ok(format!("tds_row_count({count})"))
+fn of_items(sql: String, items: Vec<Item>) -> SelectPlan {
+    SelectPlan {
+        sql,
+        assigned: Vec::new(),
+        per_row: None,
+        untyped: items.iter().map(|item| item.operand.ty.is_none()).collect(),
+        encryptions: items.iter().map(|item| item.operand.encryption).collect(),
+        parameters: items.iter().map(|item| item.operand.own_parameters()).collect(),
+        columns: items.into_iter().map(result_column).collect(),
     }
 }
 
 fn result_column(item: Item) -> ResultColumn {
-    let Item { name, operand, stored, assigned: _ } = item;
+    let Item { name, operand, stored, table, assigned: _ } = item;
     ResultColumn {
         name,
         // An untyped NULL is an int.
@@ -549,6 +492,7 @@ fn result_column(item: Item) -> ResultColumn {
         identity: operand.identity,
         updateable: stored,
         crypto: operand.encryption.map(Encryption::on_wire),
+        table,
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod bulk;
 pub(crate) mod cursor;
+pub(crate) mod large;
 pub(crate) mod login;
 pub(crate) mod packet;
 pub(crate) mod request;
@@ -9,3 +10,4 @@ pub(crate) mod rpc;
 pub(crate) mod token;
 pub(crate) mod tvp;
 pub(crate) mod type_info;
+pub(crate) mod variant;

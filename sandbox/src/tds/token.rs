@@ -31,6 +31,7 @@ pub(crate) const CMD_DELETE: u16 = 0xC4;
 pub(crate) const CMD_UPDATE: u16 = 0xC5;
 pub(crate) const CMD_EXECUTE: u16 = 0xE0;
 pub(crate) const CMD_BULK_INSERT: u16 = 0xF0;
+pub(crate) const CMD_MERGE: u16 = 0x117;
 
 /// ENVCHANGE types.
 pub(crate) const ENV_DATABASE: u8 = 1;
@@ -42,6 +43,8 @@ pub(crate) const ENV_COMMIT_TRANSACTION: u8 = 9;
 pub(crate) const ENV_ROLLBACK_TRANSACTION: u8 = 10;
 pub(crate) const ENV_RESETCONNECTION_ACK: u8 = 18;
 
+/// UserType of rowversion, which else would be a binary(8).
+const TIMESTAMP_USER_TYPE: u32 = 0x50;
 /// COLMETADATA flags.
 const F_NULLABLE: u16 = 0x0001;
 const F_CASE_SEN: u16 = 0x0002;
@@ -197,6 +200,8 @@ pub(crate) struct ResultColumn {
     /// Comes straight from a table, so bulk loaders may write it.
     pub(crate) updateable: bool,
     pub(crate) crypto: Option<ColumnCrypto>,
+    /// Schema and name of its table, of text, ntext and image only.
+    pub(crate) table: Option<[String; 2]>,
 }
 
 /// What CryptoMetadata says of a column.
@@ -217,6 +222,7 @@ impl ResultColumn {
             identity: false,
             updateable: false,
             crypto: None,
+            table: None,
         }
     }
 
@@ -298,9 +304,15 @@ fn write_column(out: &mut Vec<u8>, column: &ResultColumn, cek_table: Option<&[Ce
     if ordinal.is_some() {
         flags |= F_ENCRYPTED;
     }
-    out.extend_from_slice(&0u32.to_le_bytes());
+    let user_type = if column.ty == SqlType::RowVersion { TIMESTAMP_USER_TYPE } else { 0 };
+    out.extend_from_slice(&user_type.to_le_bytes());
     out.extend_from_slice(&flags.to_le_bytes());
     write_type_info(out, column.wire_type(), &column.collation);
+    if column.ty.is_legacy() {
+        let parts = column.table.as_ref().map(<[String; 2]>::as_slice).unwrap_or_default();
+        out.push(u8::try_from(parts.len()).unwrap_or_default());
+        parts.iter().for_each(|part| us_varchar(out, part));
+    }
     if let Some((crypto, ordinal)) = ordinal {
         out.extend_from_slice(&u16_len(ordinal));
         write_crypto(out, column, crypto);

@@ -2,12 +2,13 @@
 
 use crate::error::{Result, SqlError};
 use crate::tds::cursor::{Cursor, Malformed, Read};
+use crate::tds::{large, variant};
 use crate::types::decimal::Decimal;
 use crate::types::sql_type::{decimal_width, time_width};
 use crate::types::temporal::{
     self, DATETIME_TICKS, DAY_1900, MAX_DAY, TICKS_PER_DAY, TICKS_PER_MINUTE,
 };
-use crate::types::{Collation, Length, SqlType, Value, text};
+use crate::types::{Collation, Family, Length, SqlType, Value, text};
 
 /// Table-valued parameters: whose values have columns and rows of their own.
 pub(crate) const TVPTYPE: u8 = 0xF3;
@@ -29,6 +30,7 @@ pub(crate) const FLT4TYPE: u8 = 0x3B;
 pub(crate) const MONEYTYPE: u8 = 0x3C;
 pub(crate) const DATETIMETYPE: u8 = 0x3D;
 pub(crate) const FLT8TYPE: u8 = 0x3E;
+pub(crate) const SSVARIANTTYPE: u8 = 0x62;
 pub(crate) const NTEXTTYPE: u8 = 0x63;
 pub(crate) const BITNTYPE: u8 = 0x68;
 pub(crate) const DECIMALNTYPE: u8 = 0x6A;
@@ -44,9 +46,13 @@ pub(crate) const BIGBINARYTYPE: u8 = 0xAD;
 pub(crate) const BIGCHARTYPE: u8 = 0xAF;
 pub(crate) const NVARCHARTYPE: u8 = 0xE7;
 pub(crate) const NCHARTYPE: u8 = 0xEF;
+pub(crate) const UDTTYPE: u8 = 0xF0;
+pub(crate) const XMLTYPE: u8 = 0xF1;
+pub(crate) const JSONTYPE: u8 = 0xF4;
+pub(crate) const VECTORTYPE: u8 = 0xF5;
 
 const PLP: u16 = 0xFFFF;
-const PLP_NULL: u64 = 0xFFFF_FFFF_FFFF_FFFF;
+pub(super) const PLP_NULL: u64 = 0xFFFF_FFFF_FFFF_FFFF;
 const PLP_UNKNOWN: u64 = 0xFFFF_FFFF_FFFF_FFFE;
 const CHARBIN_NULL: u16 = 0xFFFF;
 /// A large value leaves in chunks of at most this, so that clients meet more than one.
@@ -92,10 +98,23 @@ impl TypeInfo {
                 info.length = u32::from(cursor.u16()?);
                 info.collation = cursor.array()?;
             }
-            IMAGETYPE => info.length = cursor.u32()?,
+            IMAGETYPE | SSVARIANTTYPE => info.length = cursor.u32()?,
             TEXTTYPE | NTEXTTYPE => {
                 info.length = cursor.u32()?;
                 info.collation = cursor.array()?;
+            }
+            XMLTYPE => {
+                info.length = u32::from(PLP);
+                if cursor.u8()? != 0 {
+                    return Err(Malformed(
+                        "The sandbox has no collections of XML schemas.".to_owned(),
+                    ));
+                }
+            }
+            UDTTYPE | JSONTYPE | VECTORTYPE => {
+                return Err(Malformed(format!(
+                    "The sandbox does not support data type {token:#04x}."
+                )));
             }
             other => return Err(Malformed(format!("Data type {other:#04x} is unknown."))),
         }
@@ -150,9 +169,11 @@ impl TypeInfo {
             (BIGCHARTYPE, 0..=8000) => SqlType::Char(bytes),
             (NVARCHARTYPE, 0..=8000) => SqlType::NVarChar(Length::N(characters)),
             (NCHARTYPE, 0..=8000) => SqlType::NChar(characters),
-            (IMAGETYPE, _) => SqlType::VarBinary(Length::Max),
-            (TEXTTYPE, _) => SqlType::VarChar(Length::Max),
-            (NTEXTTYPE, _) => SqlType::NVarChar(Length::Max),
+            (IMAGETYPE, _) => SqlType::Image,
+            (TEXTTYPE, _) => SqlType::Text,
+            (NTEXTTYPE, _) => SqlType::NText,
+            (XMLTYPE, _) => SqlType::Xml,
+            (SSVARIANTTYPE, _) => SqlType::Variant,
             _ => return Err(odd()),
         }))
     }
@@ -165,9 +186,14 @@ impl TypeInfo {
             | MONEYTYPE | DATETIMETYPE | FLT8TYPE | INT8TYPE => {
                 cursor.bytes_u32(self.length).map(|bytes| Some(bytes.to_vec()))
             }
+            XMLTYPE => read_plp(cursor),
             BIGVARBINTYPE | BIGVARCHRTYPE | NVARCHARTYPE if self.length == u32::from(PLP) => {
                 read_plp(cursor)
             }
+            SSVARIANTTYPE => match cursor.u32()? {
+                0 => Ok(None),
+                length => cursor.bytes_u32(length).map(|bytes| Some(bytes.to_vec())),
+            },
             BIGVARBINTYPE | BIGVARCHRTYPE | NVARCHARTYPE | BIGBINARYTYPE | BIGCHARTYPE
             | NCHARTYPE => {
                 let length = cursor.u16()?;
@@ -252,17 +278,20 @@ impl TypeInfo {
                 }
                 Value::DateTime(day * TICKS_PER_DAY + minutes * TICKS_PER_MINUTE)
             }
-            Char(_) | VarChar(_) => {
+            Char(_) | VarChar(_) | Text => {
                 let page = Collation::of_wire(self.collation);
                 return Ok(Value::Text(page.decode(bytes)));
             }
-            NChar(_) | NVarChar(_) => {
+            NChar(_) | NVarChar(_) | NText | Xml => {
                 if !bytes.len().is_multiple_of(2) {
                     return Err(bad());
                 }
                 return Ok(Value::Text(text::from_utf16le(bytes)));
             }
-            Binary(_) | VarBinary(_) => return Ok(Value::Bytes(bytes.to_vec())),
+            Binary(_) | VarBinary(_) | Image | RowVersion => {
+                return Ok(Value::Bytes(bytes.to_vec()));
+            }
+            Variant => return variant::read(bytes),
             UniqueIdentifier => Value::Guid(cursor.array()?),
         };
         let finite = !matches!(value, Value::Float(x) if !x.is_finite());
@@ -391,6 +420,10 @@ pub(crate) fn write_type_info(out: &mut Vec<u8>, ty: SqlType, collation: &Collat
         Binary(n) => sized(out, BIGBINARYTYPE, n, false),
         VarBinary(n) => sized(out, BIGVARBINTYPE, bytes(n), false),
         UniqueIdentifier => out.extend_from_slice(&[GUIDTYPE, 16]),
+        Text | NText | Image => large::write_type_info(out, ty, collation),
+        Xml => out.extend_from_slice(&[XMLTYPE, 0]),
+        Variant => variant::write_type_info(out),
+        RowVersion => sized(out, BIGBINARYTYPE, 8, false),
     }
 }
 
@@ -406,12 +439,14 @@ pub(crate) fn write_value(
         SqlType::VarChar(Length::Max)
             | SqlType::NVarChar(Length::Max)
             | SqlType::VarBinary(Length::Max)
+            | SqlType::Xml
     );
-    let wide = matches!(ty, SqlType::NChar(_) | SqlType::NVarChar(_));
+    let wide = ty.is_wide() || ty == SqlType::Xml;
     let long;
     let bytes: Option<&[u8]> = match value {
         Value::Null => None,
         Value::Bytes(bytes) => Some(bytes),
+        Value::Variant(inner) => return variant::write(out, inner.0, &inner.1, collation),
         Value::Text(text) => {
             long = if wide { text::to_utf16le(text) } else { collation.encode(text) };
             Some(&long)
@@ -423,8 +458,10 @@ pub(crate) fn write_value(
             return Ok(());
         }
     };
-    let short = !ty.is_text() && !matches!(ty, SqlType::Binary(_) | SqlType::VarBinary(_));
+    let short = !matches!(ty.family(), Family::Text | Family::Bytes | Family::Xml);
     match bytes {
+        bytes if ty.is_legacy() => large::write_value(out, bytes),
+        None if ty == SqlType::Variant => out.extend_from_slice(&0u32.to_le_bytes()),
         None if short => out.push(0),
         None if max => out.extend_from_slice(&PLP_NULL.to_le_bytes()),
         None => out.extend_from_slice(&CHARBIN_NULL.to_le_bytes()),
@@ -450,7 +487,7 @@ fn write_plp(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// The bytes of a value whose length is a single byte on the wire.
-fn encode_short(value: &Value, ty: SqlType) -> Result<Vec<u8>> {
+pub(super) fn encode_short(value: &Value, ty: SqlType) -> Result<Vec<u8>> {
     let misfit = || SqlError::new(596, format!("A stored value is not a {ty}."));
     let (_, scale) = ty.precision_scale();
     Ok(match (value, ty) {

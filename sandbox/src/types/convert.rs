@@ -4,7 +4,7 @@ use crate::error::{Result, SqlError};
 use crate::types::decimal::Decimal;
 use crate::types::temporal::{self, END_OF_TIME, TICKS_PER_DAY, TICKS_PER_MINUTE};
 use crate::types::text::{self, utf16_len};
-use crate::types::{Collation, Family, Length, SqlType, Value};
+use crate::types::{Collation, Family, Length, SqlType, Value, variant};
 
 /// What becomes of a string or binary that is too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,10 @@ pub(crate) fn convert(value: Value, from: SqlType, to: SqlType, excess: Excess) 
     if value.is_null() {
         return Ok(value);
     }
+    if let (Value::Variant(inner), false) = (&value, to == SqlType::Variant) {
+        let (ty, value) = inner.as_ref();
+        return convert(value.clone(), *ty, to, excess);
+    }
     match to.family() {
         Family::Integer => integer(value, from, to),
         Family::Float => float(value, from, to),
@@ -32,6 +36,12 @@ pub(crate) fn convert(value: Value, from: SqlType, to: SqlType, excess: Excess) 
         Family::Text => fit_text(show(value, from, to)?, to, excess),
         Family::Bytes => fit_bytes(bytes(value, from, to)?, to, excess),
         Family::Guid => guid(value, from, to),
+        Family::Xml => xml(value, from, to),
+        Family::Variant => match value {
+            Value::Variant(_) => Ok(value),
+            value if variant::holds(from) => Ok(Value::Variant(Box::new((from, value)))),
+            _ => Err(clash(from, to)),
+        },
     }
 }
 
@@ -245,9 +255,7 @@ fn show(value: Value, from: SqlType, to: SqlType) -> Result<String> {
             format!("{} {clock} {}", temporal::show_date(day), temporal::show_offset(minutes))
         }
         Value::Guid(wire) => show_guid(wire),
-        Value::Bytes(bytes) if matches!(to, SqlType::NChar(_) | SqlType::NVarChar(_)) => {
-            text::from_utf16le(&bytes)
-        }
+        Value::Bytes(bytes) if to.is_wide() => text::from_utf16le(&bytes),
         Value::Bytes(bytes) => Collation::default().decode(&bytes),
         // The texts of these depend on styles and language settings that are not implemented.
         Value::Float(_) | Value::DateTime(_) => {
@@ -257,6 +265,7 @@ fn show(value: Value, from: SqlType, to: SqlType) -> Result<String> {
                 to.name()
             )));
         }
+        Value::Variant(_) => return Err(clash(from, to)),
         Value::Null => String::new(),
     })
 }
@@ -306,6 +315,28 @@ fn guid(value: Value, from: SqlType, to: SqlType) -> Result<Value> {
     }
 }
 
+/// Text is kept as it is but for the declaration, which SQL Server drops, and is not parsed: what is not well formed
+/// would be an error there.
+fn xml(value: Value, from: SqlType, to: SqlType) -> Result<Value> {
+    let text = match value {
+        Value::Text(text) => text,
+        Value::Bytes(bytes) => match bytes.as_slice() {
+            [0xFF, 0xFE, wide @ ..] => text::from_utf16le(wide),
+            narrow => {
+                String::from_utf8_lossy(narrow.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(narrow))
+                    .into_owned()
+            }
+        },
+        _ => return Err(clash(from, to)),
+    };
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let rest = match text.strip_prefix("<?xml ").and_then(|rest| rest.split_once("?>")) {
+        Some((_, rest)) => rest.trim_start(),
+        None => text,
+    };
+    Ok(Value::Text(rest.to_owned()))
+}
+
 fn bytes(value: Value, from: SqlType, to: SqlType) -> Result<Vec<u8>> {
     Ok(match value {
         Value::Bytes(bytes) => bytes,
@@ -314,9 +345,7 @@ fn bytes(value: Value, from: SqlType, to: SqlType) -> Result<Vec<u8>> {
             let width = usize::try_from(from.max_length()).unwrap_or(8).min(8);
             n.to_be_bytes().into_iter().skip(8 - width).collect()
         }
-        Value::Text(text) if matches!(from, SqlType::NChar(_) | SqlType::NVarChar(_)) => {
-            text::to_utf16le(&text)
-        }
+        Value::Text(text) if from.is_wide() || from == SqlType::Xml => text::to_utf16le(&text),
         Value::Text(text) => Collation::default().encode(&text),
         _ => return Err(clash(from, to)),
     })
@@ -332,7 +361,7 @@ fn fit_text(mut value: String, to: SqlType, excess: Excess) -> Result<Value> {
         SqlType::VarChar(Length::N(n)) => (Some(n), false, false),
         SqlType::NChar(n) => (Some(n), true, true),
         SqlType::NVarChar(Length::N(n)) => (Some(n), false, true),
-        _ => (None, false, matches!(to, SqlType::NVarChar(_))),
+        _ => (None, false, to.is_wide()),
     };
     if !wide && !value.is_ascii() {
         // What the code page lacks is lost on the way in, as in SQL Server.
@@ -360,6 +389,7 @@ fn fit_text(mut value: String, to: SqlType, excess: Excess) -> Result<Value> {
 fn fit_bytes(mut value: Vec<u8>, to: SqlType, excess: Excess) -> Result<Value> {
     let (limit, pad) = match to {
         SqlType::Binary(n) => (usize::from(n), true),
+        SqlType::RowVersion => (8, true),
         SqlType::VarBinary(Length::N(n)) => (usize::from(n), false),
         _ => return Ok(Value::Bytes(value)),
     };

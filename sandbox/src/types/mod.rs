@@ -11,6 +11,7 @@ pub(crate) mod storage;
 pub(crate) mod temporal;
 pub(crate) mod text;
 pub(crate) mod value;
+pub(crate) mod variant;
 
 pub(crate) use collation::Collation;
 pub(crate) use sql_type::{Family, Length, SqlType};

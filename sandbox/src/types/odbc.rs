@@ -98,6 +98,12 @@ fn describe(ty: SqlType) -> Description {
         VarBinary(Length::N(n)) => string(-3, n.into(), n.into()),
         VarBinary(Length::Max) => string(-3, most, most),
         UniqueIdentifier => plain(-11, 36, 16),
+        Text => string(-1, most, most),
+        NText => string(-10, most / 2, most - 1),
+        Image => string(-4, most, most),
+        Xml => string(-152, 0, 0),
+        Variant => plain(-150, 8000, 8000),
+        RowVersion => string(-2, 8, 8),
     }
 }
 
@@ -123,6 +129,11 @@ fn ss_data_type(ty: SqlType, nullable: bool) -> i64 {
         VarChar(_) | NVarChar(_) => (39, 39),
         Binary(_) => (37, 45),
         VarBinary(_) | UniqueIdentifier => (37, 37),
+        Text | NText => (35, 35),
+        Image => (34, 34),
+        Xml => (0, 0),
+        Variant => (39, 39),
+        RowVersion => (37, 45),
     };
     if nullable { null } else { not_null }
 }

@@ -19,7 +19,7 @@ pub(crate) enum Length {
     Max,
 }
 
-/// The encryptable types, which are also the ones that tables here can have.
+/// The types that columns, parameters and variables here can have. Those behind `UniqueIdentifier` cannot be encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum SqlType {
     Bit,
@@ -50,6 +50,12 @@ pub(crate) enum SqlType {
     Binary(u16),
     VarBinary(Length),
     UniqueIdentifier,
+    Text,
+    NText,
+    Image,
+    Xml,
+    Variant,
+    RowVersion,
 }
 
 /// Types that share a representation in SQLite and compare without conversion.
@@ -65,6 +71,8 @@ pub(crate) enum Family {
     Text,
     Bytes,
     Guid,
+    Xml,
+    Variant,
 }
 
 /// Fixed bytes of a cell: version 1, tag 32, IV 16.
@@ -83,9 +91,11 @@ impl SqlType {
             Time(_) => Family::Time,
             DateTime | SmallDateTime | DateTime2(_) => Family::DateTime,
             DateTimeOffset(_) => Family::Offset,
-            Char(_) | VarChar(_) | NChar(_) | NVarChar(_) => Family::Text,
-            Binary(_) | VarBinary(_) => Family::Bytes,
+            Char(_) | VarChar(_) | NChar(_) | NVarChar(_) | Text | NText => Family::Text,
+            Binary(_) | VarBinary(_) | Image | RowVersion => Family::Bytes,
             UniqueIdentifier => Family::Guid,
+            Xml => Family::Xml,
+            Variant => Family::Variant,
         }
     }
 
@@ -117,6 +127,12 @@ impl SqlType {
             Binary(_) => "binary",
             VarBinary(_) => "varbinary",
             UniqueIdentifier => "uniqueidentifier",
+            Text => "text",
+            NText => "ntext",
+            Image => "image",
+            Xml => "xml",
+            Variant => "sql_variant",
+            RowVersion => "timestamp",
         }
     }
 
@@ -124,6 +140,8 @@ impl SqlType {
     pub(crate) fn system_type_id(self) -> u8 {
         use SqlType::*;
         match self {
+            Image => 34,
+            Text => 35,
             UniqueIdentifier => 36,
             Date => 40,
             Time(_) => 41,
@@ -137,6 +155,8 @@ impl SqlType {
             Money => 60,
             DateTime => 61,
             Float => 62,
+            Variant => 98,
+            NText => 99,
             Bit => 104,
             Decimal { named_numeric: false, .. } => 106,
             Decimal { .. } => 108,
@@ -146,8 +166,10 @@ impl SqlType {
             VarChar(_) => 167,
             Binary(_) => 173,
             Char(_) => 175,
+            RowVersion => 189,
             NVarChar(_) => 231,
             NChar(_) => 239,
+            Xml => 241,
         }
     }
 
@@ -166,8 +188,11 @@ impl SqlType {
             DateTimeOffset(scale) => i64::from(time_width(scale)) + 5,
             Char(n) | Binary(n) | VarChar(Length::N(n)) | VarBinary(Length::N(n)) => i64::from(n),
             NChar(n) | NVarChar(Length::N(n)) => i64::from(n) * 2,
-            VarChar(Length::Max) | NVarChar(Length::Max) | VarBinary(Length::Max) => -1,
-            UniqueIdentifier => 16,
+            VarChar(Length::Max) | NVarChar(Length::Max) | VarBinary(Length::Max) | Xml => -1,
+            // Of what stands in for them in the row.
+            UniqueIdentifier | Text | NText | Image => 16,
+            Variant => 8016,
+            RowVersion => 8,
         }
     }
 
@@ -201,6 +226,21 @@ impl SqlType {
 
     pub(crate) fn is_numeric(self) -> bool {
         matches!(self.family(), Family::Integer | Family::Float | Family::Decimal)
+    }
+
+    /// text, ntext and image: kept outside of the row, not to be compared, and not for variables.
+    pub(crate) fn is_legacy(self) -> bool {
+        matches!(self, SqlType::Text | SqlType::NText | SqlType::Image)
+    }
+
+    /// UTF-16 rather than a code page.
+    pub(crate) fn is_wide(self) -> bool {
+        matches!(self, SqlType::NChar(_) | SqlType::NVarChar(_) | SqlType::NText)
+    }
+
+    /// Whether columns of the type can be encrypted.
+    pub(crate) fn is_encryptable(self) -> bool {
+        !(self.is_legacy() || matches!(self, SqlType::Xml | SqlType::Variant | SqlType::RowVersion))
     }
 
     /// Bytes of the longest normalised plaintext, None for max types.
@@ -265,6 +305,17 @@ impl SqlType {
         }
     }
 
+    /// Of a variable, which cannot have every type.
+    pub(crate) fn of_variable(data_type: &DataType) -> Result<Self> {
+        match Self::from_ast(data_type)? {
+            ty if ty.is_legacy() => Err(SqlError::new(
+                2739,
+                "The text, ntext, and image data types are invalid for local variables.",
+            )),
+            ty => Ok(ty),
+        }
+    }
+
     /// From a declaration that sqlparser has read.
     pub(crate) fn from_ast(data_type: &DataType) -> Result<Self> {
         use SqlType::*;
@@ -294,6 +345,8 @@ impl SqlType {
                 VarBinary(Length::N(length(*n, 8000, "varbinary")?))
             }
             DataType::Uuid => UniqueIdentifier,
+            DataType::Text => Text,
+            DataType::Timestamp(None, TimezoneInfo::None) => RowVersion,
             DataType::Custom(name, arguments) => custom(&name.to_string(), arguments)?,
             other => return Err(SqlError::unsupported(format!("the data type {other}"))),
         };
@@ -449,8 +502,14 @@ fn custom(name: &str, arguments: &[TypeModifier]) -> Result<SqlType> {
                 _ => VarBinary(n),
             })
         }
-        "xml" | "text" | "ntext" | "image" | "sql_variant" | "timestamp" | "rowversion"
-        | "hierarchyid" | "geography" | "geometry" | "json" | "vector" => {
+        "xml" if argument.is_none() => Ok(Xml),
+        "text" => Ok(Text),
+        "ntext" => Ok(NText),
+        "image" => Ok(Image),
+        "sql_variant" => Ok(Variant),
+        "timestamp" | "rowversion" => Ok(RowVersion),
+        // CLR's, whose values only their assemblies can make; and those that SQL Server 2022 does not have.
+        "hierarchyid" | "geography" | "geometry" | "json" | "vector" | "xml" => {
             Err(SqlError::unsupported(format!("the data type {name}")))
         }
         other => Err(SqlError::new(2715, format!("Cannot find data type {other}."))),

@@ -8,13 +8,15 @@
 //! | datetimeoffset | TEXT, UTC ticks then offset, under TDS_OFFSET, which ignores the offset |
 //! | strings | TEXT under the collation of the column |
 //! | binary, and every encrypted column | BLOB |
+//! | xml | TEXT |
+//! | sql_variant | BLOB, as [`variant`] writes it |
 //! | uniqueidentifier | BLOB, bytes in SQL Server's order of significance |
 
 use rusqlite::types::{Value as Stored, ValueRef};
 
 use crate::error::{Result, SqlError};
 use crate::types::decimal::Decimal;
-use crate::types::{Family, SqlType, Value};
+use crate::types::{Family, SqlType, Value, variant};
 
 /// Wire positions of a uniqueidentifier's bytes, most significant first in comparisons.
 const GUID_ORDER: [usize; 16] = [10, 11, 12, 13, 14, 15, 8, 9, 6, 7, 4, 5, 0, 1, 2, 3];
@@ -39,6 +41,7 @@ pub(crate) fn store(value: &Value) -> Stored {
         Value::Offset { utc, minutes } => Stored::Text(format!("{utc:019}{minutes:+05}")),
         Value::Text(text) => Stored::Text(text.clone()),
         Value::Bytes(bytes) => Stored::Blob(bytes.clone()),
+        Value::Variant(inner) => variant::store(inner.0, &inner.1),
         Value::Guid(wire) => Stored::Blob(
             GUID_ORDER.iter().map(|&at| wire.get(at).copied().unwrap_or_default()).collect(),
         ),
@@ -57,8 +60,9 @@ pub(crate) fn load(stored: ValueRef<'_>, ty: SqlType) -> Result<Value> {
             Value::Decimal(decimal(text(stored)?).ok_or_else(|| damaged(ty))?)
         }
         (ValueRef::Text(_), Family::Offset) => offset(text(stored)?).ok_or_else(|| damaged(ty))?,
-        (ValueRef::Text(_), Family::Text) => Value::Text(text(stored)?.to_owned()),
+        (ValueRef::Text(_), Family::Text | Family::Xml) => Value::Text(text(stored)?.to_owned()),
         (ValueRef::Blob(bytes), Family::Bytes) => Value::Bytes(bytes.to_vec()),
+        (ValueRef::Blob(bytes), Family::Variant) => variant::load(bytes)?,
         (ValueRef::Blob(bytes), Family::Guid) => guid(bytes).ok_or_else(|| damaged(ty))?,
         _ => return Err(damaged(ty)),
     };

@@ -1,5 +1,6 @@
 //! A value outside SQLite and off the wire.
 
+use crate::types::SqlType;
 use crate::types::decimal::Decimal;
 
 /// One plaintext value. Which [`SqlType`](crate::types::SqlType) it has is known beside it.
@@ -23,11 +24,13 @@ pub(crate) enum Value {
         utc: i64,
         minutes: i16,
     },
-    /// As [`text`](crate::types::text) keeps it.
+    /// As [`text`](crate::types::text) keeps it: strings, and xml.
     Text(String),
     Bytes(Vec<u8>),
     /// In the order of the wire.
     Guid([u8; 16]),
+    /// sql_variant: a value that has its type with it, and is not NULL.
+    Variant(Box<(SqlType, Value)>),
 }
 
 impl Value {

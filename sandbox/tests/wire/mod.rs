@@ -2,6 +2,8 @@
 //! made-up cells, and reads what COLMETADATA really says.
 #![allow(dead_code)]
 
+mod large;
+
 use always_encrypted_sandbox::Sandbox;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -14,8 +16,11 @@ pub fn utf16(text: &str) -> Vec<u8> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Column {
     pub name: String,
+    pub user_type: u32,
     pub flags: u16,
     pub ty: Type,
+    /// Of text, ntext and image.
+    pub table: Vec<String>,
     /// CEK ordinal, base type, algorithm, encryption type, normalisation version.
     pub crypto: Option<(u16, Type, u8, u8, u8)>,
 }
@@ -186,14 +191,17 @@ impl<'a> Reader<'a> {
                 ty.length = self.u16().into();
                 ty.collation = self.n(5).try_into().unwrap();
             }
-            other => panic!("type {other:#x}"),
+            other => self.large_type(&mut ty).unwrap_or_else(|| panic!("type {other:#x}")),
         }
         ty
     }
 
     fn value(&mut self, ty: &Type) -> Option<Vec<u8>> {
+        if let Some(value) = self.large_value(ty) {
+            return value;
+        }
         match ty.token {
-            0xA5 | 0xA7 | 0xE7 if ty.length == 0xFFFF => {
+            0xA5 | 0xA7 | 0xE7 | 0xF1 if ty.length == 0xFFFF => {
                 let total = self.u64();
                 if total == u64::MAX {
                     return None;
@@ -237,16 +245,18 @@ impl<'a> Reader<'a> {
             }
         }
         for _ in 0..count {
-            self.u32();
+            let user_type = self.u32();
             let flags = self.u16();
             let ty = self.ty();
+            let table = self.table_name(&ty);
             let mut crypto = None;
             if self.ae && flags & 0x0800 != 0 {
                 let ordinal = self.u16();
                 self.u32();
                 crypto = Some((ordinal, self.ty(), self.u8(), self.u8(), self.u8()));
             }
-            set.columns.push(Column { name: self.b_varchar(), flags, ty, crypto });
+            let name = self.b_varchar();
+            set.columns.push(Column { name, user_type, flags, ty, table, crypto });
         }
         set
     }

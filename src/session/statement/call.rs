@@ -31,12 +31,15 @@ impl Statement {
             } else {
                 write!(text, "{separator}{declared_name}={declared_name}{output}")
             };
+            let written = value.type_info.unencryptable_declaration();
             // Nothing tells the type of an untyped NULL; text converts to most types.
             let sql_type = if value.type_info.is_untyped() {
                 SqlType::parse_declaration("nvarchar(1)")
             } else {
-                value.type_info.sql_type().ok_or(DeclarationError::Unencryptable {
-                    name: format!("{:#04x}", value.type_info.id()),
+                value.type_info.sql_type().ok_or_else(|| DeclarationError::Unencryptable {
+                    name: written
+                        .clone()
+                        .unwrap_or_else(|| format!("{:#04x}", value.type_info.id())),
                 })
             };
             let (type_text, suffix) = match (&sql_type, &value.table_type) {
@@ -44,7 +47,7 @@ impl Statement {
                 (Ok(sql_type), None) => (sql_type.to_string(), output),
                 (Err(_), None) => match &value.clr_type {
                     Some(clr) => (clr_type(clr)?, output),
-                    None => ("sql_variant".to_owned(), output),
+                    None => (written.ok_or_else(unknown_type)?, output),
                 },
             };
             let mut declared = Declared {
@@ -63,6 +66,11 @@ impl Statement {
         let source = Source::Call(object_name(name));
         Ok(Self { text, parameters, declarations_at: None, first_value: 0, source })
     }
+}
+
+/// Without its type a value cannot be described, and so is not sent.
+fn unknown_type() -> SessionError {
+    SessionError::Request(Malformed::of("RPC parameter: a type that cannot be declared"))
 }
 
 /// The type of a table-valued parameter, as a declaration has it.

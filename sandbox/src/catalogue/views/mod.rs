@@ -156,7 +156,8 @@ mod tests {
     #[test]
     fn every_view_is_a_query_that_sqlite_can_run() {
         let connection = rusqlite::Connection::open_in_memory().unwrap();
-        crate::exec::functions::register(&connection, Default::default()).unwrap();
+        crate::exec::functions::register(&connection, Default::default(), Default::default())
+            .unwrap();
         crate::catalogue::store::initialise(&connection).unwrap();
         let catalogue = Catalogue::default();
         for (id, view) in all() {

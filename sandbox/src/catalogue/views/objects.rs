@@ -116,16 +116,17 @@ pub(super) const VIEWS: &[View] = &[
             (
                 "collation_name",
                 SYSNAME,
-                "CASE WHEN column2 IN (167, 175, 231, 239) THEN 'SQL_Latin1_General_CP1_CI_AS' END",
+                "CASE WHEN column2 IN (35, 99, 167, 175, 231, 239) THEN 'SQL_Latin1_General_CP1_CI_AS' END",
             ),
-            ("is_nullable", SqlType::Bit, "column3 < 256"),
+            ("is_nullable", SqlType::Bit, "column3 < 256 AND column2 <> 189"),
             ("is_user_defined", SqlType::Bit, "column3 > 256"),
             ("is_assembly_type", SqlType::Bit, "0"),
             ("default_object_id", SqlType::Int, "0"),
             ("rule_object_id", SqlType::Int, "0"),
             ("is_table_type", SqlType::Bit, "column2 = 243"),
         ],
-        "(SELECT column1, column2, column3, column4, column5, column6, 4 AS column7 FROM (VALUES ('uniqueidentifier',36,36,16,0,0), ('date',40,40,3,10,0), ('time',41,41,5,16,7), \
+        "(SELECT column1, column2, column3, column4, column5, column6, 4 AS column7 FROM (VALUES ('image',34,34,16,0,0), ('text',35,35,16,0,0), ('sql_variant',98,98,8016,0,0), \
+         ('ntext',99,99,16,0,0), ('timestamp',189,189,8,0,0), ('xml',241,241,-1,0,0), ('uniqueidentifier',36,36,16,0,0), ('date',40,40,3,10,0), ('time',41,41,5,16,7), \
          ('datetime2',42,42,8,27,7), ('datetimeoffset',43,43,10,34,7), ('tinyint',48,48,1,3,0), \
          ('smallint',52,52,2,5,0), ('int',56,56,4,10,0), ('smalldatetime',58,58,4,16,0), ('real',59,59,4,24,0), \
          ('money',60,60,8,19,4), ('datetime',61,61,8,23,3), ('float',62,62,8,53,0), ('bit',104,104,1,1,0), \
