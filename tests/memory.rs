@@ -39,7 +39,8 @@ static ALLOCATOR: Measuring = Measuring;
 /// The tests share one allocator, so they run one after the other.
 static TURN: Mutex<()> = Mutex::new(());
 
-const LEN: usize = 4 << 20;
+/// Large enough that the buffers that are there for values of any length do not count.
+const LEN: usize = 8 << 20;
 
 /// The most memory that `work` holds beyond what is there before, in multiples of `LEN`.
 fn multiple_of_len(work: impl FnOnce()) -> f64 {
@@ -54,7 +55,7 @@ fn text() -> String {
 }
 
 #[test]
-fn a_large_parameter_is_held_a_few_times() {
+fn a_large_parameter_is_held_once_in_the_clear_and_once_as_its_cell() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let request = executesql(
         "INSERT INTO Messages (Id, Content) VALUES (@P1, @P2)",
@@ -83,11 +84,11 @@ fn a_large_parameter_is_held_a_few_times() {
     });
     assert!(sent > LEN);
     println!("a parameter of {LEN} bytes: at most {multiple:.2} times its size");
-    assert!(multiple < 4.5, "{multiple}");
+    assert!(multiple < 2.1, "{multiple}");
 }
 
 #[test]
-fn a_large_cell_is_held_a_few_times() {
+fn a_large_cell_is_held_once() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let key = TestKey::new(1);
     let columns = [Col::Encrypted("Content", VARBINARY_MAX.to_vec(), 0, nvarchar(u16::MAX))];
@@ -102,12 +103,14 @@ fn a_large_cell_is_held_a_few_times() {
         for packet in response.chunks(4096) {
             harness.session.receive_from_server(packet, Instant::now());
             harness.provide_keys();
-            let len = harness.session.to_app().len();
-            harness.session.taken_by_app(len);
-            taken += len;
+            while !harness.session.to_app().is_empty() {
+                let len = harness.session.to_app().len();
+                harness.session.taken_by_app(len);
+                taken += len;
+            }
         }
     });
     assert!(taken > LEN);
     println!("a cell of {LEN} bytes: at most {multiple:.2} times its size");
-    assert!(multiple < 2.5, "{multiple}");
+    assert!(multiple < 1.1, "{multiple}");
 }

@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use zeroize::Zeroize;
+
 use super::{
     CellKey, EncryptError, EncryptionType, InvalidCell,
     layout::{BLOCK, Draft, Opening, blocks_in, encrypted_len, is_shaped, room_for},
@@ -21,20 +23,54 @@ const GROUP: usize = 8;
 
 /// One plaintext of a batch, and room for its cell.
 pub struct CellToEncrypt<'a> {
-    plaintext: &'a [u8],
+    plaintext: Plaintext<'a>,
     out: &'a mut [u8],
     result: Result<usize, EncryptError>,
+}
+
+enum Plaintext<'a> {
+    Elsewhere(&'a [u8]),
+    /// So many bytes of `out`, where their ciphertext will be.
+    InPlace(usize),
 }
 
 impl<'a> CellToEncrypt<'a> {
     /// `out` needs room for [`encrypted_len`]`(plaintext.len())` bytes.
     #[must_use]
     pub fn new(plaintext: &'a [u8], out: &'a mut [u8]) -> Self {
-        Self { plaintext, out, result: Ok(0) }
+        Self { plaintext: Plaintext::Elsewhere(plaintext), out, result: Ok(0) }
+    }
+
+    /// The plaintext is in `out` already, from [`PLAINTEXT_OFFSET`](super::PLAINTEXT_OFFSET) on: see
+    /// [`CellKey::encrypt_in_place`]. On a failure `out` is wiped.
+    #[must_use]
+    pub fn in_place(plaintext_len: usize, out: &'a mut [u8]) -> Self {
+        Self { plaintext: Plaintext::InPlace(plaintext_len), out, result: Ok(0) }
+    }
+
+    fn plaintext_len(&self) -> usize {
+        match self.plaintext {
+            Plaintext::Elsewhere(bytes) => bytes.len(),
+            Plaintext::InPlace(len) => len,
+        }
     }
 
     fn blocks(&self) -> usize {
-        blocks_in(encrypted_len(self.plaintext.len()))
+        blocks_in(encrypted_len(self.plaintext_len()))
+    }
+
+    fn fail(&mut self, error: EncryptError) {
+        if let Plaintext::InPlace(_) = self.plaintext {
+            self.out.zeroize();
+        }
+        self.result = Err(error);
+    }
+
+    fn lay_out(&mut self) -> Draft<'_> {
+        match self.plaintext {
+            Plaintext::Elsewhere(bytes) => Draft::lay_out(bytes, self.out),
+            Plaintext::InPlace(len) => Draft::around(len, self.out),
+        }
     }
 
     /// The cell's length at the front of `out`, or why there is none; 0 before its batch.
@@ -140,14 +176,16 @@ impl CellKey {
             && let Err(error) = self.fill_ivs(ivs)
         {
             for cell in cells {
-                cell.result = Err(error.into());
+                cell.fail(error.into());
             }
             return;
         }
         let mut order = Order::<W>::of(cells, |cell| {
-            let room = room_for(cell.plaintext.len(), cell.out);
-            cell.result = room.map_err(EncryptError::from);
-            room.is_ok().then(|| cell.blocks())
+            match room_for(cell.plaintext_len(), cell.out) {
+                Ok(len) => cell.result = Ok(len),
+                Err(error) => cell.fail(error.into()),
+            }
+            cell.result.is_ok().then(|| cell.blocks())
         });
         while let Some(group) = order.next_group(cells, CellToEncrypt::blocks) {
             match group.len() {
@@ -167,7 +205,7 @@ impl CellKey {
         encryption_type: EncryptionType,
     ) {
         let Some((at, cells)) = disjoint::<_, N>(cells, group) else { return };
-        let mut drafts = cells.map(|cell| Draft::lay_out(cell.plaintext, cell.out));
+        let mut drafts = cells.map(CellToEncrypt::lay_out);
         for (draft, at) in drafts.iter_mut().zip(at) {
             draft.set_iv(&ivs[at]);
         }

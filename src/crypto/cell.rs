@@ -16,7 +16,7 @@ use std::{fmt, ops::Range};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 #[cfg(all(feature = "simd", target_arch = "x86_64"))]
 use super::x86;
@@ -161,6 +161,45 @@ impl CellKey {
         draft.set_iv(&iv[0]);
         self.seal(&mut [draft], encryption_type);
         Ok(len)
+    }
+
+    /// Makes a cell of the plaintext where it lies: `plaintext_len` bytes of `out` from
+    /// [`PLAINTEXT_OFFSET`](super::PLAINTEXT_OFFSET) on. Returns the cell's length.
+    ///
+    /// The cell is that of [`Self::encrypt_into`], and `out` needs the same room. On a failure `out`
+    /// has been wiped.
+    ///
+    /// ```
+    /// # use always_encrypted::crypto::*;
+    /// let key = CellKey::new(&Cek::generate()?);
+    /// let mut cell = vec![0; encrypted_len(5)];
+    /// cell[PLAINTEXT_OFFSET..][..5].copy_from_slice(b"hello");
+    /// key.encrypt_in_place(5, EncryptionType::Randomized, &mut cell)?;
+    /// assert_eq!(*key.decrypt(&cell)?, b"hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn encrypt_in_place(
+        &self,
+        plaintext_len: usize,
+        encryption_type: EncryptionType,
+        out: &mut [u8],
+    ) -> Result<usize, EncryptError> {
+        let mut iv = [[0; BLOCK]];
+        let room = room_for(plaintext_len, out).map_err(EncryptError::from);
+        let ready = room.and_then(|len| {
+            if encryption_type == EncryptionType::Randomized {
+                self.fill_ivs(&mut iv)?;
+            }
+            Ok(len)
+        });
+        if ready.is_err() {
+            out.zeroize();
+            return ready;
+        }
+        let mut draft = Draft::around(plaintext_len, out);
+        draft.set_iv(&iv[0]);
+        self.seal(&mut [draft], encryption_type);
+        ready
     }
 
     /// Encrypts `plaintext` into a new vector. Fails only if the IVs come from an operating system

@@ -18,6 +18,10 @@ pub(super) const CIPHERTEXT: usize = IV + BLOCK;
 /// The shortest cell there is: an empty plaintext still has one block of padding.
 pub(super) const MIN_CELL: usize = CIPHERTEXT + BLOCK;
 
+/// Where in a cell its plaintext is put to be encrypted, in bytes: see
+/// [`CellKey::encrypt_in_place`](super::CellKey::encrypt_in_place).
+pub const PLAINTEXT_OFFSET: usize = CIPHERTEXT;
+
 /// How much longer than its plaintext a cell can be, in bytes.
 pub const MAX_OVERHEAD: usize = CIPHERTEXT + BLOCK;
 
@@ -62,14 +66,19 @@ pub(super) struct Draft<'a> {
 impl<'a> Draft<'a> {
     /// `out` has been measured by [`room_for`].
     pub(super) fn lay_out(plaintext: &[u8], out: &'a mut [u8]) -> Self {
-        let cell = &mut out[..encrypted_len(plaintext.len())];
+        out[CIPHERTEXT..CIPHERTEXT + plaintext.len()].copy_from_slice(plaintext);
+        Self::around(plaintext.len(), out)
+    }
+
+    /// The plaintext is in its place already.
+    pub(super) fn around(plaintext_len: usize, out: &'a mut [u8]) -> Self {
+        let cell = &mut out[..encrypted_len(plaintext_len)];
         cell[0] = VERSION;
-        let (message, padding) = cell[CIPHERTEXT..].split_at_mut(plaintext.len());
-        message.copy_from_slice(plaintext);
+        let padding = &mut cell[CIPHERTEXT + plaintext_len..];
         // 1..=16 bytes, each its own count.
         let pad = padding.len() as u8;
         padding.fill(pad);
-        Self { cell, plaintext_len: plaintext.len() }
+        Self { cell, plaintext_len }
     }
 
     pub(super) fn set_iv(&mut self, iv: &[u8]) {

@@ -28,7 +28,7 @@
 //! ```
 //!
 //! Many cells go faster together: [`CellKey::encrypt_batch`], [`CellKey::decrypt_batch`]. A long one
-//! that comes in chunks is hashed as it comes: [`CellDecryptor`].
+//! that comes in chunks is hashed as it comes, and decrypted as it is taken: [`CellDecryptor`].
 //!
 //! On x86-64 with AES-NI and SHA-NI the cells are made by kernels of this crate ([`Implementation`]).
 //! Do not compile for such a processor with `-C target-cpu=native`: the SHA instructions have no form
@@ -59,6 +59,6 @@ pub use cmk::{
 };
 pub use envelope::{Envelope, InvalidEnvelope};
 pub use implementation::{Implementation, implementation};
-pub use incremental::{CellDecryptor, DecryptedCell};
+pub use incremental::{CellDecryptor, VerifiedCell};
 pub use iv::{IvSource, reseed_ivs};
-pub use layout::{MAX_OVERHEAD, encrypted_len};
+pub use layout::{MAX_OVERHEAD, PLAINTEXT_OFFSET, encrypted_len};

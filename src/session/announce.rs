@@ -12,7 +12,7 @@ use super::{
 use crate::{
     metadata::DescribeFault,
     policy::ColumnEncryption,
-    tds::{InsertBulk, Malformed, PacketType, push_message, push_utf16, utf16_exact, utf16_lossy},
+    tds::{InsertBulk, Malformed, PacketType, push_utf16, utf16_exact, utf16_lossy},
 };
 
 impl Session {
@@ -48,13 +48,7 @@ impl Session {
         let mut query = headers.to_vec();
         push_utf16(&statement.columns_query(), &mut query);
         let query_reset = self.take_reset();
-        push_message(
-            PacketType::SqlBatch,
-            query_reset,
-            &query,
-            self.packet_size,
-            &mut self.to_server,
-        );
+        self.push_to_server(PacketType::SqlBatch, query_reset, query.into());
         let question = Question::Columns { held, statement };
         self.state = State::Asking(Asking { question, answer: Vec::new() });
     }
@@ -102,7 +96,7 @@ impl Session {
         let mut message = split_batch(payload).0.to_vec();
         push_utf16(&target.announce(statement), &mut message);
         let reset = self.take_reset();
-        push_message(PacketType::SqlBatch, reset, &message, self.packet_size, &mut self.to_server);
+        self.push_to_server(PacketType::SqlBatch, reset, message.into());
         self.bulk = Some(Announced::Encrypted(target));
         self.state = State::Responding(Box::default());
     }

@@ -14,7 +14,7 @@ use crate::{
         CatalogueAnswer, DescribeAnswer, Described, ObjectKind, ObjectName, catalogue_declarations,
         catalogue_query, object_id_argument,
     },
-    tds::{PacketType, ReplyToken, ReplyTokens, RpcRequest, ServerError, push_message, token_id},
+    tds::{PacketType, ReplyToken, ReplyTokens, RpcRequest, ServerError, token_id},
 };
 
 impl Session {
@@ -173,7 +173,7 @@ impl Session {
         )
         .map_err(SessionError::Request)?;
         let reset = self.take_reset();
-        push_message(PacketType::Rpc, reset, &message, self.packet_size, &mut self.to_server);
+        self.push_to_server(PacketType::Rpc, reset, message.into());
         Ok(())
     }
 }

@@ -1,20 +1,24 @@
-//! Bulk loads on their way to the server: what they announce, and their rows encrypted one by one.
+//! Bulk loads on their way to the server: what they announce, and their rows encrypted.
 //!
 //! A load comes in two messages. INSERT BULK names table and columns with their types; the server is
 //! asked which of the columns are encrypted, and those are declared by the type of their ciphertext.
-//! Then come metadata and rows, which pass through in bounded memory.
+//! Then come metadata and rows, which pass through in bounded memory: a packet's at a time, their
+//! cells encrypted together.
 
 use std::sync::Arc;
 
 use super::{SessionError, encrypt::lies_as, scratch::Scratch};
 use crate::{
-    crypto::{CellKey, EncryptionType, MAX_OVERHEAD, encrypted_len},
+    crypto::{
+        CellKey, CellToEncrypt, EncryptionType, MAX_OVERHEAD, PLAINTEXT_OFFSET, encrypted_len,
+    },
     tds::{
         ColMetadata, Column, InsertBulk, Malformed, PacketType, Reader, ReplyToken, ReplyTokens,
         RowScanner, Status, TokenLen, ValueEncoding, ValueRange, WipedBuffer, push_packet,
-        token_id, token_len, value_data, write_null, write_value_head, write_value_tail,
+        token_id, token_len, value_data, value_data_len, value_data_slice, write_null,
+        write_value_head, write_value_tail,
     },
-    value::{SqlType, normalize},
+    value::{SqlType, normalize, normalized_in_place},
 };
 
 /// The server's answer to which columns a load has.
@@ -90,6 +94,13 @@ struct Encrypted {
     key: Arc<CellKey>,
 }
 
+/// A plaintext in the place of its cell: where that begins in the outbox, and how long it is.
+#[derive(Clone, Copy)]
+struct Draft {
+    start: usize,
+    plaintext_len: usize,
+}
+
 /// The rows of a load as they pass.
 #[derive(Default)]
 pub(super) struct BulkLoad {
@@ -99,8 +110,10 @@ pub(super) struct BulkLoad {
     columns: Vec<LoadColumn>,
     encodings: Vec<ValueEncoding>,
     scanner: RowScanner,
-    /// For the value as it was sent, its normal form, and the row that is being written.
-    scratch: [Scratch; 3],
+    /// For a value that is not its own normal form.
+    scratch: Scratch,
+    /// The plaintexts that stand in the outbox where their cells will be, a list for each column.
+    drafts: Vec<Vec<Draft>>,
     begun: bool,
     packets: u8,
 }
@@ -133,6 +146,7 @@ impl BulkLoad {
             self.inbox.clear();
         } else {
             while self.token()? {}
+            self.encrypt()?;
             if end && !self.inbox.is_empty() {
                 return Err(cut());
             }
@@ -178,6 +192,7 @@ impl BulkLoad {
                     .map(|(column, to)| load_column(column, to, target))
                     .collect::<Result<_, _>>()?;
                 self.encodings = self.columns.iter().map(|c| c.encoding).collect();
+                self.drafts.resize_with(self.columns.len(), Vec::new);
                 metadata.write_for_bulk(
                     &target.metadata.ceks,
                     |name| target.encrypted_column(name),
@@ -219,18 +234,20 @@ impl BulkLoad {
         Ok(true)
     }
 
-    /// A row with its values encrypted, or nothing of it.
+    /// Writes a row with plaintexts where its cells will be.
     fn row(&mut self, len: usize) -> Result<(), SessionError> {
         let row = self.inbox.as_slice().get(..len).unwrap_or_default();
         let bitmap = match row.first() {
             Some(&token_id::NBCROW) => self.columns.len().div_ceil(8),
             _ => 0,
         };
-        let [data, normal_form, written] = &mut self.scratch;
+        let waiting = self.outbox.len();
         // A cell is at most so much longer than the value; other values pass as they are.
-        let out = written.emptied(len + (MAX_OVERHEAD + 32) * self.columns.len());
+        let out = self.outbox.spare(len + (MAX_OVERHEAD + 32) * self.columns.len());
+        let consumed = out.len() - waiting;
         out.extend_from_slice(row.get(..1 + bitmap).unwrap_or_default());
-        for (column, value) in self.columns.iter().zip(self.scanner.values()) {
+        let columns = self.columns.iter().zip(&mut self.drafts);
+        for ((column, drafts), value) in columns.zip(self.scanner.values()) {
             match (&column.encrypted, *value) {
                 (_, ValueRange::NullByBitmap) => {}
                 (None, ValueRange::Null) => write_null(column.encoding, out),
@@ -240,11 +257,37 @@ impl BulkLoad {
                 (Some(encrypted), ValueRange::Null) => write_null(encrypted.encoding, out),
                 (Some(encrypted), ValueRange::At { start, end }) => {
                     let encoded = row.get(start..end).unwrap_or_default();
-                    encrypted.write(column, encoded, [&mut *data, &mut *normal_form], out)?;
+                    let mut draft = encrypted.draft(column, encoded, &mut self.scratch, out)?;
+                    draft.start -= consumed;
+                    drafts.push(draft);
                 }
             }
         }
-        self.outbox.extend(written.as_slice());
+        Ok(())
+    }
+
+    /// Makes cells of the plaintexts in the outbox, those of a column together.
+    fn encrypt(&mut self) -> Result<(), SessionError> {
+        for (column, drafts) in self.columns.iter().zip(&mut self.drafts) {
+            let Some(encrypted) = &column.encrypted else { continue };
+            let (mut rest, mut before) = (self.outbox.as_mut_slice(), 0);
+            let mut cells = Vec::with_capacity(drafts.len());
+            for Draft { start, plaintext_len } in drafts.drain(..) {
+                let end = start + encrypted_len(plaintext_len);
+                let split = std::mem::take(&mut rest).split_at_mut_checked(end - before);
+                let (head, tail) = split.unwrap_or_default();
+                let cell = head.get_mut(start - before..).unwrap_or_default();
+                cells.push(CellToEncrypt::in_place(plaintext_len, cell));
+                (rest, before) = (tail, end);
+            }
+            encrypted.key.encrypt_batch(&mut cells, encrypted.encryption_type);
+            for cell in &cells {
+                cell.written().map_err(|source| SessionError::Encrypt {
+                    target: format!("column {}", column.name),
+                    source,
+                })?;
+            }
+        }
         Ok(())
     }
 
@@ -272,30 +315,42 @@ impl BulkLoad {
 }
 
 impl Encrypted {
-    fn write(
+    /// Appends a value with its plaintext where its cell will be. `out` has room for all of it.
+    fn draft(
         &self,
         column: &LoadColumn,
         encoded: &[u8],
-        [data, normal_form]: [&mut Scratch; 2],
+        scratch: &mut Scratch,
         out: &mut Vec<u8>,
-    ) -> Result<(), SessionError> {
-        let data = data.emptied(encoded.len());
-        value_data(column.encoding, encoded, data).map_err(SessionError::Request)?;
-        let normal_form = normal_form.emptied(self.sql_type.normal_form_len(data.len()));
-        normalize(self.sql_type, data, normal_form).map_err(|source| SessionError::Parameter {
+    ) -> Result<Draft, SessionError> {
+        let no_value = |source| SessionError::Parameter {
             name: format!("for column {}", column.name),
             source,
-        })?;
-        let len = encrypted_len(normal_form.len());
+        };
+        let is_its_own = self.sql_type.is_variable_length();
+        let normal_form = scratch.emptied(self.sql_type.normal_form_len(0));
+        let plaintext_len = if is_its_own {
+            value_data_len(column.encoding, encoded)
+        } else {
+            let data = value_data_slice(column.encoding, encoded);
+            let data = data.ok_or(SessionError::Request(Malformed::of("value")))?;
+            normalize(self.sql_type, data, normal_form).map_err(no_value)?;
+            normal_form.len()
+        };
+        let len = encrypted_len(plaintext_len);
         write_value_head(self.encoding, len, out).map_err(SessionError::Request)?;
         let start = out.len();
+        out.resize(start + PLAINTEXT_OFFSET, 0);
+        if is_its_own {
+            value_data(column.encoding, encoded, out).map_err(SessionError::Request)?;
+            let data = out.get(start + PLAINTEXT_OFFSET..).unwrap_or_default();
+            normalized_in_place(self.sql_type, data).map_err(no_value)?;
+        } else {
+            out.extend_from_slice(normal_form);
+        }
         out.resize(start + len, 0);
-        let cell = out.get_mut(start..).unwrap_or_default();
-        self.key.encrypt_into(normal_form, self.encryption_type, cell).map_err(|source| {
-            SessionError::Encrypt { target: format!("column {}", column.name), source }
-        })?;
         write_value_tail(self.encoding, out);
-        Ok(())
+        Ok(Draft { start, plaintext_len })
     }
 }
 

@@ -1,12 +1,12 @@
 //! Writing a request anew with its parameters encrypted.
 
-use std::{collections::HashMap, ops::Deref, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use zeroize::Zeroizing;
 
 use super::{SessionError, declared::Declared, statement::Statement};
 use crate::{
-    crypto::{CellKey, encrypted_len},
+    crypto::{CellKey, MAX_OVERHEAD, PLAINTEXT_OFFSET, encrypted_len},
     metadata::{DescribeFault, Description, ParameterEncryption},
     tds::{
         EncryptedParameter, Parameter, RpcRequest, TypeInfo, write_parameter, write_text_parameter,
@@ -84,42 +84,58 @@ pub(super) fn encrypt_request(
                     name: declared.name.clone(),
                     ordinal: encryption.cek as i64,
                 })?;
-                let plaintext = plaintext(declared, parameter)?;
                 // The keys were asked for by the same rule that brings us here.
                 let key = keys.get(&encryption.cek);
-                if plaintext.is_some() && key.is_none() {
-                    return Err(SessionError::Describe(DescribeFault::KeyMissing {
-                        name: declared.name.clone(),
-                        ordinal: encryption.cek as i64,
-                    }));
-                }
-                let mut encrypted = Ok(0);
+                let mut written = Ok(false);
                 EncryptedParameter {
                     name: &parameter.name,
                     status: parameter.status,
-                    cell_len: plaintext.as_ref().map(|p| encrypted_len(p.len())),
                     base_type: &TypeInfo::of(as_drivers_write(sql_type), collation),
                     encryption_type: encryption.encryption_type,
                     cek: cek.identity,
                 }
                 .write(
-                    |cell| {
-                        if let (Some(plaintext), Some(key)) = (&plaintext, key) {
-                            encrypted =
-                                key.encrypt_into(plaintext, encryption.encryption_type, cell);
-                        }
+                    |out| {
+                        written = write_cell(declared, parameter, key, encryption, out);
+                        matches!(written, Ok(true))
                     },
                     out,
                 )
                 .map_err(SessionError::Request)?;
-                encrypted.map_err(|source| SessionError::Encrypt {
-                    target: format!("parameter {}", declared.name),
-                    source,
-                })?;
+                written?;
             }
         }
     }
     Ok(())
+}
+
+/// Appends the cell of a value, unless that is NULL. The plaintext is put where its ciphertext will
+/// be, so it is there once.
+fn write_cell(
+    declared: &Declared,
+    parameter: &Parameter<'_>,
+    key: Option<&Arc<CellKey>>,
+    encryption: &ParameterEncryption,
+    out: &mut Vec<u8>,
+) -> Result<bool, SessionError> {
+    if parameter.is_null() {
+        return Ok(false);
+    }
+    let key = key.ok_or_else(|| DescribeFault::KeyMissing {
+        name: declared.name.clone(),
+        ordinal: encryption.cek as i64,
+    })?;
+    let start = out.len();
+    out.reserve_exact(MAX_OVERHEAD);
+    out.resize(start + PLAINTEXT_OFFSET, 0);
+    append_plaintext(declared, parameter, out)?;
+    let len = out.len() - start - PLAINTEXT_OFFSET;
+    out.resize(start + encrypted_len(len), 0);
+    let cell = out.get_mut(start..).unwrap_or_default();
+    key.encrypt_in_place(len, encryption.encryption_type, cell).map_err(|source| {
+        SessionError::Encrypt { target: format!("parameter {}", declared.name), source }
+    })?;
+    Ok(true)
 }
 
 fn declared_type(declared: &Declared) -> Result<SqlType, SessionError> {
@@ -136,14 +152,16 @@ fn write_stated(
     out: &mut Vec<u8>,
 ) -> Result<(), SessionError> {
     let sql_type = declared_type(declared)?;
+    let mut data = Zeroizing::new(Vec::new());
+    // In the code page of the collation that it is declared with, whatever its column's is: the
+    // server converts what it can read.
+    let code_page = CodePage::of_collation(collation);
     let data = match parameter.is_null() {
         true => None,
-        // In the code page of the collation that it is declared with, whatever its column's is: the
-        // server converts what it can read.
-        false => Some(converted(declared, parameter, Some(CodePage::of_collation(collation)))?),
+        false => Some(append_data(declared, parameter, Some(code_page), &mut data)?),
     };
     let type_info = TypeInfo::of(sql_type, collation);
-    write_parameter(&parameter.name, parameter.status, &type_info, data.as_deref(), out)
+    write_parameter(&parameter.name, parameter.status, &type_info, data, out)
         .map_err(SessionError::Request)
 }
 
@@ -155,31 +173,13 @@ fn as_drivers_write(sql_type: SqlType) -> SqlType {
     }
 }
 
-/// Bytes that are plaintext: the driver's own, or a copy that is wiped.
-enum Plaintext<'a> {
-    Sent(&'a [u8]),
-    Made(Zeroizing<Vec<u8>>),
-}
-
-impl Deref for Plaintext<'_> {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Sent(bytes) => bytes,
-            Self::Made(bytes) => bytes,
-        }
-    }
-}
-
-/// The normal form of a value; `None` for NULL.
-fn plaintext<'a>(
+/// Appends the normal form of a value. Room is made before the first byte of it: a vector that grows
+/// leaves a copy behind.
+fn append_plaintext(
     declared: &Declared,
-    parameter: &'a Parameter<'_>,
-) -> Result<Option<Plaintext<'a>>, SessionError> {
-    if parameter.is_null() {
-        return Ok(None);
-    }
+    parameter: &Parameter<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), SessionError> {
     let sql_type = declared_type(declared)?;
     let no_value = |source: ValueError| match &declared.required {
         Some(required) => SessionError::Conversion {
@@ -189,40 +189,48 @@ fn plaintext<'a>(
         },
         None => SessionError::Parameter { name: declared.name.clone(), source },
     };
-    let data = converted(declared, parameter, None)?;
-    if normalized_in_place(sql_type, &data).map_err(no_value)?.is_some() {
-        return Ok(Some(data));
+    if sql_type.is_variable_length() {
+        // The data are the normal form.
+        let data = append_data(declared, parameter, None, out)?;
+        return normalized_in_place(sql_type, data).map(drop).map_err(no_value);
     }
-    let mut normal_form = Zeroizing::new(Vec::with_capacity(sql_type.normal_form_len(data.len())));
-    normalize(sql_type, &data, &mut normal_form).map_err(no_value)?;
-    Ok(Some(Plaintext::Made(normal_form)))
+    let mut data = Zeroizing::new(Vec::new());
+    let data = append_data(declared, parameter, None, &mut data)?;
+    out.reserve_exact(MAX_OVERHEAD + sql_type.normal_form_len(data.len()));
+    normalize(sql_type, data, out).map_err(no_value)
 }
 
-/// The value's data as its declared type lays them out: as they were sent, or converted without
-/// loss. With a code page given they are exactly the type's, in that code page; otherwise a number may
-/// have another of its family's widths, which [`normalize`] takes.
-fn converted<'a>(
+/// Appends the value's data as its declared type lays them out: as they were sent, or converted
+/// without loss. With a code page given they are exactly the type's, in that code page; otherwise a
+/// number may have another of its family's widths, which [`normalize`] takes. Returns what has been
+/// appended.
+fn append_data<'o>(
     declared: &Declared,
-    parameter: &'a Parameter<'_>,
+    parameter: &Parameter<'_>,
     exactly: Option<Option<CodePage>>,
-) -> Result<Plaintext<'a>, SessionError> {
+    out: &'o mut Vec<u8>,
+) -> Result<&'o [u8], SessionError> {
+    let start = out.len();
     let target = declared_type(declared)?;
     let sent = parameter.type_info.sql_type();
-    let data = match parameter.data_slice() {
-        Some(data) => Plaintext::Sent(data),
-        None => {
-            let mut data = Zeroizing::new(Vec::with_capacity(parameter.data_len()));
-            parameter.data(&mut data).map_err(SessionError::Request)?;
-            Plaintext::Made(data)
-        }
-    };
     let code_page = parameter.type_info.collation().and_then(CodePage::of_collation);
     let to = declared.required.as_ref().map(|required| required.conversion_type);
     let same_text = !matches!(target, SqlType::Char(_) | SqlType::VarChar(_))
         || to.is_none_or(|to| to.code_page == code_page);
     if exactly.is_none() && same_text && lies_as(sent, target) {
-        return Ok(data);
+        out.reserve_exact(MAX_OVERHEAD + parameter.data_len());
+        parameter.data(out).map_err(SessionError::Request)?;
+        return Ok(out.get(start..).unwrap_or_default());
     }
+    let mut copy = Zeroizing::new(Vec::new());
+    let data = match parameter.data_slice() {
+        Some(data) => data,
+        None => {
+            copy.reserve(parameter.data_len());
+            parameter.data(&mut copy).map_err(SessionError::Request)?;
+            &copy
+        }
+    };
     let Some(sent) = sent else {
         return Err(SessionError::ParameterMismatch {
             name: declared.name.clone(),
@@ -236,11 +244,11 @@ fn converted<'a>(
         to.code_page = code_page;
     }
     // Of a type that is stated or learnt nobody says the code page. They all have ASCII in common.
-    if to.code_page.is_none() && is_ascii(sent, &data) {
+    if to.code_page.is_none() && is_ascii(sent, data) {
         to.code_page = Some(CodePage::UTF_8);
     }
-    let mut out = Zeroizing::new(Vec::with_capacity(converted_len(from, data.len(), to)));
-    convert(from, &data, to, &mut out).map_err(|source| SessionError::Conversion {
+    out.reserve_exact(MAX_OVERHEAD + converted_len(from, data.len(), to));
+    convert(from, data, to, out).map_err(|source| SessionError::Conversion {
         name: declared.name.clone(),
         target: match &declared.required {
             Some(required) => required.says.clone(),
@@ -248,7 +256,7 @@ fn converted<'a>(
         },
         source,
     })?;
-    Ok(Plaintext::Made(out))
+    Ok(out.get(start..).unwrap_or_default())
 }
 
 /// Whether the data are text that is the same in every code page.

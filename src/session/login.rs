@@ -7,7 +7,7 @@ use super::{Session, SessionError, State};
 use crate::policy::ColumnEncryption;
 use crate::tds::{
     self, EnvChange, Malformed, PacketHeader, PacketType, Reader, TokenLen,
-    add_column_encryption_feature, push_message, token_id, token_len,
+    add_column_encryption_feature, token_id, token_len,
 };
 
 /// A login is a few hundred bytes; with a federated token some thousands.
@@ -44,7 +44,7 @@ impl Session {
         }
         if header.status.ends_message() {
             let reply = std::mem::take(&mut self.config.prelogin_reply);
-            self.push_to_app(&reply, true);
+            self.push_to_app(reply.into(), true);
             self.state = State::Login(Login::default());
         }
     }
@@ -77,7 +77,7 @@ impl Session {
         let message = std::mem::take(&mut login.from_driver);
         let is_login = header.packet_type == PacketType::Login7;
         let wanted = self.config.column_encryption != ColumnEncryption::Disabled;
-        let message = if is_login && wanted {
+        let mut message = if is_login && wanted {
             match add_column_encryption_feature(&message) {
                 Ok(message) => message,
                 Err(error) => {
@@ -88,7 +88,7 @@ impl Session {
         } else {
             message
         };
-        push_message(header.packet_type, 0, &message, self.packet_size, &mut self.to_server);
+        self.push_to_server(header.packet_type, 0, std::mem::take(&mut *message).into());
         if is_login {
             self.login_tls_ends = true;
             if !wanted {
@@ -115,7 +115,7 @@ impl Session {
             Err(error) => self.close(SessionError::ServerMalformed(error)),
             Ok(reply) if reply.logged_in && !reply.routed => match reply.acknowledged {
                 Some(tds::COLUMNENCRYPTION_VERSION) => {
-                    self.push_to_app(&reply.tokens, true);
+                    self.push_to_app(reply.tokens.into(), true);
                     self.at_login = (self.database.clone(), self.collation);
                     self.state = State::Idle;
                 }
@@ -124,10 +124,10 @@ impl Session {
             },
             // The driver is to try elsewhere, or knows why not. Nothing more is taken from it.
             Ok(reply) if reply.routed || reply.refused => {
-                self.push_to_app(&reply.tokens, true);
+                self.push_to_app(reply.tokens.into(), true);
                 self.state = State::Closed;
             }
-            Ok(reply) if reply.goes_on => self.push_to_app(&reply.tokens, true),
+            Ok(reply) if reply.goes_on => self.push_to_app(reply.tokens.into(), true),
             Ok(_) => self.close(SessionError::ServerMalformed(Malformed::of(
                 "login reply: neither accepted nor refused",
             ))),

@@ -40,7 +40,9 @@ mod error;
 mod hint;
 mod lexis;
 mod login;
+mod outgoing;
 mod outputs;
+mod payload;
 mod prepared;
 mod procedures;
 mod repeat;
@@ -58,6 +60,8 @@ use std::{sync::Arc, time::Instant};
 use bulk::Announced;
 pub use error::{ErrorLog, SessionError};
 use login::Login;
+use outgoing::{Message, Outgoing};
+use payload::Payload;
 use prepared::PreparedStatements;
 use request::{Asking, FetchingKeys, Waiting};
 use respond::Responding;
@@ -71,7 +75,7 @@ use crate::{
     policy::{ColumnEncryption, TrustedKeyPaths},
     tds::{
         EnvChange, HEADER_LEN, Malformed, PacketHeader, PacketType, ReplyToken, ReplyTokens,
-        Status, WipedBuffer, done_status, push_packet, token_id, write_done,
+        WipedBuffer, done_status, token_id, write_done,
     },
 };
 
@@ -130,8 +134,8 @@ pub struct Session {
     state: State,
     app_in: WipedBuffer,
     server_in: WipedBuffer,
-    to_app: WipedBuffer,
-    to_server: WipedBuffer,
+    to_app: Outgoing,
+    to_server: Outgoing,
     key_requests: Vec<KeyRequest>,
     next_key_request: u64,
     login_tls_ends: bool,
@@ -157,8 +161,6 @@ pub struct Session {
     /// Changes of the environment in answers that the driver did not ask for. They go in front of
     /// the next that it gets.
     carried: Vec<u8>,
-    /// Counts the packets of the message to the driver.
-    app_packet: u8,
     /// The number in the error log of what ended the connection.
     closed_by: Option<u32>,
 }
@@ -172,8 +174,8 @@ impl Session {
             state: State::Prelogin,
             app_in: WipedBuffer::default(),
             server_in: WipedBuffer::default(),
-            to_app: WipedBuffer::default(),
-            to_server: WipedBuffer::default(),
+            to_app: Outgoing::default(),
+            to_server: Outgoing::default(),
             key_requests: Vec::new(),
             next_key_request: 1,
             login_tls_ends: false,
@@ -190,7 +192,6 @@ impl Session {
             bulk: None,
             prepared: PreparedStatements::default(),
             carried: Vec::new(),
-            app_packet: 0,
             closed_by: None,
         }
     }
@@ -251,7 +252,8 @@ impl Session {
         self.run();
     }
 
-    /// The bytes for the server.
+    /// The next bytes for the server. Once they are sent, there may be more: a long message is cut
+    /// into packets as it goes.
     #[must_use]
     pub fn to_server(&self) -> &[u8] {
         self.to_server.as_slice()
@@ -262,7 +264,8 @@ impl Session {
         self.to_server.consume(len);
     }
 
-    /// The bytes for the driver.
+    /// The next bytes for the driver. Once they are taken, there may be more: a long value is
+    /// decrypted as it goes.
     #[must_use]
     pub fn to_app(&self) -> &[u8] {
         self.to_app.as_slice()
@@ -315,7 +318,7 @@ impl Session {
     /// Works off one packet of the driver's; `false` if there is none or it has to wait.
     fn step_app(&mut self) -> bool {
         if let State::Transparent = self.state {
-            self.to_server.extend(self.app_in.as_slice());
+            self.to_server.packets().extend(self.app_in.as_slice());
             self.app_in.clear();
             return false;
         }
@@ -347,7 +350,7 @@ impl Session {
     fn step_server(&mut self) -> bool {
         match &self.state {
             State::Transparent => {
-                self.to_app.extend(self.server_in.as_slice());
+                self.to_app.packets().extend(self.server_in.as_slice());
                 self.server_in.clear();
                 return false;
             }
@@ -426,7 +429,7 @@ impl Session {
         let mut message = std::mem::take(&mut self.carried);
         message.extend_from_slice(&tokens);
         write_done(status, &mut message);
-        self.push_to_app(&message, true);
+        self.push_to_app(message.into(), true);
         self.state = State::Idle;
     }
 
@@ -444,7 +447,7 @@ impl Session {
     fn close(&mut self, error: SessionError) {
         let (line, mut tokens) = self.record_as(error);
         write_done(done_status::ERROR, &mut tokens);
-        self.push_to_app(&tokens, true);
+        self.push_to_app(tokens.into(), true);
         self.closed_by = Some(line);
         self.state = State::Closed;
     }
@@ -504,28 +507,17 @@ impl Session {
         }
     }
 
-    /// Cuts a piece of a message into packets for the driver; `end` ends the message.
-    fn push_to_app(&mut self, payload: &[u8], end: bool) {
+    /// Hands a piece of a message on to the driver; `ends` ends the message.
+    fn push_to_app(&mut self, payload: Payload, ends: bool) {
         let room = self.packet_size - HEADER_LEN;
-        let mut rest = payload;
-        self.to_app.spare(payload.len() + (payload.len() / room + 1) * HEADER_LEN);
-        loop {
-            let (now, later) = rest.split_at(rest.len().min(room));
-            rest = later;
-            if now.is_empty() && !end {
-                return;
-            }
-            let last = rest.is_empty();
-            let status = if last && end { Status::END_OF_MESSAGE } else { Status(0) };
-            self.app_packet = self.app_packet.wrapping_add(1);
-            push_packet(PacketType::TabularResult, status, self.app_packet, now, &mut self.to_app);
-            if last {
-                if end {
-                    self.app_packet = 0;
-                }
-                return;
-            }
-        }
+        let packet_type = PacketType::TabularResult;
+        self.to_app.push(Message { packet_type, first_status: 0, room, ends, payload });
+    }
+
+    /// Sends a whole message to the server; `first_status` are bits for its first packet.
+    fn push_to_server(&mut self, packet_type: PacketType, first_status: u8, payload: Payload) {
+        let room = self.packet_size - HEADER_LEN;
+        self.to_server.push(Message { packet_type, first_status, room, ends: true, payload });
     }
 }
 

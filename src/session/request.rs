@@ -13,10 +13,7 @@ use crate::{
     crypto::CellKey,
     keystore::{CekError, FailedCekValue},
     metadata::{Claim, DescribeKey, ObjectKind, ObjectName},
-    tds::{
-        ColMetadata, EncryptedCekValue, InsertBulk, PacketHeader, PacketType, done_status,
-        push_message,
-    },
+    tds::{ColMetadata, EncryptedCekValue, InsertBulk, PacketHeader, PacketType, done_status},
 };
 
 /// An answer to describe is some hundred bytes per parameter and a few kilobytes per key.
@@ -271,16 +268,9 @@ impl Session {
             Ok((message, outputs)) => {
                 let reset = self.take_reset();
                 let mut responding = Responding::of(&work, outputs);
-                // Unless it may be needed again, the plaintext is wiped before there is another copy
-                // of the ciphertext.
+                // Unless it may be needed again, the plaintext is wiped.
                 responding.may_retry(work.held);
-                push_message(
-                    PacketType::Rpc,
-                    reset,
-                    &message,
-                    self.packet_size,
-                    &mut self.to_server,
-                );
+                self.push_to_server(PacketType::Rpc, reset, message.into());
                 self.state = State::Responding(Box::new(responding));
             }
         }

@@ -17,10 +17,7 @@ use crate::{
     crypto::CellKey,
     keystore::CekError,
     metadata::DescribeKey,
-    tds::{
-        Malformed, PacketHeader, ReplyToken, ReplyTokens, WipedBuffer, done_status, token_id,
-        write_done,
-    },
+    tds::{Malformed, PacketHeader, ReplyToken, ReplyTokens, done_status, token_id, write_done},
 };
 
 /// A request is with the server.
@@ -92,10 +89,15 @@ impl Responding {
     /// Keeps the request, to send it again if what was known from before turns out to be out of
     /// date and nothing can have been done.
     pub(super) fn may_retry(&mut self, held: Held) {
-        if self.from_cache && self.repeat != Repeat::Never {
+        if self.wants_retry() {
             self.response.may_retry(self.repeat);
             self.retry = Some(Retry::new(held));
         }
+    }
+
+    /// Whether the request must be kept for that.
+    pub(super) fn wants_retry(&self) -> bool {
+        self.from_cache && self.repeat != Repeat::Never
     }
 
     /// A request that is given up while `begun` of its response has arrived.
@@ -256,10 +258,11 @@ impl Session {
         if responding.response.asks_for_retry()
             && let Some(retry) = responding.retry.take()
         {
-            let swallowed = std::mem::take(responding.response.outbox());
+            let mut swallowed = std::mem::take(responding.response.outbox());
             let environment = responding.response.take_environment();
             self.follow_environment(environment);
-            self.carry_environment(swallowed.as_slice());
+            // No row is among what is said anew.
+            self.carry_environment(swallowed.tail().as_slice());
             self.retry(retry);
             return;
         }
@@ -280,25 +283,18 @@ impl Session {
         if responding.response.lacks_its_end() {
             let mut done = Vec::new();
             write_done(done_status::ERROR, &mut done);
-            responding.response.outbox().extend(&done);
+            responding.response.outbox().tail().extend(&done);
         }
     }
 
     fn deliver_outbox(&mut self, end: bool) {
         let State::Responding(responding) = &mut self.state else { return };
         let environment = responding.response.take_environment();
-        let outbox = std::mem::take(responding.response.outbox());
-        let carried = std::mem::take(&mut self.carried);
-        if carried.is_empty() {
-            self.push_to_app(outbox.as_slice(), end);
-        } else if outbox.is_empty() && !end {
-            self.carried = carried;
-        } else {
-            let mut message = WipedBuffer::default();
-            message.extend(&carried);
-            message.extend(outbox.as_slice());
-            self.push_to_app(message.as_slice(), end);
+        let mut outbox = std::mem::take(responding.response.outbox());
+        if !self.carried.is_empty() && (end || !outbox.is_empty()) {
+            outbox.prepend(std::mem::take(&mut self.carried));
         }
+        self.push_to_app(outbox, end);
         // The new packet size holds from the next message on.
         self.follow_environment(environment);
     }

@@ -4,18 +4,22 @@
 //! A response is worked on in units of the server's packets, so that the output depends on what
 //! arrived and never on how it was cut on its way. Memory is bounded by one row and one packet.
 
+mod columns;
+mod long_row;
 mod plain;
 mod result_set;
 mod return_value;
+mod rows;
 mod shown;
 mod totals;
 
 use std::{collections::VecDeque, sync::Arc};
 
-use self::{shown::Shown, totals::Totals};
+use self::{columns::Columns, long_row::LongRow, rows::Rows, shown::Shown, totals::Totals};
 use super::{
     SessionError,
     outputs::Outputs,
+    payload::Payload,
     prepared::{Effect, Returned},
     repeat::Repeat,
     scratch::Scratch,
@@ -23,10 +27,7 @@ use super::{
 use crate::{
     crypto::CellKey,
     keystore::EncryptedCekValue,
-    tds::{
-        ColMetadata, Malformed, RowScanner, TokenLen, ValueEncoding, WipedBuffer, token_id,
-        token_len,
-    },
+    tds::{Malformed, RowScanner, TokenLen, WipedBuffer, token_id, token_len},
 };
 
 /// No token but a row is longer than this in an honest response. A CEK table with 65,535 keys would
@@ -60,13 +61,13 @@ pub(super) struct Response {
     /// The payload that has arrived and is not worked off.
     inbox: WipedBuffer,
     /// The payload for the application.
-    outbox: WipedBuffer,
-    metadata: ColMetadata,
-    encodings: Vec<ValueEncoding>,
-    shown: Vec<Option<Shown>>,
-    keys: Vec<Option<Arc<CellKey>>>,
+    outbox: Payload,
+    columns: Columns,
     totals: Totals,
     scanner: RowScanner,
+    rows: Rows,
+    /// A row that is walked value by value.
+    long_row: Option<LongRow>,
     /// For values that are not their own normal form.
     scratch: Scratch,
     /// Of each call that is still to come.
@@ -108,13 +109,12 @@ impl Response {
     pub(super) fn new(outputs: Vec<Outputs>) -> Self {
         Self {
             inbox: WipedBuffer::default(),
-            outbox: WipedBuffer::default(),
-            metadata: ColMetadata::default(),
-            encodings: Vec::new(),
-            shown: Vec::new(),
-            keys: Vec::new(),
+            outbox: Payload::default(),
+            columns: Columns::default(),
             totals: Totals::default(),
             scanner: RowScanner::default(),
+            rows: Rows::default(),
+            long_row: None,
             scratch: Scratch::default(),
             outputs: outputs.into(),
             returned: Returned::default(),
@@ -162,7 +162,7 @@ impl Response {
     }
 
     /// The payload for the application so far.
-    pub(super) fn outbox(&mut self) -> &mut WipedBuffer {
+    pub(super) fn outbox(&mut self) -> &mut Payload {
         &mut self.outbox
     }
 
@@ -173,7 +173,7 @@ impl Response {
 
     /// Whether a token is only half there.
     pub(super) fn has_rest(&self) -> bool {
-        !self.inbox.is_empty()
+        !self.inbox.is_empty() || self.long_row.is_some()
     }
 
     pub(super) fn attention_acknowledged(&self) -> bool {
@@ -186,14 +186,12 @@ impl Response {
 
     /// The encrypted values of a key of the current result set.
     pub(super) fn cek_values(&self, cek: usize) -> &[EncryptedCekValue] {
-        self.metadata.ceks.get(cek).map(|c| c.values.as_slice()).unwrap_or_default()
+        self.columns.cek_values(cek)
     }
 
     /// Gives the response the key that it asked for.
     pub(super) fn set_key(&mut self, cek: usize, key: Arc<CellKey>) {
-        if let Some(slot) = self.keys.get_mut(cek) {
-            *slot = Some(key);
-        }
+        self.columns.set_key(cek, key);
     }
 
     /// Walks to the end without passing on what the application has cancelled. What has been worked
@@ -227,14 +225,22 @@ impl Response {
 
     /// Puts an error of ours in place of the rest. Its DONE comes at the end of the message.
     pub(super) fn fail(&mut self, error_token: &[u8]) {
-        self.outbox.extend(error_token);
+        self.outbox.tail().extend(error_token);
         self.started = true;
         self.discarding = Discard::AfterError;
     }
 
     /// Works off what has arrived, as far as possible. `at_end` says that no more will come.
     pub(super) fn process(&mut self, at_end: bool) -> Result<Progress, SessionError> {
-        while let Some(&token) = self.inbox.as_slice().first() {
+        loop {
+            if self.long_row.is_some() {
+                match self.long_row()? {
+                    RowProgress::Done => {}
+                    RowProgress::Bytes => break,
+                    RowProgress::Key(progress) => return Ok(progress),
+                }
+            }
+            let Some(&token) = self.inbox.as_slice().first() else { break };
             // Half a structure is read from its beginning each time, so not at every packet.
             if self.inbox.len() < self.look_again_at && !at_end {
                 break;
@@ -268,7 +274,7 @@ impl Response {
                         token_id::ALTMETADATA => self.alt_metadata()?,
                         token_id::ALTROW => self.alt_row()?,
                         token_id::RETURNVALUE => self.return_value()?,
-                        token_id::ROW | token_id::NBCROW => match self.row()? {
+                        token_id::ROW | token_id::NBCROW => match self.rows()? {
                             RowProgress::Done => true,
                             RowProgress::Bytes => false,
                             RowProgress::Key(progress) => return Ok(progress),

@@ -17,9 +17,4 @@ impl Scratch {
         }
         &mut self.0
     }
-
-    /// What was put into it last.
-    pub(super) fn as_slice(&self) -> &[u8] {
-        &self.0
-    }
 }

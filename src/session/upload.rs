@@ -5,12 +5,11 @@ use super::{
     Session, SessionError, State,
     announce::{FirstLook, first_look},
     bulk::BulkLoad,
+    payload::Payload,
     respond::Responding,
     schema::Changes,
 };
-use crate::tds::{
-    HEADER_LEN, Malformed, PacketHeader, PacketType, WipedBuffer, done_status, push_message,
-};
+use crate::tds::{HEADER_LEN, Malformed, PacketHeader, PacketType, WipedBuffer, done_status};
 
 /// RESETCONNECTION and RESETCONNECTIONSKIPTRAN on a message's first packet.
 const RESET_BITS: u8 = 0x18;
@@ -23,8 +22,8 @@ pub(super) struct Upload {
 
 /// What becomes of it.
 enum Way {
-    /// Held back until it is whole.
-    Held(Held),
+    /// Held back until it is whole: the payload of its packets.
+    Held(Payload),
     /// Sent on packet by packet as it is. Whether it may change what is known of tables.
     Passing { changes: Changes },
     /// A bulk load, rewritten as it comes.
@@ -37,7 +36,6 @@ enum Way {
 /// A request held back.
 pub(super) struct Held {
     packet_type: PacketType,
-    /// The payload of its packets.
     payload: WipedBuffer,
 }
 
@@ -66,30 +64,27 @@ impl Session {
         let end = header.status.ends_message();
         match &mut upload.way {
             Way::Passing { .. } => {
-                let start = self.to_server.len();
-                self.to_server.extend(packet);
+                let to_server = self.to_server.packets();
+                let start = to_server.len();
+                to_server.extend(packet);
                 let reset = std::mem::take(&mut self.pending_reset);
-                if let Some(status) = self.to_server.as_mut_slice().get_mut(start + 1) {
+                if let Some(status) = to_server.as_mut_slice().get_mut(start + 1) {
                     *status = (*status & !RESET_BITS) | reset;
                 }
             }
-            Way::Held(held) => held.payload.extend(packet.get(HEADER_LEN..).unwrap_or_default()),
+            Way::Held(payload) => payload.extend(packet.get(HEADER_LEN..).unwrap_or_default()),
             Way::Failed { .. } => {}
-            Way::Bulk(load) if header.status.is_ignored() => load.take_back(&mut self.to_server),
+            Way::Bulk(load) if header.status.is_ignored() => {
+                load.take_back(self.to_server.packets())
+            }
             Way::Bulk(load) => {
                 let payload = packet.get(HEADER_LEN..).unwrap_or_default();
                 let room = self.packet_size - HEADER_LEN;
-                let passed = load.pass(payload, end, room, &mut self.to_server);
+                let passed = load.pass(payload, end, room, self.to_server.packets());
                 if let Err(error) = passed {
                     // The server waits for rows: the load is taken back and called off.
-                    load.take_back(&mut self.to_server);
-                    push_message(
-                        PacketType::Attention,
-                        0,
-                        &[],
-                        self.packet_size,
-                        &mut self.to_server,
-                    );
+                    load.take_back(self.to_server.packets());
+                    self.push_to_server(PacketType::Attention, 0, Payload::default());
                     let error_token = self.record(error);
                     let way = Way::Failed { error_token, called_off: true };
                     self.state = State::Uploading(Upload { packet_type: header.packet_type, way });
@@ -113,8 +108,7 @@ impl Session {
         }
         // An announcement holds for the message that follows it, and no other.
         let announced = self.bulk.take();
-        let held =
-            || Way::Held(Held { packet_type: header.packet_type, payload: WipedBuffer::default() });
+        let held = || Way::Held(Payload::default());
         let way = match header.packet_type {
             PacketType::Rpc => held(),
             PacketType::SqlBatch => {
@@ -145,7 +139,8 @@ impl Session {
         match upload.way {
             // The server makes nothing of a message that is taken back, and says nothing to it.
             Way::Held(_) | Way::Passing { .. } | Way::Bulk(_) if header.status.is_ignored() => {}
-            Way::Held(held) => {
+            Way::Held(payload) => {
+                let held = Held { packet_type: upload.packet_type, payload: payload.join() };
                 if upload.packet_type == PacketType::Rpc {
                     self.begin_request(held);
                 } else {
@@ -169,9 +164,16 @@ impl Session {
     /// Sends a held request as it came, but for a reset that has been sent before.
     pub(super) fn forward(&mut self, held: Held, mut responding: Responding) {
         let reset = self.take_reset();
-        let payload = held.payload.as_slice();
-        push_message(held.packet_type, reset, payload, self.packet_size, &mut self.to_server);
-        responding.may_retry(held);
+        let packet_type = held.packet_type;
+        let payload = if responding.wants_retry() {
+            let mut copy = WipedBuffer::default();
+            copy.extend(held.payload());
+            responding.may_retry(held);
+            copy
+        } else {
+            held.payload
+        };
+        self.push_to_server(packet_type, reset, payload.into());
         self.state = State::Responding(Box::new(responding));
     }
 
@@ -185,7 +187,7 @@ impl Session {
                 self.state = State::Responding(responding);
             }
             State::Responding(mut responding) => {
-                self.to_server.extend(packet);
+                self.to_server.packets().extend(packet);
                 responding.attention();
                 self.state = State::Responding(responding);
             }
@@ -198,7 +200,7 @@ impl Session {
             }
             // The answer under way is walked to its end; the request itself is never sent.
             State::Asking(asking) => {
-                self.to_server.extend(packet);
+                self.to_server.packets().extend(packet);
                 // What is there of the answer is walked as a response, changes included.
                 let responding = Responding::cancelled(&asking.answer);
                 self.state = State::Responding(Box::new(responding));
@@ -215,7 +217,7 @@ impl Session {
                 self.end_request(error_token, done_status::ATTENTION);
             }
             State::Idle | State::Uploading(_) => {
-                self.to_server.extend(packet);
+                self.to_server.packets().extend(packet);
                 let mut responding = Responding::default();
                 responding.attention();
                 self.state = State::Responding(Box::new(responding));

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use zeroize::Zeroizing;
+
 use super::{
     SessionError,
     call::{Call, HandleUse},
@@ -22,7 +24,7 @@ use crate::{
     crypto::CellKey,
     metadata::{DescribeFault, DescribeKey, Described},
     policy::ColumnEncryption,
-    tds::{Procedure, RpcFault, RpcMessage},
+    tds::{Procedure, RpcFault, RpcMessage, WipedBuffer},
 };
 
 /// A held request and what is known of it.
@@ -209,9 +211,9 @@ impl Work {
         &self,
         keys: &HashMap<(usize, usize), Arc<CellKey>>,
         collation: [u8; 5],
-    ) -> Result<(Vec<u8>, Vec<Outputs>), SessionError> {
+    ) -> Result<(WipedBuffer, Vec<Outputs>), SessionError> {
         let message = read_message(self.held.payload())?;
-        let mut out = Vec::with_capacity(self.encrypted_len());
+        let mut out = Zeroizing::new(Vec::with_capacity(self.encrypted_len()));
         let mut outputs = Vec::with_capacity(self.calls.len());
         for (at, (call, request)) in self.calls.iter().zip(&message.requests).enumerate() {
             match (&call.statement, &call.described) {
@@ -239,7 +241,7 @@ impl Work {
             }
             out.extend(message.separators.get(at));
         }
-        Ok((out, outputs))
+        Ok((std::mem::take(&mut *out).into(), outputs))
     }
 }
 

@@ -100,6 +100,13 @@ impl WipedBuffer {
     }
 }
 
+/// Takes over the bytes where they are.
+impl From<Vec<u8>> for WipedBuffer {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { bytes, start: 0 }
+    }
+}
+
 impl Drop for WipedBuffer {
     fn drop(&mut self) {
         self.bytes.zeroize();

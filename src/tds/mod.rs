@@ -40,14 +40,14 @@ pub(crate) use identifier::quote;
 pub use insert_bulk::InsertBulk;
 pub(crate) use login::{COLUMNENCRYPTION, COLUMNENCRYPTION_VERSION};
 pub use login::{add_column_encryption_feature, prelogin_reply};
-pub use packet::{HEADER_LEN, PacketHeader, PacketType, Status, push_message, push_packet};
+pub use packet::{HEADER_LEN, PacketHeader, PacketType, Status, push_header, push_packet};
 pub use procedure_name::ProcedureName;
 pub use reader::{Malformed, Reader};
 pub(crate) use reader::{push_utf16, utf16_exact, utf16_lossy};
 pub use reply::{ReplyToken, ReplyTokens, RowValues};
 pub use return_value::ReturnValue;
 pub use row::{RowScanner, ValueRange};
-pub(crate) use row::{value_data, value_data_in_place};
+pub(crate) use row::{value_data, value_data_in_place, value_data_len, value_data_slice};
 pub use rpc::{
     CekIdentity, EncryptedParameter, Parameter, Procedure, RpcFault, RpcMessage, RpcRequest,
 };

@@ -130,63 +130,28 @@ pub fn push_packet(
     payload: &[u8],
     out: &mut WipedBuffer,
 ) {
-    let len = u16::try_from(payload.len() + HEADER_LEN).unwrap_or(u16::MAX);
-    let [high, low] = len.to_be_bytes();
-    out.extend(&[packet_type.byte(), status.0, high, low, 0, 0, id, 0]);
-    out.extend(&payload[..usize::from(len) - HEADER_LEN]);
+    let len = push_header(packet_type, status, id, payload.len(), out);
+    out.extend(&payload[..len]);
 }
 
-/// Appends a whole message, cut into packets of at most `packet_size` bytes. `first_status` holds
-/// bits that belong on the first packet only, such as RESETCONNECTION.
-pub fn push_message(
+/// Appends the header of a packet of `len` bytes without it. Returns how many bytes may follow: of
+/// more than 65,527 only so many fit.
+pub fn push_header(
     packet_type: PacketType,
-    first_status: u8,
-    payload: &[u8],
-    packet_size: usize,
+    status: Status,
+    id: u8,
+    len: usize,
     out: &mut WipedBuffer,
-) {
-    let room = packet_size.clamp(512, usize::from(u16::MAX)) - HEADER_LEN;
-    let count = payload.len().div_ceil(room).max(1);
-    out.spare(payload.len() + count * HEADER_LEN);
-    for index in 0..count {
-        let start = index * room;
-        let end = (start + room).min(payload.len());
-        let mut status = if index == 0 { first_status } else { 0 };
-        if index + 1 == count {
-            status |= Status::END_OF_MESSAGE.0;
-        }
-        // Packet ids count from 1 and wrap; nobody checks them.
-        let id = (index + 1) as u8;
-        push_packet(packet_type, Status(status), id, &payload[start..end], out);
-    }
+) -> usize {
+    let whole = u16::try_from(len + HEADER_LEN).unwrap_or(u16::MAX);
+    let [high, low] = whole.to_be_bytes();
+    out.extend(&[packet_type.byte(), status.0, high, low, 0, 0, id, 0]);
+    usize::from(whole) - HEADER_LEN
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_message_is_cut_at_the_packet_size_and_only_its_last_packet_ends_it() {
-        let payload: Vec<u8> = (0..2000u32).map(|i| i as u8).collect();
-        let mut out = WipedBuffer::default();
-        push_message(PacketType::Rpc, 0x08, &payload, 512, &mut out);
-        let (mut rest, mut seen, mut statuses) = (out.as_slice(), Vec::new(), Vec::new());
-        while !rest.is_empty() {
-            let header = PacketHeader::parse(rest).unwrap().unwrap();
-            seen.extend_from_slice(&rest[HEADER_LEN..header.len]);
-            statuses.push(header.status.0);
-            rest = &rest[header.len..];
-        }
-        assert_eq!(seen, payload);
-        assert_eq!(statuses, [0x08, 0, 0, 0x01]);
-    }
-
-    #[test]
-    fn an_empty_message_is_one_packet() {
-        let mut out = WipedBuffer::default();
-        push_message(PacketType::Attention, 0, &[], 4096, &mut out);
-        assert_eq!(out.as_slice(), [0x06, 0x01, 0, 8, 0, 0, 1, 0]);
-    }
 
     #[test]
     fn a_length_shorter_than_the_header_is_malformed() {

@@ -24,6 +24,8 @@ use crate::crypto::EncryptionType;
 pub(crate) const BY_REF: u8 = 0x01;
 /// fEncrypted of a parameter's status.
 const ENCRYPTED: u8 = 0x08;
+/// In the place of a partially length-prefixed value's length.
+const NULL: [u8; 8] = [0xFF; 8];
 /// Between the requests of a message (TDS 7.2 and later), and its relative for "not executed".
 const BATCH_FLAG: u8 = 0xFF;
 const NO_EXEC_FLAG: u8 = 0xFE;
@@ -353,9 +355,6 @@ pub struct EncryptedParameter<'a> {
     pub name: &'a str,
     /// The driver's status bits.
     pub status: u8,
-    /// The length of the cell; `None` for NULL, which is never encrypted but still says what it
-    /// would be.
-    pub cell_len: Option<usize>,
     /// The type of the plaintext.
     pub base_type: &'a TypeInfo,
     /// How it was encrypted.
@@ -365,26 +364,29 @@ pub struct EncryptedParameter<'a> {
 }
 
 impl EncryptedParameter<'_> {
-    /// Appends the parameter in SqlClient's form: varbinary(max) in one chunk, into which
-    /// `write_cell` puts the cell.
+    /// Appends the parameter in SqlClient's form: varbinary(max) in one chunk. `write_cell` appends
+    /// the cell and says `true`, or appends nothing: NULL is never encrypted, but still says what it
+    /// would be.
     pub fn write(
         &self,
-        write_cell: impl FnOnce(&mut [u8]),
+        write_cell: impl FnOnce(&mut Vec<u8>) -> bool,
         out: &mut Vec<u8>,
     ) -> Result<(), Malformed> {
         write_parameter_head(self.name, self.status | ENCRYPTED, out);
         out.extend_from_slice(&[id::BIGVARBINTYPE, 0xFF, 0xFF]);
-        match self.cell_len {
-            Some(len) => {
-                let len32 = u32::try_from(len).map_err(|_| Malformed::of("value: over 4 GiB"))?;
-                out.extend_from_slice(&u64::from(len32).to_le_bytes());
-                out.extend_from_slice(&len32.to_le_bytes());
-                let start = out.len();
-                out.resize(start + len, 0);
-                write_cell(out.get_mut(start..).unwrap_or_default());
-                out.extend_from_slice(&[0; 4]);
-            }
-            None => out.extend_from_slice(&[0xFF; 8]),
+        let null = out.len() + NULL.len();
+        out.extend_from_slice(&NULL);
+        let start = null + 4;
+        out.resize(start, 0);
+        if write_cell(out) {
+            let len = u32::try_from(out.len().saturating_sub(start));
+            let len = len.map_err(|_| Malformed::of("value: over 4 GiB"))?;
+            let head = u64::from(len).to_le_bytes().into_iter().chain(len.to_le_bytes());
+            let place = out.get_mut(null - NULL.len()..start).unwrap_or_default();
+            place.iter_mut().zip(head).for_each(|(place, byte)| *place = byte);
+            out.extend_from_slice(&[0; 4]);
+        } else {
+            out.truncate(null);
         }
         out.extend_from_slice(self.base_type.as_bytes());
         out.push(AEAD_AES_256_CBC_HMAC_SHA_256);
@@ -412,7 +414,6 @@ mod tests {
         let parameter = EncryptedParameter {
             name: "@p",
             status: 0,
-            cell_len: Some(65),
             base_type: &base_type,
             encryption_type: EncryptionType::Deterministic,
             cek: CekIdentity {
@@ -423,7 +424,11 @@ mod tests {
             },
         };
         let mut out = Vec::new();
-        parameter.write(|cell| cell.fill(0x5A), &mut out).unwrap();
+        let write_cell = |out: &mut Vec<u8>| {
+            out.resize(out.len() + 65, 0x5A);
+            true
+        };
+        parameter.write(write_cell, &mut out).unwrap();
         assert_eq!(out.len(), 115);
         assert_eq!(
             out[..21],

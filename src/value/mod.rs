@@ -83,7 +83,7 @@ pub use convert::{ConversionError, ConversionType, Loss, convert, converted_len}
 pub use declaration::DeclarationError;
 pub use error::ValueError;
 pub use normal_form::{
-    Rescaled, denormalize, denormalized_in_place, find_lone_surrogate, normalize,
-    normalized_in_place, rescale_time,
+    Rescaled, denormalize, denormalized_in_place, find_lone_surrogate, is_own_normal_form,
+    normalize, normalized_in_place, rescale_time,
 };
 pub use sql_type::{Length, SqlType};

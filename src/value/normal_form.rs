@@ -64,6 +64,21 @@ pub fn normalized_in_place(sql_type: SqlType, data: &[u8]) -> Result<Option<&[u8
     text::check_length(sql_type, data.len()).map(|()| Some(data))
 }
 
+/// Whether the data of a value are its normal form as it stands, given the length of that in bytes:
+/// those of a string or binary that is not padded are, and no others.
+///
+/// # Errors
+///
+/// No normal form of the type is so long; see [`ValueError`].
+pub fn is_own_normal_form(sql_type: SqlType, len: usize) -> Result<bool, ValueError> {
+    match sql_type {
+        SqlType::VarChar(_) | SqlType::NVarChar(_) | SqlType::VarBinary(_) => {
+            text::check_length(sql_type, len).map(|()| true)
+        }
+        _ => Ok(false),
+    }
+}
+
 /// The data of a string or binary that is not padded, which are its normal form: checked as by
 /// [`denormalize`], and not copied. `None` for other types.
 ///
@@ -74,12 +89,8 @@ pub fn denormalized_in_place(
     sql_type: SqlType,
     normal_form: &[u8],
 ) -> Result<Option<&[u8]>, ValueError> {
-    match sql_type {
-        SqlType::VarChar(_) | SqlType::NVarChar(_) | SqlType::VarBinary(_) => {
-            text::check_length(sql_type, normal_form.len()).map(|()| Some(normal_form))
-        }
-        _ => Ok(None),
-    }
+    let is_its_own = is_own_normal_form(sql_type, normal_form.len())?;
+    Ok(is_its_own.then_some(normal_form))
 }
 
 /// Appends to `out` the data, as the type has them on the wire, of a value in normal form.

@@ -608,15 +608,21 @@ impl Harness {
     }
 
     pub fn drain_to_server(&mut self) -> Vec<u8> {
-        let out = self.session.to_server().to_vec();
-        self.session.sent_to_server(out.len());
+        let mut out = Vec::new();
+        while !self.session.to_server().is_empty() {
+            out.extend(self.session.to_server());
+            self.session.sent_to_server(self.session.to_server().len());
+        }
         self.sent.extend(&out);
         out
     }
 
     pub fn drain_to_app(&mut self) -> Vec<u8> {
-        let out = self.session.to_app().to_vec();
-        self.session.taken_by_app(out.len());
+        let mut out = Vec::new();
+        while !self.session.to_app().is_empty() {
+            out.extend(self.session.to_app());
+            self.session.taken_by_app(self.session.to_app().len());
+        }
         out
     }
 

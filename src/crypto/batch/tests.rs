@@ -2,7 +2,7 @@ use EncryptionType::{Deterministic, Randomized};
 use proptest::prelude::*;
 
 use super::{super::Cek, *};
-use crate::crypto::{BufferTooSmall, Implementation};
+use crate::crypto::{BufferTooSmall, Implementation, PLAINTEXT_OFFSET};
 
 fn keys() -> Vec<CellKey> {
     let cek = Cek::from(std::array::from_fn(|i| i as u8));
@@ -27,6 +27,22 @@ fn encrypt(key: &CellKey, plaintexts: &[Vec<u8>], encryption_type: EncryptionTyp
     cells
 }
 
+/// The same from plaintexts that lie where their cells will be.
+fn encrypt_in_place(key: &CellKey, plaintexts: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let laid_out = |p: &Vec<u8>| {
+        let mut cell = vec![0xA5; encrypted_len(p.len())];
+        cell[PLAINTEXT_OFFSET..][..p.len()].copy_from_slice(p);
+        cell
+    };
+    let mut cells: Vec<Vec<u8>> = plaintexts.iter().map(laid_out).collect();
+    let in_place = plaintexts.iter().zip(&mut cells);
+    let mut batch: Vec<_> = in_place.map(|(p, c)| CellToEncrypt::in_place(p.len(), c)).collect();
+    key.encrypt_batch(&mut batch, Deterministic);
+    assert!(batch.iter().all(|cell| cell.written().is_ok_and(|len| len > 0)));
+    drop(batch);
+    cells
+}
+
 /// A batch makes the cells of single calls, and reads what it made.
 fn check(key: &CellKey, lengths: &[usize]) {
     let plaintexts = plaintexts(lengths);
@@ -34,6 +50,7 @@ fn check(key: &CellKey, lengths: &[usize]) {
     for (cell, plaintext) in cells.iter().zip(&plaintexts) {
         assert!(*cell == key.encrypt(plaintext, Deterministic).unwrap(), "{}", plaintext.len());
     }
+    assert!(encrypt_in_place(key, &plaintexts) == cells);
     let mut cells = encrypt(key, &plaintexts, Randomized);
     for (cell, plaintext) in cells.iter().zip(&plaintexts) {
         assert_eq!(key.decrypt(cell).unwrap().as_slice(), plaintext);
@@ -158,4 +175,19 @@ fn classes_rise_with_the_number_of_blocks() {
     assert_eq!(class_of(63), 63);
     assert_eq!(class_of(64), 64);
     assert_eq!(usize::from(class_of(usize::MAX)), CLASSES - 1);
+}
+
+#[test]
+fn a_plaintext_that_lies_where_there_is_no_room_for_its_cell_is_wiped() {
+    for key in keys() {
+        let mut short = [7; 60];
+        let mut batch = [CellToEncrypt::in_place(5, &mut short)];
+        key.encrypt_batch(&mut batch, Randomized);
+        let error = BufferTooSmall { needed: 65, available: 60 };
+        assert_eq!(batch[0].written(), Err(error.into()));
+        assert_eq!(short, [0; 60]);
+        short = [7; 60];
+        assert_eq!(key.encrypt_in_place(5, Randomized, &mut short), Err(error.into()));
+        assert_eq!(short, [0; 60]);
+    }
 }

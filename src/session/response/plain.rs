@@ -67,7 +67,7 @@ impl Response {
         // and packet size depend on them.
         let passes = passes || token == token_id::ENVCHANGE;
         if passes {
-            self.outbox.extend(self.inbox.as_slice().get(..len).unwrap_or_default());
+            self.outbox.tail().extend(self.inbox.as_slice().get(..len).unwrap_or_default());
             self.started |= self.discarding != Discard::Retry;
         }
         self.inbox.consume(len);

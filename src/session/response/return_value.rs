@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::{Discard, Response, Scratch, SessionError, Shown};
+use super::{Discard, Response, Scratch, SessionError, Shown, shown::Named};
 use crate::tds::{ReturnValue, write_value};
 
 /// The longest padded value of a fixed-length type, and the length fields of a long one.
@@ -30,7 +30,7 @@ impl Response {
                 }
             }
             self.returned.value(&value);
-            self.outbox.extend(&out);
+            self.outbox.tail().extend(&out);
             self.started = true;
         }
         self.inbox.consume(len);
@@ -60,6 +60,12 @@ impl Response {
         let key = output.key.as_ref().ok_or_else(unknown)?;
         let mut cell = Zeroizing::new(cell.clone());
         let mut clear = Scratch::default();
-        shown.decrypt(key, &mut cell, (&name, &output.values), &mut clear, out)
+        shown.decrypt(
+            key,
+            &mut cell,
+            Named { column: &name, values: &output.values },
+            &mut clear,
+            out,
+        )
     }
 }

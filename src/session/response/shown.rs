@@ -1,13 +1,19 @@
 //! An encrypted column or output as the application sees it.
 
+use std::sync::Arc;
+
 use zeroize::Zeroizing;
 
 use super::{Scratch, SessionError};
 use crate::{
-    crypto::CellKey,
+    crypto::{CellKey, InvalidCell, VerifiedCell},
     keystore::EncryptedCekValue,
-    tds::{CryptoMetadata, Malformed, TypeInfo, collation_is_utf8, write_value},
-    value::{Length, SqlType, ValueError, denormalize, denormalized_in_place},
+    session::payload::Payload,
+    tds::{
+        CryptoMetadata, Malformed, TypeInfo, collation_is_utf8, write_value, write_value_head,
+        write_value_tail,
+    },
+    value::{Length, SqlType, ValueError, denormalize, denormalized_in_place, is_own_normal_form},
 };
 
 /// An encrypted column as the application sees it.
@@ -55,20 +61,22 @@ impl Shown {
         &self,
         key: &CellKey,
         cell: &mut [u8],
-        (column, values): (&str, &[EncryptedCekValue]),
+        named: Named<'_>,
         clear: &mut Scratch,
         out: &mut Vec<u8>,
     ) -> Result<(), SessionError> {
-        let plaintext = key.decrypt_in_place(cell).map_err(|source| {
-            let first = values.first();
-            SessionError::Cell {
-                column: column.to_owned(),
-                provider: first.map(|v| v.provider_name.clone()).unwrap_or_default(),
-                key_path: first.map(|v| v.key_path.clone()).unwrap_or_default(),
-                source,
-            }
-        })?;
-        let normal_form = cell.get(plaintext).unwrap_or_default();
+        let plaintext = key.decrypt_in_place(cell).map_err(|source| named.invalid(source))?;
+        self.write(cell.get(plaintext).unwrap_or_default(), named.column, clear, out)
+    }
+
+    /// Appends a value, given its normal form, as the application's type encodes it.
+    pub(super) fn write(
+        &self,
+        normal_form: &[u8],
+        column: &str,
+        clear: &mut Scratch,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SessionError> {
         let no_value = |source| SessionError::CellValue { column: column.to_owned(), source };
         let in_place = denormalized_in_place(self.sql_type, normal_form).map_err(no_value)?;
         let data = match in_place {
@@ -88,6 +96,56 @@ impl Shown {
             write_value(encoding, Some(data), out)
         };
         written.map_err(SessionError::ServerMalformed)
+    }
+
+    /// Appends the value of a cell that came in chunks. If its plaintext is what the application
+    /// gets, it is made when that takes it.
+    pub(super) fn write_cell(
+        &self,
+        mut cell: VerifiedCell<Arc<CellKey>>,
+        column: &str,
+        clear: &mut Scratch,
+        out: &mut Payload,
+    ) -> Result<(), SessionError> {
+        let no_value = |source| SessionError::CellValue { column: column.to_owned(), source };
+        let len = cell.len();
+        if is_own_normal_form(self.sql_type, len).map_err(no_value)? && !self.transcode {
+            let encoding = self.type_info.encoding();
+            write_value_head(encoding, len, out.tail().spare(VALUE_HEAD))
+                .map_err(SessionError::ServerMalformed)?;
+            out.push_cell(cell);
+            write_value_tail(encoding, out.tail().spare(VALUE_HEAD));
+            return Ok(());
+        }
+        let mut normal_form = Zeroizing::new(Vec::with_capacity(len));
+        while let Some(piece) = cell.next_piece() {
+            normal_form.extend_from_slice(&piece);
+        }
+        let room = VALUE_HEAD + self.most_padding() + if self.transcode { 2 * len } else { len };
+        self.write(&normal_form, column, clear, out.tail().spare(room))
+    }
+}
+
+/// More than stands in front of a value and behind it.
+const VALUE_HEAD: usize = 16;
+
+/// What an error about a cell says of it.
+#[derive(Clone, Copy)]
+pub(super) struct Named<'a> {
+    pub(super) column: &'a str,
+    /// The encrypted values of its key.
+    pub(super) values: &'a [EncryptedCekValue],
+}
+
+impl Named<'_> {
+    pub(super) fn invalid(self, source: InvalidCell) -> SessionError {
+        let first = self.values.first();
+        SessionError::Cell {
+            column: self.column.to_owned(),
+            provider: first.map(|v| v.provider_name.clone()).unwrap_or_default(),
+            key_path: first.map(|v| v.key_path.clone()).unwrap_or_default(),
+            source,
+        }
     }
 }
 
