@@ -108,6 +108,10 @@ pub enum KeyStoreError {
     /// What a provider from elsewhere reports.
     #[error(transparent)]
     Other(Arc<dyn Error + Send + Sync>),
+    /// A PKCS#11 token, or a key in it, does not serve.
+    #[cfg(feature = "pkcs11")]
+    #[error(transparent)]
+    Pkcs11(#[from] super::Pkcs11Error),
 }
 
 impl KeyStoreError {

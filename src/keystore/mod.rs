@@ -10,6 +10,7 @@
 //! |---|---|---|
 //! | [`CertificateDirectory`] | `MSSQL_CERTIFICATE_STORE`, or your own | PFX and PEM files in a directory, by thumbprint |
 //! | [`InMemoryKeyStore`] | your own | keys that the program hands over |
+//! | `Pkcs11KeyStore` (feature `pkcs11`) | `PKCS11`, or your own | RSA keys in an HSM, by `pkcs11:` URI or label |
 //!
 //! SQL Server names a provider in every column master key; the registry finds it by that name,
 //! without regard to ASCII case. Any name may be registered, `MSSQL_…` too, so that a database that
@@ -49,6 +50,8 @@ mod certificate_directory;
 mod error;
 mod local_key;
 mod memory;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
 mod registry;
 #[cfg(any(test, feature = "pkcs11", feature = "azure-key-vault"))]
 mod remote_key;
@@ -65,6 +68,8 @@ pub use certificate_directory::{
 };
 pub use error::{CekError, FailedCekValue, KeyFileProblem, KeyStoreError, UnusableKeyFile};
 pub use memory::InMemoryKeyStore;
+#[cfg(feature = "pkcs11")]
+pub use pkcs11::{PKCS11, Pkcs11Error, Pkcs11KeyStore, Pkcs11KeyStoreBuilder, TokenPin};
 pub use registry::{
     BuildError, DEFAULT_CEK_CACHE_CAPACITY, DEFAULT_CEK_CACHE_TTL, KeyStores, KeyStoresBuilder,
 };
