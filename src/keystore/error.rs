@@ -149,6 +149,10 @@ pub enum KeyStoreError {
         /// The key store.
         provider: String,
     },
+    /// A PKCS#11 token, or a key in it, does not serve.
+    #[cfg(feature = "pkcs11")]
+    #[error(transparent)]
+    Pkcs11(#[from] super::Pkcs11Error),
 }
 
 impl KeyStoreError {

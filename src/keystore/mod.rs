@@ -12,6 +12,7 @@
 //! | [`InMemoryKeyStore`] | your own | keys that the program hands over |
 //! | [`FnKeyStore`] | your own | wherever your closures find them |
 //! | [`KeyStoreProvider`] | your own | the trait behind them; [`other_vaults`] says what AWS KMS and HashiCorp Vault can do for it |
+//! | `Pkcs11KeyStore` (feature `pkcs11`) | `PKCS11`, or your own | RSA keys in an HSM, by `pkcs11:` URI or label |
 //!
 //! SQL Server names a provider in every column master key; the registry finds it by that name,
 //! without regard to ASCII case. Any name may be registered, `MSSQL_…` too, so that a database that
@@ -74,6 +75,8 @@ mod key_file;
 mod local_key;
 mod memory;
 pub mod other_vaults;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
 mod registry;
 #[cfg(any(test, feature = "pkcs11", feature = "azure-key-vault"))]
 mod remote_key;
@@ -97,6 +100,8 @@ pub use error::{
 pub use java_key_store::JavaKeyStore;
 pub use key_file::{CmkCertificate, FilePasswords, KeyFileWarning};
 pub use memory::InMemoryKeyStore;
+#[cfg(feature = "pkcs11")]
+pub use pkcs11::{PKCS11, Pkcs11Error, Pkcs11KeyStore, Pkcs11KeyStoreBuilder, TokenPin};
 pub use registry::{
     BuildError, DEFAULT_CALL_TIME_LIMIT, DEFAULT_CEK_CACHE_CAPACITY, DEFAULT_CEK_CACHE_TTL,
     DEFAULT_FAILURE_PAUSE, KeyStores, KeyStoresBuilder,

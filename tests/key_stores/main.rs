@@ -11,11 +11,16 @@
 
 mod files;
 mod java;
+mod pkcs11;
 mod run;
+mod soft_hsm;
 mod tools;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    run::all([("files", files::cases()), ("java", java::cases())])
+    if let Some(code) = soft_hsm::start_anew() {
+        return code;
+    }
+    run::all([("files", files::cases()), ("java", java::cases()), ("pkcs11", pkcs11::cases())])
 }
