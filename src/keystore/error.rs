@@ -108,6 +108,10 @@ pub enum KeyStoreError {
     /// What a provider from elsewhere reports.
     #[error(transparent)]
     Other(Arc<dyn Error + Send + Sync>),
+    /// A key in Azure Key Vault did not serve.
+    #[cfg(feature = "azure-key-vault")]
+    #[error(transparent)]
+    AzureKeyVault(#[from] super::AzureKeyVaultError),
 }
 
 impl KeyStoreError {

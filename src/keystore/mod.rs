@@ -10,6 +10,7 @@
 //! |---|---|---|
 //! | [`CertificateDirectory`] | `MSSQL_CERTIFICATE_STORE`, or your own | PFX and PEM files in a directory, by thumbprint |
 //! | [`InMemoryKeyStore`] | your own | keys that the program hands over |
+//! | `AzureKeyVault` (feature `azure-key-vault`) | `AZURE_KEY_VAULT` | keys in Azure Key Vault and Managed HSM, which do not leave it |
 //!
 //! SQL Server names a provider in every column master key; the registry finds it by that name,
 //! without regard to ASCII case. Any name may be registered, `MSSQL_…` too, so that a database that
@@ -44,6 +45,8 @@
 //! # }
 //! ```
 
+#[cfg(feature = "azure-key-vault")]
+mod azure_key_vault;
 mod cache;
 mod certificate_directory;
 mod error;
@@ -58,6 +61,12 @@ use std::pin::Pin;
 use crate::crypto::Cek;
 pub use crate::tds::EncryptedCekValue;
 
+#[cfg(feature = "azure-key-vault")]
+pub use azure_key_vault::{
+    AZURE_KEY_VAULT, AZURE_KEY_VAULT_DOMAINS, AzureKeyPath, AzureKeyPathError, AzureKeyVault,
+    AzureKeyVaultBuilder, AzureKeyVaultError, AzureKeyVaultProblem, DEFAULT_VAULT_CALL_TIMEOUT,
+    DEFAULT_VAULT_KEY_TTL, VaultOperation,
+};
 pub use cache::CekCacheStatistics;
 pub use certificate_directory::{
     CertificateDirectory, CertificateKeyPath, CertificateKeyPathError, CmkCertificate,

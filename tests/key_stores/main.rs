@@ -9,13 +9,22 @@
 //! `cargo test` does not: a missing one fails the cases that need it. `.ci/run` installs them. With a
 //! word, only cases whose name contains it are run. Each module names its cases in `cases()`.
 
+#[cfg(feature = "azure-key-vault")]
+mod azure;
 mod files;
 mod java;
 mod run;
 mod tools;
+#[cfg(feature = "azure-key-vault")]
+mod vault;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    run::all([("files", files::cases()), ("java", java::cases())])
+    run::all([
+        #[cfg(feature = "azure-key-vault")]
+        ("azure", azure::cases()),
+        ("files", files::cases()),
+        ("java", java::cases()),
+    ])
 }

@@ -55,7 +55,8 @@ pub fn all(modules: impl IntoIterator<Item = (&'static str, Vec<Case>)>) -> Exit
 }
 
 fn run(body: Body) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let whole = async { tokio::time::timeout(PATIENCE, body()).await };
     let outcome = runtime.block_on(AssertUnwindSafe(whole).catch_unwind());
