@@ -126,6 +126,8 @@
 //! | [`session`], [`metadata`], [`tds`] | those who carry another driver, or a proxy |
 //!
 //! The cargo feature `tracing` tells of what happens to keys: calls to key stores, their time, failures.
+//! The features `java-keystore`, `pkcs11` and `azure-key-vault` bring the key stores of those names.
+//!
 //! The feature `simd` is on by default: cells are encrypted and decrypted by AES-NI and
 //! SHA-NI on x86-64 processors that have them. Without it the bytes are the same, and the crate has
 //! no `unsafe` code. [`crypto::implementation`] says what a process works with.

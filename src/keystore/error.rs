@@ -153,6 +153,11 @@ pub enum KeyStoreError {
     #[cfg(feature = "pkcs11")]
     #[error(transparent)]
     Pkcs11(#[from] super::Pkcs11Error),
+    },
+    /// A key in Azure Key Vault did not serve.
+    #[cfg(feature = "azure-key-vault")]
+    #[error(transparent)]
+    AzureKeyVault(#[from] super::AzureKeyVaultError),
 }
 
 impl KeyStoreError {

@@ -13,6 +13,7 @@
 //! | [`FnKeyStore`] | your own | wherever your closures find them |
 //! | [`KeyStoreProvider`] | your own | the trait behind them; [`other_vaults`] says what AWS KMS and HashiCorp Vault can do for it |
 //! | `Pkcs11KeyStore` (feature `pkcs11`) | `PKCS11`, or your own | RSA keys in an HSM, by `pkcs11:` URI or label |
+//! | `AzureKeyVault` (feature `azure-key-vault`) | `AZURE_KEY_VAULT` | keys in Azure Key Vault and Managed HSM, which do not leave it |
 //!
 //! SQL Server names a provider in every column master key; the registry finds it by that name,
 //! without regard to ASCII case. Any name may be registered, `MSSQL_…` too, so that a database that
@@ -64,6 +65,8 @@
 //! | renewed ahead of its expiry | debug | that the call has been begun |
 //! | purged | debug | how many keys |
 
+#[cfg(feature = "azure-key-vault")]
+mod azure_key_vault;
 mod cache;
 mod certificate_directory;
 mod closures;
@@ -87,6 +90,12 @@ use std::pin::Pin;
 use crate::crypto::Cek;
 pub use crate::tds::EncryptedCekValue;
 
+#[cfg(feature = "azure-key-vault")]
+pub use azure_key_vault::{
+    AZURE_KEY_VAULT, AZURE_KEY_VAULT_DOMAINS, AzureKeyPath, AzureKeyPathError, AzureKeyVault,
+    AzureKeyVaultBuilder, AzureKeyVaultError, AzureKeyVaultProblem, DEFAULT_VAULT_CALL_TIMEOUT,
+    DEFAULT_VAULT_KEY_TTL, VaultOperation,
+};
 pub use cache::CekCacheStatistics;
 pub use certificate_directory::{
     CertificateDirectory, CertificateKeyPath, CertificateKeyPathError, InvalidThumbprint, NewCmk,

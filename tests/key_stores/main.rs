@@ -9,12 +9,14 @@
 //! `cargo test` does not: a missing one fails the cases that need it. `.ci/run` installs them. With a
 //! word, only cases whose name contains it are run. Each module names its cases in `cases()`.
 
+mod azure;
 mod files;
 mod java;
 mod pkcs11;
 mod run;
 mod soft_hsm;
 mod tools;
+mod vault;
 
 use std::process::ExitCode;
 
@@ -22,5 +24,10 @@ fn main() -> ExitCode {
     if let Some(code) = soft_hsm::start_anew() {
         return code;
     }
-    run::all([("files", files::cases()), ("java", java::cases()), ("pkcs11", pkcs11::cases())])
+    run::all([
+        ("azure", azure::cases()),
+        ("files", files::cases()),
+        ("java", java::cases()),
+        ("pkcs11", pkcs11::cases()),
+    ])
 }

@@ -1,0 +1,331 @@
+//! One vault: its keys' public halves, and the calls that only it can answer.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use azure_core::{
+    Error,
+    credentials::TokenCredential,
+    error::{ErrorKind, ErrorResponse},
+    http::{
+        ClientMethodOptions, ClientOptions, ExponentialRetryOptions, RequestContent, RetryOptions,
+        Transport,
+    },
+};
+use azure_security_keyvault_keys::{
+    KeyClient, KeyClientOptions,
+    models::{
+        CreateKeyParameters, EncryptionAlgorithm, Key, KeyClientCreateKeyOptions,
+        KeyClientGetKeyOptions, KeyClientSignOptions, KeyClientUnwrapKeyOptions, KeyOperation,
+        KeyOperationParameters, KeyType, SignParameters, SignatureAlgorithm,
+    },
+};
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use super::{
+    AzureKeyVaultError, AzureKeyVaultProblem, VaultOperation,
+    call::{Call, Listen},
+    error::words,
+    key_path::AzureKeyPath,
+    transport::TlsFailed,
+};
+use crate::{crypto::CmkPublicKey, keystore::KeyStoreError};
+
+/// Paths come from the server; a program has a handful of master keys.
+const MOST_KEYS: usize = 64;
+
+/// Tries after the first one; the pauses between them double from 0.4 s.
+const RETRIES: u32 = 5;
+
+/// What a master key may do, for a new one.
+const KEY_OPERATIONS: [KeyOperation; 6] = [
+    KeyOperation::Encrypt,
+    KeyOperation::Decrypt,
+    KeyOperation::WrapKey,
+    KeyOperation::UnwrapKey,
+    KeyOperation::Sign,
+    KeyOperation::Verify,
+];
+
+pub(super) struct Vault {
+    client: KeyClient,
+    host: String,
+    ttl: Duration,
+    /// By path, so that one without a version has an entry of its own.
+    keys: Mutex<HashMap<AzureKeyPath, Arc<FetchedKey>>>,
+}
+
+/// The public half of a key in one version.
+pub(super) struct FetchedKey {
+    /// With the version, also if it was asked for without one.
+    pub(super) path: AzureKeyPath,
+    pub(super) version: String,
+    pub(super) public: Arc<CmkPublicKey>,
+    fetched: Instant,
+}
+
+impl FetchedKey {
+    pub(super) fn age(&self) -> Duration {
+        self.fetched.elapsed()
+    }
+}
+
+impl Vault {
+    pub(super) fn new(
+        host: &str,
+        credential: Arc<dyn TokenCredential>,
+        transport: Transport,
+        ttl: Duration,
+    ) -> Result<Self, KeyStoreError> {
+        let retry = RetryOptions::exponential(ExponentialRetryOptions {
+            max_retries: RETRIES,
+            ..ExponentialRetryOptions::default()
+        });
+        let client_options = ClientOptions {
+            per_try_policies: vec![Arc::new(Listen)],
+            retry,
+            transport: Some(transport),
+            ..ClientOptions::default()
+        };
+        let options = KeyClientOptions { client_options, ..KeyClientOptions::default() };
+        let client = KeyClient::new(&format!("https://{host}"), credential, Some(options))
+            .map_err(KeyStoreError::other)?;
+        Ok(Self { client, host: host.to_owned(), ttl, keys: Mutex::default() })
+    }
+
+    /// The key from the cache, or from the vault.
+    pub(super) async fn key(
+        &self,
+        path: &AzureKeyPath,
+        call: &Call,
+    ) -> Result<Arc<FetchedKey>, KeyStoreError> {
+        let cached = self.keys().get(path).filter(|key| key.age() < self.ttl).cloned();
+        match cached {
+            Some(key) => Ok(key),
+            None => self.fetch(path, call).await,
+        }
+    }
+
+    /// The key from the vault.
+    pub(super) async fn fetch(
+        &self,
+        path: &AzureKeyPath,
+        call: &Call,
+    ) -> Result<Arc<FetchedKey>, KeyStoreError> {
+        let options = KeyClientGetKeyOptions {
+            key_version: path.version().map(str::to_owned),
+            method_options: method_options(call),
+        };
+        let answer = self.client.get_key(path.name(), Some(options)).await;
+        let answer = answer.and_then(azure_core::http::Response::into_model);
+        let failed = |error| self.failure(path, VaultOperation::Get, call, error);
+        let key = Arc::new(read_key(path, VaultOperation::Get, &answer.map_err(failed)?)?);
+        if !self.ttl.is_zero() {
+            self.remember(path, &key);
+        }
+        Ok(key)
+    }
+
+    /// Asks for the key anew next time.
+    pub(super) fn forget(&self, path: &AzureKeyPath) {
+        self.keys().remove(path);
+    }
+
+    pub(super) async fn unwrap_key(
+        &self,
+        key: &FetchedKey,
+        ciphertext: &[u8],
+        call: &Call,
+    ) -> Result<Zeroizing<Vec<u8>>, KeyStoreError> {
+        let failed = |error| self.failure(&key.path, VaultOperation::UnwrapKey, call, error);
+        let parameters = KeyOperationParameters {
+            algorithm: Some(EncryptionAlgorithm::RsaOaep),
+            value: Some(ciphertext.to_vec()),
+            ..KeyOperationParameters::default()
+        };
+        let content = RequestContent::try_from(parameters).map_err(failed)?;
+        let options = KeyClientUnwrapKeyOptions { method_options: method_options(call) };
+        let answer =
+            self.client.unwrap_key(key.path.name(), &key.version, content, Some(options)).await;
+        let answer = answer.and_then(azure_core::http::Response::into_model).map_err(failed)?;
+        let result = answer.result.ok_or_else(|| no_value(key, VaultOperation::UnwrapKey))?;
+        Ok(Zeroizing::new(result))
+    }
+
+    /// RSASSA-PKCS1-v1_5 over a SHA-256 digest.
+    pub(super) async fn sign(
+        &self,
+        key: &FetchedKey,
+        digest: &[u8],
+        call: &Call,
+    ) -> Result<Vec<u8>, KeyStoreError> {
+        let failed = |error| self.failure(&key.path, VaultOperation::Sign, call, error);
+        let parameters = SignParameters {
+            algorithm: Some(SignatureAlgorithm::Rs256),
+            value: Some(digest.to_vec()),
+        };
+        let content = RequestContent::try_from(parameters).map_err(failed)?;
+        let options = KeyClientSignOptions {
+            key_version: Some(key.version.clone()),
+            method_options: method_options(call),
+        };
+        let answer = self.client.sign(key.path.name(), content, Some(options)).await;
+        let answer = answer.and_then(azure_core::http::Response::into_model).map_err(failed)?;
+        answer.result.ok_or_else(|| no_value(key, VaultOperation::Sign))
+    }
+
+    /// Makes a key, or a new version of one that is there.
+    pub(super) async fn create(
+        &self,
+        path: &AzureKeyPath,
+        bits: i32,
+        hsm: bool,
+        call: &Call,
+    ) -> Result<Arc<FetchedKey>, KeyStoreError> {
+        let failed = |error| self.failure(path, VaultOperation::Create, call, error);
+        let parameters = CreateKeyParameters {
+            kty: Some(if hsm { KeyType::RsaHsm } else { KeyType::Rsa }),
+            key_size: Some(bits),
+            key_ops: Some(KEY_OPERATIONS.to_vec()),
+            ..CreateKeyParameters::default()
+        };
+        let content = RequestContent::try_from(parameters).map_err(failed)?;
+        let options = KeyClientCreateKeyOptions { method_options: method_options(call) };
+        let answer = self.client.create_key(path.name(), content, Some(options)).await;
+        let answer = answer.and_then(azure_core::http::Response::into_model).map_err(failed)?;
+        // The path without a version means another one from now on.
+        self.forget(path);
+        Ok(Arc::new(read_key(path, VaultOperation::Create, &answer)?))
+    }
+
+    fn remember(&self, path: &AzureKeyPath, key: &Arc<FetchedKey>) {
+        let mut keys = self.keys();
+        if keys.len() >= MOST_KEYS && !keys.contains_key(path) {
+            let oldest = keys.iter().max_by_key(|(_, key)| key.age()).map(|(path, _)| path.clone());
+            if let Some(oldest) = oldest {
+                keys.remove(&oldest);
+            }
+        }
+        keys.insert(path.clone(), Arc::clone(key));
+    }
+
+    fn keys(&self) -> MutexGuard<'_, HashMap<AzureKeyPath, Arc<FetchedKey>>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says what a failed request means.
+    fn failure(
+        &self,
+        path: &AzureKeyPath,
+        operation: VaultOperation,
+        call: &Call,
+        error: Error,
+    ) -> KeyStoreError {
+        if let Some(error) = call.transient(&self.host, &error) {
+            return error;
+        }
+        let message = words(&error.to_string());
+        let problem = match error.kind() {
+            ErrorKind::HttpResponse { status, .. } => {
+                let status = u16::from(*status);
+                refusal(operation, status, message, service_code(error))
+            }
+            ErrorKind::Credential => AzureKeyVaultProblem::NoToken { message },
+            _ => match error.downcast_ref::<TlsFailed>() {
+                Some(tls) => AzureKeyVaultProblem::Tls { message: words(&tls.0) },
+                None => AzureKeyVaultProblem::UnexpectedAnswer { operation, message },
+            },
+        };
+        problem.of(path)
+    }
+}
+
+impl AzureKeyVaultProblem {
+    pub(super) fn of(self, path: &AzureKeyPath) -> KeyStoreError {
+        AzureKeyVaultError { key: path.to_string(), problem: self }.into()
+    }
+}
+
+fn method_options(call: &Call) -> ClientMethodOptions<'static> {
+    ClientMethodOptions { context: call.context() }
+}
+
+fn no_value(key: &FetchedKey, operation: VaultOperation) -> KeyStoreError {
+    let message = "it has no value".into();
+    AzureKeyVaultProblem::UnexpectedAnswer { operation, message }.of(&key.path)
+}
+
+/// The inner code of the service's error if there is one, for the outer says no more than the status.
+fn service_code(error: Error) -> Option<String> {
+    let detail = ErrorResponse::try_from(error).ok()?.error?;
+    let inner = detail.inner_error.and_then(|inner| inner.code);
+    inner.or(detail.code).map(|code| words(&code))
+}
+
+fn refusal(
+    operation: VaultOperation,
+    status: u16,
+    message: String,
+    code: Option<String>,
+) -> AzureKeyVaultProblem {
+    match (status, code.as_deref()) {
+        (401, _) => AzureKeyVaultProblem::Unauthenticated { message },
+        (404, _) => AzureKeyVaultProblem::NotFound { message },
+        (403, Some("KeyDisabled")) => AzureKeyVaultProblem::Disabled,
+        (403, Some("KeyNotYetValidOrExpired" | "KeyNotYetValid" | "KeyExpired")) => {
+            AzureKeyVaultProblem::OutsideValidity { operation }
+        }
+        (403, Some("KeyOperationForbidden")) => {
+            AzureKeyVaultProblem::OperationNotPermitted { operation }
+        }
+        (403, Some(inner @ ("ForbiddenByFirewall" | "ForbiddenByConnection"))) => {
+            AzureKeyVaultProblem::Firewall { code: inner.into(), message }
+        }
+        (403, _) => AzureKeyVaultProblem::Forbidden { operation, code, message },
+        _ => AzureKeyVaultProblem::Refused { operation, status, code, message },
+    }
+}
+
+/// Takes the public half out of an answer that must be about the key that was asked for.
+fn read_key(
+    path: &AzureKeyPath,
+    operation: VaultOperation,
+    answer: &Key,
+) -> Result<FetchedKey, KeyStoreError> {
+    let odd = |message: &str| {
+        AzureKeyVaultProblem::UnexpectedAnswer { operation, message: message.into() }.of(path)
+    };
+    let key = answer.key.as_ref().ok_or_else(|| odd("it has no key"))?;
+    let id: AzureKeyPath = key
+        .kid
+        .as_deref()
+        .and_then(|kid| kid.parse().ok())
+        .ok_or_else(|| odd("it has no identifier of a key"))?;
+    let Some(version) = id.version() else {
+        return Err(odd("it does not say which version it is"));
+    };
+    let asked = path.version().unwrap_or(version);
+    if (id.host(), id.name(), version) != (path.host(), path.name(), asked) {
+        return Err(odd("it is about another key"));
+    }
+    if answer.attributes.as_ref().and_then(|attributes| attributes.enabled) == Some(false) {
+        return Err(AzureKeyVaultProblem::Disabled.of(&id));
+    }
+    match &key.kty {
+        Some(KeyType::Rsa | KeyType::RsaHsm) => {}
+        other => {
+            let kty = other.as_ref().map_or("unknown".into(), |kty| words(kty.as_ref()));
+            return Err(AzureKeyVaultProblem::NotRsa { kty }.of(&id));
+        }
+    }
+    let (Some(n), Some(e)) = (&key.n, &key.e) else {
+        return Err(odd("it has no modulus or no exponent"));
+    };
+    let public = Arc::new(CmkPublicKey::from_components(n, e)?);
+    let version = version.to_owned();
+    Ok(FetchedKey { path: path.with_version(&version), version, public, fetched: Instant::now() })
+}
