@@ -105,6 +105,24 @@ pub enum KeyStoreError {
         /// The key store.
         provider: String,
     },
+    /// The operating system's key store refused.
+    #[error("{provider}: {call} failed with {code:#010x}{}", advice(*code))]
+    OperatingSystem {
+        /// The key store.
+        provider: String,
+        /// The function of the operating system.
+        call: &'static str,
+        /// Its error code: an `HRESULT` or a Win32 error.
+        code: u32,
+    },
+    /// The key store has no such operation.
+    #[error("{provider} has no {operation}; use a key of another key store for that")]
+    NotSupported {
+        /// The key store.
+        provider: String,
+        /// The operation, in words.
+        operation: &'static str,
+    },
     /// What a provider from elsewhere reports.
     #[error(transparent)]
     Other(Arc<dyn Error + Send + Sync>),
@@ -251,6 +269,18 @@ fn failures(attempts: &[FailedCekValue]) -> String {
 
 fn skipped_files(skipped: &[UnusableKeyFile]) -> String {
     if skipped.is_empty() { String::new() } else { format!("; skipped {}", Listed(skipped, "; ")) }
+}
+
+/// What to do about the codes that operators meet: NTE_PERM, ERROR_ACCESS_DENIED, NTE_SILENT_CONTEXT,
+/// NTE_UI_REQUIRED.
+fn advice(code: u32) -> &'static str {
+    match code {
+        0x8009_0010 | 5 | 0x8007_0005 => "; give this account access to the private key",
+        0x8009_0022 | 0x8009_002E => {
+            "; the key asks a person to confirm its use, which a service cannot"
+        }
+        _ => "",
+    }
 }
 
 fn detail(message: &str) -> String {

@@ -50,8 +50,15 @@ mod error;
 mod local_key;
 mod memory;
 mod registry;
-#[cfg(any(test, feature = "pkcs11", feature = "azure-key-vault"))]
+#[cfg(any(
+    test,
+    feature = "pkcs11",
+    feature = "azure-key-vault",
+    all(windows, feature = "windows-key-stores")
+))]
 mod remote_key;
+#[cfg(any(test, all(windows, feature = "windows-key-stores")))]
+mod windows;
 
 use std::pin::Pin;
 
@@ -68,6 +75,9 @@ pub use memory::InMemoryKeyStore;
 pub use registry::{
     BuildError, DEFAULT_CEK_CACHE_CAPACITY, DEFAULT_CEK_CACHE_TTL, KeyStores, KeyStoresBuilder,
 };
+
+#[cfg(all(windows, feature = "windows-key-stores"))]
+pub use windows::{MSSQL_CNG_STORE, MSSQL_CSP_PROVIDER, WindowsKeyStore};
 
 /// The one algorithm that wraps column encryption keys: RSAES-OAEP with SHA-1. Its name is compared
 /// without regard to case.
