@@ -138,9 +138,9 @@
 //! and go-mssqldb, each reading what the others wrote; never against a live SQL Server. The
 //! [`manual`] says where those drivers differ, and what none of them can protect.
 
-// The one module that may have it is `crypto::x86`.
-#![cfg_attr(feature = "simd", deny(unsafe_code))]
-#![cfg_attr(not(feature = "simd"), forbid(unsafe_code))]
+// The modules that may have it are `crypto::x86` and, on Windows, `keystore::windows::native`.
+#![cfg_attr(any(feature = "simd", feature = "windows-key-stores"), deny(unsafe_code))]
+#![cfg_attr(not(any(feature = "simd", feature = "windows-key-stores")), forbid(unsafe_code))]
 #![deny(missing_docs)]
 #![warn(rustdoc::broken_intra_doc_links)]
 

@@ -1,7 +1,7 @@
 //! The column master key: an RSA private key that is held in this process, or the public half of
 //! one that stays in its key store.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use rand::rngs::SysRng;
 use rsa::{
@@ -100,10 +100,7 @@ impl CmkPrivateKey {
 
     /// Signs `message` in that form.
     pub fn sign_as(&self, form: SignatureForm, message: &[u8]) -> Result<Vec<u8>, CmkError> {
-        match form {
-            SignatureForm::OverMessage => self.sign(message),
-            SignatureForm::OverDigest => self.sign(&Sha256::digest(message)),
-        }
+        self.sign(&form.message(message))
     }
 
     /// Whether `signature` is this key's over `message`.
@@ -136,6 +133,18 @@ pub enum SignatureForm {
     /// Envelopes of SqlClient's CNG and CSP providers and CMK metadata of JDBC's Java key store
     /// provider are signed so: each hashes and then calls what hashes again.
     OverDigest,
+}
+
+impl SignatureForm {
+    /// What a store's own "sign with SHA-256" is given, so that a signature over `message` comes out
+    /// in this form.
+    #[must_use]
+    pub fn message(self, message: &[u8]) -> Cow<'_, [u8]> {
+        match self {
+            Self::OverMessage => Cow::Borrowed(message),
+            Self::OverDigest => Cow::Owned(Sha256::digest(message).to_vec()),
+        }
+    }
 }
 
 /// The public half of a column master key whose private half does not leave its key store: a token,
@@ -177,10 +186,7 @@ impl CmkPublicKey {
     /// Whether `signature` is this key's over `message` in that form.
     #[must_use]
     pub fn verify_as(&self, form: SignatureForm, message: &[u8], signature: &[u8]) -> bool {
-        match form {
-            SignatureForm::OverMessage => self.verify(message, signature),
-            SignatureForm::OverDigest => self.verify(&Sha256::digest(message), signature),
-        }
+        self.verify(&form.message(message), signature)
     }
 
     /// RSAES-OAEP with SHA-1 for hash and mask, no label: what the protocol fixes as `RSA_OAEP`.

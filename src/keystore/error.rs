@@ -105,9 +105,16 @@ pub enum KeyStoreError {
         /// The key store.
         provider: String,
     },
-    /// What a provider from elsewhere reports.
-    #[error(transparent)]
-    Other(Arc<dyn Error + Send + Sync>),
+    /// The operating system's key store refused.
+    #[error("{provider}: {call} failed with {code:#010x}{}", advice(*code))]
+    OperatingSystem {
+        /// The key store.
+        provider: String,
+        /// The function of the operating system.
+        call: &'static str,
+        /// Its error code: an `HRESULT` or a Win32 error.
+        code: u32,
+    },
     /// The server may not name this master key. No key store was asked.
     #[error(transparent)]
     UntrustedKeyPath(#[from] UntrustedKeyPath),
@@ -153,11 +160,13 @@ pub enum KeyStoreError {
     #[cfg(feature = "pkcs11")]
     #[error(transparent)]
     Pkcs11(#[from] super::Pkcs11Error),
-    },
     /// A key in Azure Key Vault did not serve.
     #[cfg(feature = "azure-key-vault")]
     #[error(transparent)]
     AzureKeyVault(#[from] super::AzureKeyVaultError),
+    /// What a provider from elsewhere reports.
+    #[error(transparent)]
+    Other(Arc<dyn Error + Send + Sync>),
 }
 
 impl KeyStoreError {
@@ -355,6 +364,18 @@ fn failures(attempts: &[FailedCekValue]) -> String {
 
 fn skipped_files(skipped: &[UnusableKeyFile]) -> String {
     if skipped.is_empty() { String::new() } else { format!("; skipped {}", Listed(skipped, "; ")) }
+}
+
+/// What to do about the codes that operators meet: NTE_PERM, ERROR_ACCESS_DENIED, NTE_SILENT_CONTEXT,
+/// NTE_UI_REQUIRED.
+fn advice(code: u32) -> &'static str {
+    match code {
+        0x8009_0010 | 5 | 0x8007_0005 => "; give this account access to the private key",
+        0x8009_0022 | 0x8009_002E => {
+            "; the key asks a person to confirm its use, which a service cannot"
+        }
+        _ => "",
+    }
 }
 
 fn detail(message: &str) -> String {

@@ -81,9 +81,17 @@ pub mod other_vaults;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
 mod registry;
-#[cfg(any(test, feature = "pkcs11", feature = "azure-key-vault"))]
+#[cfg(any(
+    test,
+    feature = "pkcs11",
+    feature = "azure-key-vault",
+    all(windows, feature = "windows-key-stores")
+))]
 mod remote_key;
+mod signature_forms;
 mod signatures;
+#[cfg(any(test, all(windows, feature = "windows-key-stores")))]
+mod windows;
 
 use std::pin::Pin;
 
@@ -115,6 +123,9 @@ pub use registry::{
     BuildError, DEFAULT_CALL_TIME_LIMIT, DEFAULT_CEK_CACHE_CAPACITY, DEFAULT_CEK_CACHE_TTL,
     DEFAULT_FAILURE_PAUSE, KeyStores, KeyStoresBuilder,
 };
+
+#[cfg(all(windows, feature = "windows-key-stores"))]
+pub use windows::WindowsKeyStore;
 
 /// The one algorithm that wraps column encryption keys: RSAES-OAEP with SHA-1. Its name is compared
 /// without regard to case.

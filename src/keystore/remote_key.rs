@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::{BoxFuture, KeyStoreError, local_key::blocking};
-use crate::crypto::{Cek, CmkPublicKey, Envelope, InvalidEnvelope, cmk_metadata_message};
+use super::{BoxFuture, KeyStoreError, local_key::blocking, signature_forms::SignatureForms};
+use crate::crypto::{
+    Cek, CmkPublicKey, Envelope, InvalidEnvelope, SignatureForm, cmk_metadata_message,
+};
 
 /// A column master key in a token, a vault or an operating system's store.
 pub(super) trait RemoteKey: Send + Sync {
@@ -29,8 +31,8 @@ pub(super) async fn unwrap(
     key: &dyn RemoteKey,
     envelope: &[u8],
 ) -> Result<Cek, KeyStoreError> {
-    let (public_key, bytes) = (key.public_key(), envelope.to_vec());
-    blocking(provider, move || Ok(Envelope::parse(&bytes)?.verify(&public_key)?)).await?;
+    let (_, forms) = SignatureForms::of(provider).envelope;
+    verify_envelope(provider, key, forms, envelope).await?;
     let ciphertext = Envelope::parse(envelope)?.ciphertext();
     Ok(Envelope::cek(&key.oaep_decrypt(ciphertext).await?)?)
 }
@@ -45,12 +47,23 @@ pub(super) async fn wrap(
     let (public_key, cek, path) = (key.public_key(), cek.clone(), key_path.to_owned());
     let unsigned = move || Ok(Envelope::wrap_unsigned(&cek, &path, &public_key)?);
     let mut envelope = blocking(provider, unsigned).await?;
-    let signature = key.sign(&envelope).await?;
+    let (form, _) = SignatureForms::of(provider).envelope;
+    let signature = key.sign(&form.message(&envelope)).await?;
     envelope.extend_from_slice(&signature);
     // A store that signs with another key would leave a CEK that nobody opens.
-    let (public_key, bytes) = (key.public_key(), envelope.clone());
-    blocking(provider, move || Ok(Envelope::parse(&bytes)?.verify(&public_key)?)).await?;
+    verify_envelope(provider, key, &[form], &envelope).await?;
     Ok(envelope)
+}
+
+async fn verify_envelope(
+    provider: &str,
+    key: &dyn RemoteKey,
+    forms: &[SignatureForm],
+    envelope: &[u8],
+) -> Result<(), KeyStoreError> {
+    let (public_key, envelope, forms) = (key.public_key(), envelope.to_vec(), forms.to_vec());
+    blocking(provider, move || Ok(Envelope::parse(&envelope)?.verify_as(&forms, &public_key)?))
+        .await
 }
 
 pub(super) async fn sign_metadata(
@@ -60,8 +73,9 @@ pub(super) async fn sign_metadata(
     allow_enclave_computations: bool,
 ) -> Result<Vec<u8>, KeyStoreError> {
     let message = cmk_metadata_message(provider, key_path, allow_enclave_computations);
-    let signature = key.sign(&message).await?;
-    if verify(provider, key, message, &signature).await? {
+    let (form, _) = SignatureForms::of(provider).metadata;
+    let signature = key.sign(&form.message(&message)).await?;
+    if verify(provider, key, &[form], message, &signature).await? {
         Ok(signature)
     } else {
         Err(InvalidEnvelope::Signature.into())
@@ -76,17 +90,21 @@ pub(super) async fn verify_metadata(
     signature: &[u8],
 ) -> Result<bool, KeyStoreError> {
     let message = cmk_metadata_message(provider, key_path, allow_enclave_computations);
-    verify(provider, key, message, signature).await
+    let (_, forms) = SignatureForms::of(provider).metadata;
+    verify(provider, key, forms, message, signature).await
 }
 
 async fn verify(
     provider: &str,
     key: &dyn RemoteKey,
+    forms: &[SignatureForm],
     message: Vec<u8>,
     signature: &[u8],
 ) -> Result<bool, KeyStoreError> {
-    let (public_key, signature) = (key.public_key(), signature.to_vec());
-    blocking(provider, move || Ok(public_key.verify(&message, &signature))).await
+    let (public_key, signature, forms) = (key.public_key(), signature.to_vec(), forms.to_vec());
+    let verified =
+        move || Ok(forms.iter().any(|form| public_key.verify_as(*form, &message, &signature)));
+    blocking(provider, verified).await
 }
 
 #[cfg(test)]

@@ -50,6 +50,20 @@ async fn what_a_remote_key_wrapped_is_what_a_key_in_memory_opens() {
 }
 
 #[tokio::test]
+async fn what_is_named_as_sqlclients_cng_provider_signs_as_that_does_and_reads_both_forms() {
+    let store = Store::new();
+    let cek = Cek::generate().unwrap();
+    let envelope = wrap("mssql_cng_store", &store, "p/k", &cek).await.unwrap();
+    let parsed = Envelope::parse(&envelope).unwrap();
+    assert_eq!(parsed.verify(&store.public_key()), Err(InvalidEnvelope::Signature));
+    assert_eq!(parsed.verify_as(&[SignatureForm::OverDigest], &store.public_key()), Ok(()));
+    assert!(unwrap("MSSQL_CNG_STORE", &store, &envelope).await.is_ok());
+    assert!(unwrap("OTHER", &store, &envelope).await.is_err());
+    let plain = wrap("OTHER", &store, "p/k", &cek).await.unwrap();
+    assert!(unwrap("MSSQL_CNG_STORE", &store, &plain).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_false_envelope_never_reaches_the_store() {
     let store = Store::new();
     let good = wrap("S", &store, "p", &Cek::generate().unwrap()).await.unwrap();
