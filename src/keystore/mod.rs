@@ -1,19 +1,23 @@
 //! Key stores: where column master keys live and how column encryption keys are opened with them.
 //!
 //! This layer owns the [`KeyStoreProvider`] trait, the registry and CEK cache of one connector
-//! ([`KeyStores`]), and two providers. It leaves the cryptography to [`crate::crypto`] and the
+//! ([`KeyStores`]), and the providers. It leaves the cryptography to [`crate::crypto`] and the
 //! question which key paths a server may name to the session above.
 //!
 //! # Providers
 //!
 //! | provider | name | keys |
 //! |---|---|---|
-//! | [`CertificateDirectory`] | `MSSQL_CERTIFICATE_STORE`, or your own | PFX and PEM files in a directory, by thumbprint |
+//! | [`CertificateDirectory`] | `MSSQL_CERTIFICATE_STORE`, or another | PFX and PEM files in a directory, by thumbprint |
+//! | `JavaKeyStore`, feature `java-keystore` | `MSSQL_JAVA_KEYSTORE` | a JKS or PKCS#12 file, by alias |
 //! | [`InMemoryKeyStore`] | your own | keys that the program hands over |
 //!
 //! SQL Server names a provider in every column master key; the registry finds it by that name,
 //! without regard to ASCII case. Any name may be registered, `MSSQL_…` too, so that a database that
-//! was set up on Windows works unchanged where there is no Windows certificate store.
+//! was set up on Windows works unchanged where there is no Windows certificate store. Three names also
+//! decide which signatures are made and read, because Microsoft's providers of those names differ
+//! ([`SignatureForm`](crate::crypto::SignatureForm)): `MSSQL_CNG_STORE` and `MSSQL_CSP_PROVIDER` in
+//! envelopes, `MSSQL_JAVA_KEYSTORE` in definitions of master keys.
 //!
 //! # From the server's words to a key for cells
 //!
