@@ -8,7 +8,8 @@
 //!
 //! | provider | name | keys |
 //! |---|---|---|
-//! | [`CertificateDirectory`] | `MSSQL_CERTIFICATE_STORE`, or your own | PFX and PEM files in a directory, by thumbprint |
+//! | [`CertificateDirectory`] | `MSSQL_CERTIFICATE_STORE`, or another | PFX and PEM files in a directory, by thumbprint |
+//! | `JavaKeyStore`, feature `java-keystore` | `MSSQL_JAVA_KEYSTORE` | a JKS or PKCS#12 file, by alias |
 //! | [`InMemoryKeyStore`] | your own | keys that the program hands over |
 //! | [`FnKeyStore`] | your own | wherever your closures find them |
 //! | [`KeyStoreProvider`] | your own | the trait behind them; [`other_vaults`] says what AWS KMS and HashiCorp Vault can do for it |
@@ -17,7 +18,10 @@
 //!
 //! SQL Server names a provider in every column master key; the registry finds it by that name,
 //! without regard to ASCII case. Any name may be registered, `MSSQL_…` too, so that a database that
-//! was set up on Windows works unchanged where there is no Windows certificate store.
+//! was set up on Windows works unchanged where there is no Windows certificate store. Three names also
+//! decide which signatures are made and read, because Microsoft's providers of those names differ
+//! ([`SignatureForm`](crate::crypto::SignatureForm)): `MSSQL_CNG_STORE` and `MSSQL_CSP_PROVIDER` in
+//! envelopes, `MSSQL_JAVA_KEYSTORE` in definitions of master keys.
 //!
 //! # From the server's words to a key for cells
 //!

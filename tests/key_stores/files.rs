@@ -213,8 +213,8 @@ async fn a_key_that_cannot_be_used_says_why_and_how_to_mend_it() {
         ),
         (
             format!(
-                "pkcs8 -topk8 -passout pass:{PASSWORD} -in a.key -scrypt -scrypt_N 524288 \
-                  -scrypt_r 8 -scrypt_p 1 -out DIR/c.key"
+                "pkcs8 -topk8 -passout pass:{PASSWORD} -in a.key -scrypt -scrypt_N 1024 \
+                 -scrypt_r 1 -scrypt_p 17 -out DIR/c.key"
             ),
             P::TooCostly,
             "openssl pkcs8",

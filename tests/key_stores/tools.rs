@@ -21,10 +21,6 @@ impl Bench {
         self.dir.path().join(name)
     }
 
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
-    }
-
     /// A directory within it.
     pub fn subdir(&self, name: &str) -> PathBuf {
         let path = self.path(name);
