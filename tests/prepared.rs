@@ -310,6 +310,30 @@ fn stale_metadata_is_asked_for_anew_with_the_types_that_were_prepared() {
 }
 
 #[test]
+fn a_key_that_cannot_be_opened_any_more_is_asked_for_anew_with_the_types_that_were_prepared() {
+    let mut harness = Harness::logged_in();
+    prepare_encrypted(&mut harness, INSERT, 1);
+    // Its master key has been rotated since, and the old one taken away.
+    harness.keys.retain(|key| key.id == 2);
+    let describe = send(&mut harness, &execute(1));
+    assert!(holds(&describe, "sp_describe_parameter_encryption") && holds(&describe, DECLARED));
+    assert_eq!(messages(&describe).len(), 1, "more was sent");
+    let verdicts = [Verdict::plain(1, "@P1"), Verdict::encrypted(2, "@P2", 2, 1)];
+    harness.server(&message(REPLY, &description(&[(1, TestKey::new(2))], &verdicts)));
+    let sent = messages(&harness.drain_to_server()).pop().expect("it was not sent").1;
+    assert!(sent.ends_with(&[2, 0, 0, 0, 1, 0, 0, 0, 9, 9, 9, 9, 9, 9, 9, 9, 1]), "the new key");
+    harness.server(&message(REPLY, &done_proc(0)));
+    // If the server's word is still the old one, that is that.
+    harness.keys.clear();
+    send(&mut harness, &execute(1));
+    let reply = harness.server(&content_is_encrypted());
+    assert_eq!(Harness::error_number(&reply), Some(16_040_030));
+    assert!(harness.drain_to_server().is_empty());
+    harness.assert_never_sent(SECRET);
+    harness.assert_usable();
+}
+
+#[test]
 fn what_cannot_be_described_as_it_was_prepared_is_the_servers_error() {
     let mut harness = Harness::logged_in();
     prepare_encrypted(&mut harness, INSERT, 1);

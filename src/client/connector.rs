@@ -220,7 +220,7 @@ impl Connector {
             return Err(ColumnCipherError::UntrustedKeyPath {
                 column: found.column,
                 key_path: first.key_path.clone(),
-                source: trusted.untrusted(first),
+                source: Box::new(trusted.untrusted(first)),
             });
         }
         match self.inner.key_stores.cell_key(&values).await {

@@ -136,7 +136,7 @@ pub enum SessionError {
         key_path: String,
         /// Which server, key store and path, and what to do.
         #[source]
-        source: UntrustedKeyPath,
+        source: Box<UntrustedKeyPath>,
     },
     /// The value of a parameter is not one of its declared type.
     #[error("parameter {name}: {source}")]

@@ -409,7 +409,7 @@ impl Session {
             return Err(SessionError::UntrustedKeyPath {
                 target: target.to_owned(),
                 key_path: first.key_path.clone(),
-                source: self.config.trusted_key_paths.untrusted(first),
+                source: Box::new(self.config.trusted_key_paths.untrusted(first)),
             });
         }
         let id = self.next_key_request;

@@ -90,7 +90,7 @@ pub enum ColumnCipherError {
         key_path: String,
         /// Which server, key store and path, and what to do.
         #[source]
-        source: UntrustedKeyPath,
+        source: Box<UntrustedKeyPath>,
     },
     /// The key is not to be had.
     #[error("column {column}: {source}")]

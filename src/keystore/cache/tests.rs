@@ -102,7 +102,7 @@ async fn cancelled_callers_leave_no_flight_behind() {
 
 async fn fail(cache: &CekCache, n: u8) -> KeyStoreError {
     let down = || async { Err(KeyStoreError::other("down")) };
-    cache.get_or_open(&key(n), down).await.err().expect("a failure")
+    cache.get_or_open(&key(n), down).await.expect_err("a failure")
 }
 
 #[tokio::test(start_paused = true)]
@@ -180,8 +180,7 @@ async fn a_failure_holds_for_its_pause_only_and_for_its_own_value_only() {
     let held_back = cache
         .get_or_open(&key(1), || async { panic!("asked in the pause") })
         .await
-        .err()
-        .expect("the failure");
+        .expect_err("the failure");
     assert_eq!(held_back.to_string(), "down");
     tokio::time::advance(Duration::from_millis(1)).await;
     open(&cache, 1).await;
