@@ -110,11 +110,13 @@ async fn a_key_of_a_taken_label_or_of_a_useless_kind_is_not_made() {
     store.create_cmk("cmk", 2048).await.unwrap();
     let taken = Pkcs11Error::LabelTaken { token: "taken".into(), label: "cmk".into() };
     assert_eq!(error_of(store.create_cmk("cmk", 2048).await), taken);
-    let short = store.create_cmk("short", 1024).await.unwrap_err();
-    assert!(matches!(short, KeyStoreError::Cmk(_)), "{short}");
-    for (label, bits) in [("", 2048), ("a\nb", 2048), ("odd", 2049), ("long", 16384)] {
-        let error = error_of(store.create_cmk(label, bits).await);
-        assert!(matches!(error, Pkcs11Error::InvalidNewKey { .. }), "{error}");
+    for bits in [0, 1024, 2049, 16384] {
+        let error = store.create_cmk("new", bits).await.unwrap_err();
+        assert!(matches!(error, KeyStoreError::KeySize { .. }), "{error}");
+    }
+    for label in ["", " ", "a\nb"] {
+        let error = error_of(store.create_cmk(label, 2048).await);
+        assert!(matches!(error, Pkcs11Error::InvalidLabel { .. }), "{error}");
     }
     let private = [Attribute::Class(ObjectClass::PRIVATE_KEY)];
     assert_eq!(hsm.session().find_objects(&private).unwrap().len(), 1);

@@ -193,11 +193,13 @@ pub enum Pkcs11Error {
         /// The label that was asked for.
         label: String,
     },
-    /// A label that no key can be found by, or a length that nobody uses.
-    #[error("a master key cannot be made so: {reason}")]
-    InvalidNewKey {
-        /// What is wrong.
-        reason: &'static str,
+    /// A label that no key can be found by.
+    #[error(
+        "{label:?} is no label for a key: it needs a visible character and no control characters"
+    )]
+    InvalidLabel {
+        /// The label that was asked for.
+        label: String,
     },
     /// A function of the module failed, with a return value that has no variant of its own.
     #[error("the token failed: {function} returned {code}{}", advice(code))]

@@ -22,12 +22,9 @@ use super::{
     session::Connection,
 };
 use crate::{
-    crypto::{CmkError, CmkPublicKey, InvalidEnvelope, MIN_MODULUS_BITS},
+    crypto::{CmkError, CmkPublicKey, InvalidEnvelope},
     keystore::KeyStoreError,
 };
-
-/// What `rsa` reads, so that a new key is of use here.
-const MAX_MODULUS_BITS: usize = 8192;
 
 /// The DER before a SHA-256 digest in a `DigestInfo`: RFC 8017, section 9.2, note 1.
 const SHA256_DIGEST_INFO: [u8; 19] = [
@@ -194,7 +191,7 @@ pub(super) fn create(
     }
     let mut id = vec![0; 16];
     rand::rngs::SysRng.try_fill_bytes(&mut id).map_err(|_| KeyStoreError::from(CmkError::Rsa))?;
-    let modulus_bits = bits.try_into().map_err(|_| invalid("its length is not that of a key"))?;
+    let modulus_bits = bits.try_into().map_err(|_| KeyStoreError::KeySize { bits })?;
     let public = [
         Attribute::Token(true),
         Attribute::Private(false),
@@ -236,21 +233,12 @@ pub(super) fn create(
 /// What can be known of a new key before the token is asked.
 pub(super) fn check_new_key(label: &str, bits: usize) -> Result<(), KeyStoreError> {
     if label.trim().is_empty() || label.contains(char::is_control) {
-        return Err(
-            invalid("a label has a visible character in it, and no control characters").into()
-        );
+        return Err(Pkcs11Error::InvalidLabel { label: label.into() }.into());
     }
-    if bits < MIN_MODULUS_BITS {
-        return Err(CmkError::ModulusTooSmall { bits }.into());
-    }
-    if bits > MAX_MODULUS_BITS || !bits.is_multiple_of(1024) {
-        return Err(invalid("an RSA key has 2048, 3072, 4096, … or 8192 bits").into());
+    if ![2048, 3072, 4096].contains(&bits) {
+        return Err(KeyStoreError::KeySize { bits });
     }
     Ok(())
-}
-
-fn invalid(reason: &'static str) -> Pkcs11Error {
-    Pkcs11Error::InvalidNewKey { reason }
 }
 
 fn check_token(

@@ -181,12 +181,12 @@ impl Pkcs11KeyStore {
     ///
     /// The private key is `CKA_SENSITIVE` and not `CKA_EXTRACTABLE`, and may decrypt and sign. Back up
     /// the token by the means of its vendor: without the key, what it encrypts is lost. An HSM may
-    /// take a minute for a long key. Microsoft's drivers take 2048 bits and up; 2048 is the fastest.
+    /// take a minute for a long key.
     ///
     /// # Errors
     ///
-    /// There is an object of that label already ([`Pkcs11Error::LabelTaken`]); a label or length of
-    /// no use; a token that cannot be written.
+    /// There is an object of that label already ([`Pkcs11Error::LabelTaken`]); a label of no use; a
+    /// length other than 2048, 3072 or 4096 bits; a token that cannot be written.
     pub async fn create_cmk(&self, label: &str, bits: usize) -> Result<String, KeyStoreError> {
         key::check_new_key(label, bits)?;
         let label = label.to_owned();
@@ -267,8 +267,9 @@ pub struct Pkcs11KeyStoreBuilder {
 }
 
 impl Pkcs11KeyStoreBuilder {
-    /// The provider name, as column master keys give it. Default [`PKCS11`]. Any will do: for a
-    /// database that was set up on Windows with the vendor's CSP or CNG provider, `MSSQL_…`.
+    /// The provider name, as column master keys give it. Default [`PKCS11`]. Any will do, but SqlClient's
+    /// CNG and CSP providers sign envelopes in a form of their own, which is neither read nor written
+    /// here under their names.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
