@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use rand::rngs::SysRng;
 use rsa::{
-    PrivateKey,
+    PrivateKey, PublicKey,
     pkcs1::DecodeRsaPrivateKey,
     pkcs8::{DecodePrivateKey, EncodePrivateKey, LineEnding},
     traits::PublicKeyParts,
@@ -13,7 +12,7 @@ use sha1::Sha1;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::Cek;
+use super::{Cek, random::SystemRng};
 
 /// The shortest modulus that a column master key may have, in bits.
 pub const MIN_MODULUS_BITS: usize = 2048;
@@ -33,7 +32,7 @@ impl CmkPrivateKey {
         if bits < MIN_MODULUS_BITS {
             return Err(CmkError::ModulusTooSmall { bits });
         }
-        let key = PrivateKey::new(&mut SysRng, bits).map_err(|_| CmkError::Rsa)?;
+        let key = PrivateKey::new(&mut SystemRng, bits).map_err(|_| CmkError::Rsa)?;
         Ok(Self { key })
     }
 
@@ -82,14 +81,14 @@ impl CmkPrivateKey {
     /// RSASSA-PKCS1-v1_5 with SHA-256 over `message`.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CmkError> {
         self.key
-            .pkcs1v15_sign_with_rng::<Sha256, _>(&mut SysRng, message)
+            .pkcs1v15_sign_with_rng::<Sha256, _>(&mut SystemRng, message)
             .map_err(|_| CmkError::Rsa)
     }
 
     /// Whether `signature` is this key's over `message`.
     #[must_use]
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
-        self.key.as_public_key().pkcs1v15_verify::<Sha256>(message, signature).is_ok()
+        is_signature(self.key.as_public_key(), message, signature)
     }
 
     /// RSAES-OAEP with SHA-1 for hash and mask, no label: what the protocol fixes as `RSA_OAEP`.
@@ -98,14 +97,22 @@ impl CmkPrivateKey {
     pub(super) fn oaep_encrypt(&self, cek: &Cek) -> Result<Vec<u8>, CmkError> {
         self.key
             .as_public_key()
-            .oaep_encrypt_with_rng::<Sha1, _>(&mut SysRng, cek.expose())
+            .oaep_encrypt_with_rng::<Sha1, _>(&mut SystemRng, cek.expose())
             .map_err(|_| CmkError::Rsa)
     }
 
     /// The other way. With an explicit generator, because without one `rsa` would not blind.
     pub(super) fn oaep_decrypt(&self, ciphertext: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        self.key.oaep_decrypt_with_rng::<Sha1, _>(&mut SysRng, ciphertext).ok().map(Zeroizing::new)
+        self.key
+            .oaep_decrypt_with_rng::<Sha1, _>(&mut SystemRng, ciphertext)
+            .ok()
+            .map(Zeroizing::new)
     }
+}
+
+/// Whether `signature` is RSASSA-PKCS1-v1_5 with SHA-256 over `message`.
+pub(super) fn is_signature(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
+    key.pkcs1v15_verify::<Sha256>(message, signature).is_ok()
 }
 
 impl fmt::Debug for CmkPrivateKey {
