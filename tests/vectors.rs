@@ -8,7 +8,8 @@ use std::{
 };
 
 use always_encrypted::crypto::{
-    Cek, CellKey, CmkPrivateKey, EncryptionType, Envelope, InvalidCell, encrypted_len,
+    Cek, CellKey, CellToDecrypt, CellToEncrypt, CmkPrivateKey, EncryptionType, Envelope,
+    InvalidCell, encrypted_len,
 };
 use serde_json::Value;
 
@@ -81,6 +82,7 @@ fn unless(holds: bool, fault: &str) -> Result<(), String> {
 fn check_cell(group: &Value, test: &Value, valid: bool) -> Result<(), String> {
     let key = CellKey::new(&Cek::try_from(&bytes(group, "key")[..]).unwrap());
     let (cell, message) = (bytes(test, "cell"), bytes(test, "msg"));
+    check_in_batches(&key, &cell, valid.then_some(&message[..]))?;
     let mut out = vec![0xEE; cell.len()];
     let mut in_place = cell.clone();
     let written = key.decrypt_into(&cell, &mut out);
@@ -110,7 +112,39 @@ fn check_cell(group: &Value, test: &Value, valid: bool) -> Result<(), String> {
     let ours = key.encrypt(&message, encryption_type).unwrap();
     unless(ours.len() == cell.len() && ours.len() == encrypted_len(message.len()), "its length")?;
     let equal = ours == cell;
-    unless(equal == (encryption_type == EncryptionType::Deterministic), "what we encrypt")
+    let deterministic = encryption_type == EncryptionType::Deterministic;
+    unless(equal == deterministic, "what we encrypt")?;
+    let mut cells = vec![vec![0; cell.len()]; LARGEST_BATCH];
+    let mut batch: Vec<_> = cells.iter_mut().map(|c| CellToEncrypt::new(&message, c)).collect();
+    key.encrypt_batch(&mut batch, encryption_type);
+    drop(batch);
+    unless(cells.iter().all(|c| (*c == cell) == deterministic), "what we encrypt in a batch")
+}
+
+/// Seven go four, two and one at a time.
+const LARGEST_BATCH: usize = 7;
+
+/// The vector among good cells of its key, at each place of batches of each size: what it does, and
+/// that its neighbours do not suffer.
+fn check_in_batches(key: &CellKey, vector: &[u8], message: Option<&[u8]>) -> Result<(), String> {
+    let neighbour = b"a neighbour";
+    let good = key.encrypt(neighbour, EncryptionType::Deterministic).unwrap();
+    for size in 1..=LARGEST_BATCH {
+        for place in 0..size {
+            let mut cells = vec![good.clone(); size];
+            cells[place] = vector.to_vec();
+            let mut batch: Vec<_> = cells.iter_mut().map(|c| CellToDecrypt::new(c)).collect();
+            key.decrypt_batch(&mut batch);
+            for (n, cell) in batch.iter().enumerate() {
+                let expected = if n == place { message } else { Some(&neighbour[..]) };
+                unless(cell.plaintext().ok() == expected, "decrypt_batch")?;
+            }
+        }
+    }
+    let mut cells = vec![vector.to_vec(); LARGEST_BATCH];
+    let mut batch: Vec<_> = cells.iter_mut().map(|c| CellToDecrypt::new(c)).collect();
+    key.decrypt_batch(&mut batch);
+    unless(batch.iter().all(|c| c.plaintext().ok() == message), "decrypt_batch of many such")
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::fmt;
 use rand::TryRng;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use super::{RandomFailed, random::SystemRng};
+
 /// A column encryption key: 32 bytes in the clear, wiped on drop and never shown by `Debug`.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Cek([u8; Cek::LEN]);
@@ -16,7 +18,7 @@ impl Cek {
     /// Draws a new CEK from the operating system's random number generator.
     pub fn generate() -> Result<Self, RandomFailed> {
         let mut cek = Self([0; Self::LEN]);
-        rand::rngs::SysRng.try_fill_bytes(&mut cek.0).map_err(|_| RandomFailed)?;
+        SystemRng.try_fill_bytes(&mut cek.0)?;
         Ok(cek)
     }
 
@@ -56,8 +58,3 @@ pub struct InvalidCekLength {
     /// How many bytes there were.
     pub found: usize,
 }
-
-/// The operating system gave no random bytes. Nothing can be encrypted safely until it does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the operating system's random number generator failed")]
-pub struct RandomFailed;

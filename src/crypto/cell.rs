@@ -202,8 +202,8 @@ impl CellKey {
         ready
     }
 
-    /// Encrypts `plaintext` into a new vector. Fails only if the IVs come from an operating system
-    /// that has none.
+    /// Encrypts `plaintext` into a new vector. Fails only if the operating system has no random bytes
+    /// for an IV, or for the generator of IVs.
     pub fn encrypt(
         &self,
         plaintext: &[u8],
@@ -351,7 +351,7 @@ pub enum EncryptError {
     /// The caller's buffer is too small.
     #[error(transparent)]
     BufferTooSmall(#[from] BufferTooSmall),
-    /// There is no IV to be had. Only with [`IvSource::OperatingSystem`].
+    /// There is no IV to be had. With [`IvSource::Thread`] only when its generator is to be seeded.
     #[error(transparent)]
     RandomFailed(#[from] RandomFailed),
 }

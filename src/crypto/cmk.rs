@@ -3,7 +3,6 @@
 
 use std::{borrow::Cow, fmt};
 
-use rand::rngs::SysRng;
 use rsa::{
     BoxedUint, PrivateKey, PublicKey,
     pkcs1::DecodeRsaPrivateKey,
@@ -14,7 +13,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::Cek;
+use super::{Cek, random::SystemRng};
 
 /// The shortest modulus that a column master key may have, in bits.
 pub const MIN_MODULUS_BITS: usize = 2048;
@@ -34,7 +33,7 @@ impl CmkPrivateKey {
         if bits < MIN_MODULUS_BITS {
             return Err(CmkError::ModulusTooSmall { bits });
         }
-        let key = PrivateKey::new(&mut SysRng, bits).map_err(|_| CmkError::Rsa)?;
+        let key = PrivateKey::new(&mut SystemRng, bits).map_err(|_| CmkError::Rsa)?;
         Ok(Self { key })
     }
 
@@ -94,7 +93,7 @@ impl CmkPrivateKey {
     /// RSASSA-PKCS1-v1_5 with SHA-256 over `message`.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CmkError> {
         self.key
-            .pkcs1v15_sign_with_rng::<Sha256, _>(&mut SysRng, message)
+            .pkcs1v15_sign_with_rng::<Sha256, _>(&mut SystemRng, message)
             .map_err(|_| CmkError::Rsa)
     }
 
@@ -106,14 +105,22 @@ impl CmkPrivateKey {
     /// Whether `signature` is this key's over `message`.
     #[must_use]
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
-        self.key.as_public_key().pkcs1v15_verify::<Sha256>(message, signature).is_ok()
+        is_signature(self.key.as_public_key(), message, signature)
     }
 
     /// Undoes [`CmkPublicKey::oaep_encrypt`]. With an explicit generator, because without one `rsa`
     /// would not blind.
     pub(crate) fn oaep_decrypt(&self, ciphertext: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        self.key.oaep_decrypt_with_rng::<Sha1, _>(&mut SysRng, ciphertext).ok().map(Zeroizing::new)
+        self.key
+            .oaep_decrypt_with_rng::<Sha1, _>(&mut SystemRng, ciphertext)
+            .ok()
+            .map(Zeroizing::new)
     }
+}
+
+/// Whether `signature` is RSASSA-PKCS1-v1_5 with SHA-256 over `message`.
+pub(super) fn is_signature(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
+    key.pkcs1v15_verify::<Sha256>(message, signature).is_ok()
 }
 
 impl fmt::Debug for CmkPrivateKey {
@@ -180,7 +187,7 @@ impl CmkPublicKey {
     /// Whether `signature` is RSASSA-PKCS1-v1_5 with SHA-256 by this key over `message`.
     #[must_use]
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
-        self.key.pkcs1v15_verify::<Sha256>(message, signature).is_ok()
+        is_signature(&self.key, message, signature)
     }
 
     /// Whether `signature` is this key's over `message` in that form.
@@ -194,7 +201,7 @@ impl CmkPublicKey {
     /// OAEP needs no collision resistance of its hash, so SHA-1's weakness does not touch it.
     pub(super) fn oaep_encrypt(&self, cek: &Cek) -> Result<Vec<u8>, CmkError> {
         self.key
-            .oaep_encrypt_with_rng::<Sha1, _>(&mut SysRng, cek.expose())
+            .oaep_encrypt_with_rng::<Sha1, _>(&mut SystemRng, cek.expose())
             .map_err(|_| CmkError::Rsa)
     }
 }

@@ -1,10 +1,13 @@
 //! Where random initialisation vectors come from.
 
-use rand::{Rng, TryRng};
+use std::cell::RefCell;
 
-use super::{RandomFailed, layout::BLOCK};
+use rand::{Rng, SeedableRng, TryRng, rngs::StdRng};
 
-/// Where a [`CellKey`](super::CellKey) takes the IVs of randomized cells from.
+use super::{RandomFailed, layout::BLOCK, random::SystemRng};
+
+/// Where a [`CellKey`](super::CellKey) takes the IVs of randomized cells from. If the operating
+/// system's generator fails, both fail, and nothing is encrypted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum IvSource {
     /// A ChaCha generator of the calling thread, seeded by the operating system and again after
@@ -21,13 +24,53 @@ impl IvSource {
     pub(super) fn fill(self, ivs: &mut [[u8; BLOCK]]) -> Result<(), RandomFailed> {
         let bytes = ivs.as_flattened_mut();
         match self {
-            Self::Thread => rand::rng().fill_bytes(bytes),
-            Self::OperatingSystem => {
-                rand::rngs::SysRng.try_fill_bytes(bytes).map_err(|_| RandomFailed)?;
-            }
+            Self::Thread => with_generator(|generator| generator.fill(bytes)),
+            Self::OperatingSystem => SystemRng.try_fill_bytes(bytes),
         }
+    }
+}
+
+/// The generator of a thread. `rand::rng()` would be one too, but it panics where it cannot be
+/// seeded.
+struct Generator {
+    rng: StdRng,
+    /// How many bytes until it is seeded again.
+    left: usize,
+}
+
+const RESEED_AFTER: usize = 64 * 1024;
+
+thread_local! {
+    static GENERATOR: RefCell<Option<Generator>> = const { RefCell::new(None) };
+}
+
+impl Generator {
+    fn seeded() -> Result<Self, RandomFailed> {
+        Ok(Self { rng: StdRng::try_from_rng(&mut SystemRng)?, left: RESEED_AFTER })
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), RandomFailed> {
+        if self.left < bytes.len() {
+            *self = Self::seeded()?;
+        }
+        self.left = self.left.saturating_sub(bytes.len());
+        self.rng.fill_bytes(bytes);
         Ok(())
     }
+}
+
+fn with_generator<T>(
+    work: impl FnOnce(&mut Generator) -> Result<T, RandomFailed>,
+) -> Result<T, RandomFailed> {
+    // A thread that ends has none any more, and in a signal handler it may be in use.
+    let generator = |cell: &RefCell<Option<Generator>>| {
+        let mut generator = cell.try_borrow_mut().map_err(|_| RandomFailed)?;
+        match &mut *generator {
+            Some(generator) => work(generator),
+            none => work(none.insert(Generator::seeded()?)),
+        }
+    };
+    GENERATOR.try_with(generator).map_err(|_| RandomFailed)?
 }
 
 /// Seeds the calling thread's generator of IVs anew from the operating system.
@@ -41,7 +84,10 @@ impl IvSource {
 /// # Ok::<(), always_encrypted::crypto::RandomFailed>(())
 /// ```
 pub fn reseed_ivs() -> Result<(), RandomFailed> {
-    rand::rng().reseed().map_err(|_| RandomFailed)
+    with_generator(|generator| {
+        *generator = Generator::seeded()?;
+        Ok(())
+    })
 }
 
 #[cfg(test)]

@@ -34,9 +34,12 @@ pub const MAX_OVERHEAD: usize = CIPHERTEXT + BLOCK;
 /// assert_eq!(encrypted_len(16), 81);
 /// assert_eq!(encrypted_len(8000), 8065);
 /// ```
+///
+/// For a length that leaves no room for [`MAX_OVERHEAD`], and that no buffer has, it is `usize::MAX`.
 #[must_use]
 pub const fn encrypted_len(plaintext_len: usize) -> usize {
-    CIPHERTEXT + (plaintext_len / BLOCK + 1) * BLOCK
+    let padded = (plaintext_len / BLOCK + 1).saturating_mul(BLOCK);
+    padded.saturating_add(CIPHERTEXT)
 }
 
 /// How many blocks of ciphertext a cell has.
@@ -135,4 +138,104 @@ pub(super) fn unpad(padded: &mut [u8]) -> Result<usize, InvalidCell> {
     }
     padded[len..].fill(0);
     Ok(len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The length in numbers that do not overflow, from the table in `cell`.
+    fn length_on_paper(plaintext_len: usize) -> u128 {
+        let padding = 16 - plaintext_len as u128 % 16;
+        1 + 32 + 16 + plaintext_len as u128 + padding
+    }
+
+    #[test]
+    fn every_length_is_that_of_the_table() {
+        for len in 0..200_000 {
+            let cell_len = encrypted_len(len);
+            assert_eq!(cell_len as u128, length_on_paper(len));
+            assert!(cell_len - len <= MAX_OVERHEAD && cell_len >= MIN_CELL);
+            assert_eq!(blocks_in(cell_len), len / 16 + 1);
+        }
+    }
+
+    #[test]
+    fn lengths_at_the_ends_of_numbers_do_not_wrap() {
+        let ends = [u16::MAX as usize, i32::MAX as usize, u32::MAX as usize, isize::MAX as usize];
+        for end in ends {
+            for len in end - 100..=end + 100 {
+                assert_eq!(encrypted_len(len) as u128, length_on_paper(len), "{len}");
+            }
+        }
+        for len in usize::MAX - 200..=usize::MAX {
+            let exact = length_on_paper(len);
+            assert_eq!(encrypted_len(len) as u128, exact.min(usize::MAX as u128), "{len}");
+            assert!(room_for(len, &[0; 100]).is_err());
+        }
+    }
+
+    #[test]
+    fn there_is_room_exactly_from_the_length_on() {
+        let out = [0; 400];
+        for len in 0..400 {
+            for available in 0..out.len() {
+                let enough = available >= encrypted_len(len);
+                assert_eq!(room_for(len, &out[..available]).is_ok(), enough, "{len}, {available}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_lengths_of_cells_are_those_that_some_plaintext_makes() {
+        let made: std::collections::HashSet<usize> = (0..70_000).map(encrypted_len).collect();
+        let cell = vec![VERSION; 70_000];
+        for len in 0..cell.len() {
+            assert_eq!(is_shaped(&cell[..len]), made.contains(&len), "{len}");
+            // Not below a cell either.
+            assert_eq!(blocks_in(len), len.saturating_sub(49) / 16);
+        }
+        for version in (0..=u8::MAX).filter(|version| *version != VERSION) {
+            assert!(!is_shaped(&[version; MIN_CELL]));
+        }
+    }
+
+    /// Each padding, and each change to one of its bytes.
+    #[test]
+    fn padding_is_taken_off_if_every_byte_of_it_is_its_count() {
+        for len in [16, 32, 48] {
+            for pad in 0..=u8::MAX {
+                let mut padded = vec![0xAA; len];
+                let from = len.saturating_sub(pad.into());
+                padded[from..].fill(pad);
+                padded[len - 1] = pad;
+                let valid = (1..=16).contains(&pad);
+                let expected = if valid { Ok(from) } else { Err(InvalidCell) };
+                assert_eq!(unpad(&mut padded.clone()), expected, "{len}, {pad}");
+                for at in from..len - 1 {
+                    let mut bad = padded.clone();
+                    bad[at] ^= 0x40;
+                    assert_eq!(unpad(&mut bad), Err(InvalidCell), "{len}, {pad}, {at}");
+                    assert!(bad.iter().all(|&b| b == 0));
+                }
+            }
+        }
+        assert_eq!(unpad(&mut []), Err(InvalidCell));
+    }
+
+    #[test]
+    fn a_draft_is_version_plaintext_and_padding_in_their_places() {
+        let plaintext = [0xAA; 300];
+        for len in 0..plaintext.len() {
+            let mut out = [0xEE; 400];
+            let draft = Draft::lay_out(&plaintext[..len], &mut out);
+            assert_eq!(draft.plaintext(), &plaintext[..len]);
+            assert_eq!(draft.blocks().len(), blocks_in(encrypted_len(len)));
+            let end = encrypted_len(len);
+            assert_eq!(out[0], VERSION);
+            let pad = (end - CIPHERTEXT - len) as u8;
+            assert!(out[CIPHERTEXT + len..end].iter().all(|&b| b == pad));
+            assert!(out[TAG..CIPHERTEXT].iter().chain(&out[end..]).all(|&b| b == 0xEE));
+        }
+    }
 }

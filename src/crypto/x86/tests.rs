@@ -95,8 +95,13 @@ fn a_change_in_any_field_is_refused_and_writes_nothing() {
 #[test]
 fn ragged_neighbours_make_the_portable_cells() {
     let [kernels, portable] = keys();
-    let steps = [0, 1, 8, 9, 15, 16, 17, 55, 56, 63, 64, 65];
-    for base in [0, 7, 40, 48, 55, 100, 120, 300] {
+    // Miri takes a thousand times as long.
+    let (bases, steps): (&[usize], &[usize]) = if cfg!(miri) {
+        (&[0, 100], &[0, 9, 64])
+    } else {
+        (&[0, 7, 40, 48, 55, 100, 120, 300], &[0, 1, 8, 9, 15, 16, 17, 55, 56, 63, 64, 65])
+    };
+    for &base in bases {
         for a in steps {
             for b in steps {
                 let plaintexts = [base, base + a, base + b, base + 16].map(plaintext);
