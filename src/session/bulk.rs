@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::{SessionError, encrypt::lies_as, scratch::Scratch};
 use crate::{
     crypto::{CellKey, EncryptionType, MAX_OVERHEAD, encrypted_len},
+    metadata::DescribeFault,
     tds::{
         ColMetadata, Column, InsertBulk, Malformed, PacketType, Reader, ReplyToken, ReplyTokens,
         RowScanner, Status, TokenLen, ValueEncoding, ValueRange, WipedBuffer, push_packet,
@@ -25,7 +26,7 @@ pub(super) enum BulkAnswer {
 }
 
 impl BulkAnswer {
-    pub(super) fn read(payload: &[u8]) -> Result<Self, Malformed> {
+    pub(super) fn read(payload: &[u8]) -> Result<Self, DescribeFault> {
         let (mut columns, mut refusal, mut refused) = (None, Vec::new(), false);
         let mut tokens = ReplyTokens::new(payload);
         while let Some(token) = tokens.next_token()? {
@@ -41,7 +42,7 @@ impl BulkAnswer {
         match columns {
             _ if refused => Ok(Self::Refused(refusal)),
             Some(columns) => Ok(Self::Columns(columns)),
-            None => Err(Malformed::of("answer about the columns of a bulk load")),
+            None => Err(DescribeFault::Incomplete { what: "the columns of the bulk load" }),
         }
     }
 }
