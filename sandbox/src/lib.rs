@@ -62,6 +62,7 @@
 //! | sends a trailer that is stale or wrong: key id, version, metadata version, normalisation, database | 33514, before anything runs |
 //! | sends something that cannot be a cell, or is longer than a cell of its type | 8016 |
 //! | encrypts a column without `_BIN2` deterministically | 33289 |
+//! | encrypts a column of type xml, sql_variant, text, ntext, image or rowversion | 33280 |
 //!
 //! A parameter of a string or binary type may be declared shorter than its column, never longer, and `x(n)` may go
 //! into `x(max)`. It is lenient only where real drivers are known to differ: in a trailer the length of nvarchar may
@@ -80,10 +81,10 @@
 //!
 //! The T-SQL is that of applications, not of administrators: schemas, tables, constraints, ALTER TABLE, views, indexes,
 //! INSERT, SELECT with joins, subqueries, grouping, UNION, ranking functions and common table expressions, recursive
-//! ones too, UPDATE and DELETE with joins, OUTPUT, INSERT BULK, INSERT ... EXEC, SELECT INTO, transactions and
+//! ones too, UPDATE and DELETE with joins, MERGE, OUTPUT, INSERT BULK, INSERT ... EXEC, SELECT INTO, transactions and
 //! savepoints, variables, temporary tables, table variables, table-valued parameters, IF, WHILE, TRY, THROW and
 //! RAISERROR, stored procedures made of these, the catalogue views of `sys` and INFORMATION_SCHEMA, and the catalogue
-//! procedures (`sp_tables`, `sp_columns_100` and their kin). No triggers, MERGE, writing through views, other window
+//! procedures (`sp_tables`, `sp_columns_100` and their kin). No triggers, writing through views, other window
 //! functions, OUTPUT INTO, cursors, MARS, enclaves, or integrated authentication. What is not supported is refused with
 //! error 49999, whose text names it; no answer is made up.
 //!
@@ -100,7 +101,14 @@
 //!   are not counted: ERROR_LINE() is 1. XACT_ABORT changes nothing, so XACT_STATE() is never -1.
 //! * Temporary tables and table variables take the turn of a writer, and ROLLBACK takes back what was written to a table
 //!   variable. A temporary table cannot have the name of one that a caller has made.
-//! * A recursion ends after 100 steps. What is a sql_variant in SQL Server has the type of its value here.
+//! * A recursion ends after 100 steps. What is a sql_variant in a catalogue view or a function of SQL Server's has the
+//!   type of its value here. Columns, parameters and variables may be sql_variant, and are compared by CAST only.
+//! * xml is kept as it came but for its declaration, and not parsed: no error says that it is not well formed. It has no
+//!   methods and no collections of schemas. CLR types, json and vector are refused.
+//! * Under SET ROWCOUNT statements that write are refused. What a request is answered under SET NOEXEC and PARSEONLY,
+//!   DONEPROC and nothing else, was not confirmed.
+//! * Whether SQL Server encrypts a parameter that reaches a column by way of a derived table (`INSERT ... SELECT @p`, the
+//!   source of MERGE) was not confirmed; here it does.
 //! * Whether a procedure's parameter has a default is not in the catalogue, as SQL Server does not keep it either.
 //! * A bulk load checks constraints whether it is asked to or not. Checks and foreign keys are asked of the whole table
 //!   after each statement, so writes to large tables that have them are slow.
@@ -112,7 +120,7 @@
 //!   refuses them is documented, with which number is not.
 //! * Permissions on columns, WITH GRANT OPTION, EXECUTE AS and application roles are refused; any password will do for
 //!   CREATE LOGIN.
-//! * Numbers of some errors in the DDL of keys (33278 to 33288) are from the right range but were not confirmed.
+//! * Numbers of some errors in the DDL of keys (33278 to 33288, but for 33280) are from the right range but were not confirmed.
 //!
 //! It must not be believed on its own word: a client that works here has been tested against a reading of the
 //! protocol, not against SQL Server.

@@ -3,7 +3,7 @@
 mod wire;
 
 use always_encrypted_sandbox::Sandbox;
-use wire::{Param, Wire, utf16};
+use wire::{Bulk, Param, Wire, utf16};
 
 const COLLATION: [u8; 5] = [0x09, 0x04, 0xD0, 0x00, 0x34];
 const KEYS: &str = "CREATE COLUMN MASTER KEY M WITH (KEY_STORE_PROVIDER_NAME = 'T', KEY_PATH = 'p');
@@ -113,6 +113,29 @@ async fn procedures_take_them_and_give_xml_and_variants_back() {
     let reply = wire.rpc(&[Wire::call_by_name("o", &[xml, variant])]).await.ok();
     let outputs: Vec<_> = reply.outputs.iter().map(|o| o.value.clone()).collect();
     assert_eq!(outputs, [Some(utf16("<b/>")), Some(vec![0x34, 0, 7, 0])]);
+}
+
+#[tokio::test]
+async fn a_bulk_load_has_the_tables_name_once_and_text_pointers() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let mut wire = Wire::connect(&sandbox, None).await;
+    for (ty, info, value, stored) in values().into_iter().filter(|v| v.0 != "sql_variant") {
+        wire.batch(&format!("CREATE TABLE v (a {ty} NULL, id int NULL)")).await.ok();
+        wire.batch(&format!("INSERT BULK v (a {ty}, id int)")).await.ok();
+        let legacy = ty != "xml";
+        let name = if legacy { [&[1, 0][..], &utf16("v")].concat() } else { Vec::new() };
+        let pointer = if legacy { [vec![16], vec![0; 24]].concat() } else { Vec::new() };
+        let null = if legacy { vec![0] } else { vec![0xFF; 8] };
+        let load = Bulk::new(false)
+            .column("a", &[info, name].concat(), None)
+            .column("id", &[0x26, 4], None)
+            .row(&[&pointer, &value, &[4, 7, 0, 0, 0]])
+            .row(&[&null, &[0]]);
+        assert_eq!(wire.load(load).await.ok().affected(), 2, "{ty}");
+        let rows = wire.batch("SELECT a, id FROM v").await.ok().sets.remove(0).rows;
+        assert_eq!(rows, [[Some(stored), Some(vec![7, 0, 0, 0])], [None, None]], "{ty}");
+        wire.batch("DROP TABLE v").await.ok();
+    }
 }
 
 #[tokio::test]

@@ -91,7 +91,10 @@ pub enum DescribeFault {
     #[error("the answer is no result set: {0}")]
     Malformed(#[from] Malformed),
     /// There is no row for a parameter, or no result set at all.
-    #[error("it says nothing about parameter {name}")]
+    #[error(
+        "it says nothing about parameter {name}; SET ROWCOUNT, FMTONLY, NOEXEC or PARSEONLY cut an \
+         answer short like that, until they are switched off"
+    )]
     ParameterMissing {
         /// The parameter.
         name: String,
@@ -115,7 +118,10 @@ pub enum DescribeFault {
         name: String,
     },
     /// A parameter's key is not among the keys.
-    #[error("it names key {ordinal} for parameter {name} and does not list such a key")]
+    #[error(
+        "it names key {ordinal} for parameter {name} and does not list such a key; SET ROWCOUNT cuts \
+         an answer short like that, until it is switched off"
+    )]
     KeyMissing {
         /// The parameter.
         name: String,
@@ -158,7 +164,10 @@ pub enum DescribeFault {
         what: &'static str,
     },
     /// A result set has too few columns, or a NULL where a value must be.
-    #[error("its result sets lack {what}")]
+    #[error(
+        "its result sets lack {what}; SET ROWCOUNT, FMTONLY, NOEXEC or PARSEONLY cut an answer short \
+         like that, until they are switched off"
+    )]
     Incomplete {
         /// What is lacking.
         what: &'static str,

@@ -10,7 +10,6 @@ use super::{
     upload::Held,
 };
 use crate::{
-    metadata::DescribeFault,
     policy::ColumnEncryption,
     tds::{InsertBulk, Malformed, PacketType, push_utf16, utf16_exact, utf16_lossy},
 };
@@ -62,7 +61,7 @@ impl Session {
                 return;
             }
             Err(error) => {
-                self.refuse(SessionError::Describe(DescribeFault::Malformed(error)));
+                self.refuse(SessionError::Describe(error));
                 return;
             }
         };

@@ -12,6 +12,7 @@ use crate::{
     crypto::{
         CellKey, CellToEncrypt, EncryptionType, MAX_OVERHEAD, PLAINTEXT_OFFSET, encrypted_len,
     },
+    metadata::DescribeFault,
     tds::{
         ColMetadata, Column, InsertBulk, Malformed, PacketType, Reader, ReplyToken, ReplyTokens,
         RowScanner, Status, TokenLen, ValueEncoding, ValueRange, WipedBuffer, push_packet,
@@ -29,7 +30,7 @@ pub(super) enum BulkAnswer {
 }
 
 impl BulkAnswer {
-    pub(super) fn read(payload: &[u8]) -> Result<Self, Malformed> {
+    pub(super) fn read(payload: &[u8]) -> Result<Self, DescribeFault> {
         let (mut columns, mut refusal, mut refused) = (None, Vec::new(), false);
         let mut tokens = ReplyTokens::new(payload);
         while let Some(token) = tokens.next_token()? {
@@ -45,7 +46,7 @@ impl BulkAnswer {
         match columns {
             _ if refused => Ok(Self::Refused(refusal)),
             Some(columns) => Ok(Self::Columns(columns)),
-            None => Err(Malformed::of("answer about the columns of a bulk load")),
+            None => Err(DescribeFault::Incomplete { what: "the columns of the bulk load" }),
         }
     }
 }

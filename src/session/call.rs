@@ -32,6 +32,8 @@ pub(super) struct Call {
     afresh: bool,
     /// Nobody else's tables are meant, so nothing is taken from the cache nor put into it.
     pub(super) own: bool,
+    /// The server may answer less than there is, which is for nobody else.
+    pub(super) short_answers: bool,
     /// When what is known of it was found out, at the earliest.
     pub(super) described_at: DescribedAt,
     /// Given up when the answer is there, or the request ends.
@@ -88,6 +90,7 @@ impl Call {
             from_cache: false,
             afresh,
             own: false,
+            short_answers: false,
             described_at,
             ticket: None,
             catalogue: CatalogueState::default(),
@@ -143,6 +146,7 @@ impl Call {
             described,
             afresh: true,
             own: false,
+            short_answers: false,
             described_at: prepared.described_at,
             ticket: None,
             catalogue: CatalogueState::settled(),
@@ -184,7 +188,7 @@ impl Call {
 
     /// Whether what is found out may be put into the cache.
     pub(super) fn may_feed_cache(&self) -> bool {
-        !self.own
+        !self.own && !self.short_answers
     }
 
     /// Takes on the description and the types that belong to it.

@@ -154,6 +154,8 @@ pub struct Session {
     uncommitted_schema: bool,
     /// The connection acts as somebody else than its login.
     other_identity: bool,
+    /// The server may answer less than there is, since the driver has asked it to.
+    short_answers: bool,
     /// A bulk load that has been announced and comes next.
     bulk: Option<Announced>,
     /// What has been prepared and not given up.
@@ -189,6 +191,7 @@ impl Session {
             in_transaction: false,
             uncommitted_schema: false,
             other_identity: false,
+            short_answers: false,
             bulk: None,
             prepared: PreparedStatements::default(),
             carried: Vec::new(),
@@ -486,6 +489,7 @@ impl Session {
     /// A statement that may change on what descriptions rest has been answered.
     fn apply_changes(&mut self, changes: Changes) {
         self.other_identity |= changes.identity;
+        self.short_answers |= changes.answers;
         if changes.schema {
             self.config.metadata_cache.clear();
             self.uncommitted_schema |= self.in_transaction;

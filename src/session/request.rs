@@ -100,6 +100,7 @@ impl Session {
         let cached = CacheUse {
             afresh,
             shared: self.shares_cache(),
+            short_answers: self.short_answers,
             now: (cache.generation(), self.now),
             ttl: cache.ttl(),
         };

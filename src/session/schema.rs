@@ -9,13 +9,15 @@ pub(super) struct Changes {
     pub(super) schema: bool,
     /// As whom the connection acts, and so which tables its names mean.
     pub(super) identity: bool,
+    /// How much of an answer the server gives: SET ROWCOUNT, FMTONLY, NOEXEC or PARSEONLY.
+    pub(super) answers: bool,
 }
 
 impl Changes {
     /// Reads a statement, or the name of a procedure. `EXEC` of a string may do anything; what it does
     /// unnoticed shows by the server's errors 206 and 33514, as what other clients do.
     pub(super) fn of(text: &str) -> Self {
-        let mut changes = Self::default();
+        let mut changes = Self { answers: cuts_answers(text), ..Self::default() };
         let mut words = words(text).peekable();
         while let Some(word) = words.next() {
             let is = |other: &str| word.eq_ignore_ascii_case(other);
@@ -44,7 +46,35 @@ impl Changes {
     pub(super) fn add(&mut self, other: Self) {
         self.schema |= other.schema;
         self.identity |= other.identity;
+        self.answers |= other.answers;
     }
+}
+
+/// Whether the text sets an option that makes the server answer less than there is.
+fn cuts_answers(text: &str) -> bool {
+    const OPTIONS: [&str; 4] = ["ROWCOUNT", "FMTONLY", "NOEXEC", "PARSEONLY"];
+    let code = Pieces(text).filter_map(|piece| match piece {
+        Piece::Code(code) => Some(code),
+        _ => None,
+    });
+    let is_separator = |c: char| c.is_whitespace() || matches!(c, ',' | ';');
+    let mut words = code.flat_map(|code| code.split(is_separator)).filter(|w| !w.is_empty());
+    let mut setting = false;
+    while let Some(word) = words.next() {
+        let is = |other: &str| word.eq_ignore_ascii_case(other);
+        if setting && OPTIONS.into_iter().any(is) {
+            // `UPDATE t SET RowCount = 1` sets a column.
+            let value = words.next().unwrap_or_default();
+            if !(value.starts_with('=') || value == "0" || value.eq_ignore_ascii_case("OFF")) {
+                return true;
+            }
+            setting = false;
+        } else {
+            // Several options share a SET: `SET NOCOUNT, FMTONLY ON`.
+            setting = is("SET") || (setting && word.chars().all(|c| c.is_alphabetic() || c == '_'));
+        }
+    }
+    false
 }
 
 /// Whether the text names what only its connection has: temporary tables and procedures.
@@ -92,7 +122,29 @@ mod tests {
             ("revert", false, true),
             ("", false, false),
         ] {
-            assert_eq!(Changes::of(text), Changes { schema, identity }, "{text}");
+            let answers = false;
+            assert_eq!(Changes::of(text), Changes { schema, identity, answers }, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_option_that_cuts_answers_short_is_noticed_and_a_column_of_its_name_is_not() {
+        for (text, cut) in [
+            ("SET ROWCOUNT 1", true),
+            ("set rowcount @n; SELECT 1", true),
+            ("SELECT 1;SET/**/FMTONLY ON", true),
+            ("set nocount on set noexec on", true),
+            ("SET NOCOUNT, PARSEONLY ON", true),
+            ("SET ROWCOUNT 0", false),
+            ("SET FMTONLY OFF SET NOEXEC OFF", false),
+            ("SET FMTONLY OFF SET NOEXEC ON", true),
+            ("SELECT @@ROWCOUNT, RowCount FROM t", false),
+            ("UPDATE t SET RowCount = 1, a = 2", false),
+            ("UPDATE t SET RowCount=1", false),
+            ("UPDATE t SET a = 1, RowCount = 5", false),
+            ("SELECT 'SET ROWCOUNT 1' -- SET NOEXEC ON", false),
+        ] {
+            assert_eq!(Changes::of(text).answers, cut, "{text}");
         }
     }
 

@@ -104,6 +104,7 @@ impl Session {
             self.pending_reset |= header.status.0 & RESET_BITS;
             (self.database, self.collation) = self.at_login.clone();
             self.other_identity = false;
+            self.short_answers = false;
             self.prepared.reset();
         }
         // An announcement holds for the message that follows it, and no other.

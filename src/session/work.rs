@@ -48,6 +48,8 @@ pub(super) struct CacheUse {
     pub(super) afresh: bool,
     /// Whether this connection sees the tables that others see.
     pub(super) shared: bool,
+    /// Whether the server may answer less than there is.
+    pub(super) short_answers: bool,
     /// The state of the cache, and the time.
     pub(super) now: DescribedAt,
     /// How long a description is believed.
@@ -115,6 +117,7 @@ impl Work {
                 call.key.statement = text;
             }
             call.own = !cached.shared || names_temporary(&call.key.statement);
+            call.short_answers = cached.short_answers;
             if executed.is_none() || !call.from_cache {
                 call.described_at = cached.now;
             }

@@ -213,7 +213,8 @@ impl Column {
         }
         let start = reader.position();
         if type_info.has_table_name() {
-            let parts = reader.u8(WHAT)?;
+            // In front of a bulk load drivers write one name, in a response there are its parts.
+            let parts = if ceks.is_some() { reader.u8(WHAT)? } else { 1 };
             for _ in 0..parts {
                 reader.skip_us_varchar(WHAT)?;
             }

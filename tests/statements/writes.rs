@@ -230,22 +230,6 @@ async fn batches(cases: &mut Cases) {
 
     let body = async |world: &World| {
         let mut client = world.populated().await;
-        let sql = "MERGE People AS t USING (SELECT @P1 AS Id) AS s ON t.Id = s.Id \
-                   WHEN MATCHED THEN UPDATE SET Name = @P2 \
-                   WHEN NOT MATCHED THEN INSERT (Id, Name) VALUES (@P1, @P2);";
-        // The stand-in may not know MERGE. Then it is an error, and no plaintext.
-        match client.execute(sql, &[&1, &"zq7kx2w9 merged"]).await {
-            Ok(done) => {
-                assert_eq!(done.rows_affected(), [1]);
-                assert_eq!(world.names().await[0], "1 zq7kx2w9 merged");
-            }
-            Err(error) => assert_eq!(error.code(), Some(49_999), "{error}"),
-        }
-    };
-    cases.case("MERGE", body).await;
-
-    let body = async |world: &World| {
-        let mut client = world.populated().await;
         let sql = "DECLARE @id int = @P1 + 1; UPDATE People SET Name = @P2 WHERE Id = @id; SELECT Name FROM People WHERE Id = @id";
         assert_eq!(rows(&mut client, sql, &[&1, &"zq7kx2w9 B."]).await, ["zq7kx2w9 B."]);
     };

@@ -27,13 +27,13 @@ pub fn utf16(text: &str) -> Vec<u8> {
     text.encode_utf16().flat_map(u16::to_le_bytes).collect()
 }
 
-fn b_varchar(text: &str) -> Vec<u8> {
+pub fn b_varchar(text: &str) -> Vec<u8> {
     let mut out = vec![text.encode_utf16().count() as u8];
     out.extend(utf16(text));
     out
 }
 
-fn us_varchar(text: &str) -> Vec<u8> {
+pub fn us_varchar(text: &str) -> Vec<u8> {
     let mut out = (text.encode_utf16().count() as u16).to_le_bytes().to_vec();
     out.extend(utf16(text));
     out

@@ -17,6 +17,21 @@ pub async fn cases(comparison: &mut Comparison) {
         actor.query("SELECT @P1; SELECT * FROM Nowhere", &[&1]).await;
     };
     comparison.differs("an unknown table in the last statement", "code: 208", body).await;
+    // The server answers nothing in full, and so not what we ask it either.
+    for (on, off) in [
+        ("SET FMTONLY ON", "SET FMTONLY OFF"),
+        ("SET NOEXEC ON", "SET NOEXEC OFF"),
+        ("SET PARSEONLY ON", "SET PARSEONLY OFF"),
+        ("SET ROWCOUNT 1", "SET ROWCOUNT 0"),
+    ] {
+        let body = async |actor: &mut Actor| {
+            actor.batch(on).await;
+            actor.batch("SELECT Id, Name FROM People ORDER BY Id").await;
+            actor.query("SELECT Id FROM People WHERE Id >= @P1 AND Id <> @P2", &[&1, &9]).await;
+            actor.batch(off).await;
+        };
+        comparison.differs(on, "code: 16040010", body).await;
+    }
     let twice = async |actor: &mut Actor| {
         let mut command = Command::new("Read2");
         command.bind_param("@From", 1);

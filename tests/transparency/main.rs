@@ -14,10 +14,12 @@ mod bulk;
 mod commands;
 mod comparison;
 mod known;
+mod merges;
 mod parameters;
 mod requests;
 mod sessions;
 mod streams;
+mod unencryptable;
 
 use comparison::Comparison;
 
@@ -31,6 +33,8 @@ async fn with_nothing_encrypted_a_connection_behaves_as_tiberius_alone() {
     bulk::cases(&mut comparison).await;
     streams::cases(&mut comparison).await;
     sessions::cases(&mut comparison).await;
+    unencryptable::cases(&mut comparison).await;
+    merges::cases(&mut comparison).await;
     known::cases(&mut comparison).await;
     comparison.conclude();
 }

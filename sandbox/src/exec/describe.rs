@@ -370,14 +370,19 @@ impl Session {
         }
         let table = self.cek_table(columns)?;
         response.token(|out| token::col_metadata(out, columns, table.as_deref()));
+        let mut count = 0u64;
         for row in rows {
+            if !self.options.takes_row(count) {
+                break;
+            }
+            count = count.saturating_add(1);
             let mut bytes = vec![TOKEN_ROW];
             for (column, value) in columns.iter().zip(row) {
                 write_value(&mut bytes, value, column.ty, &column.collation)?;
             }
             response.token(|out| out.extend_from_slice(&bytes));
         }
-        response.done(command, u64::try_from(rows.len()).ok());
+        response.done(command, Some(count));
         Ok(())
     }
 }

@@ -54,6 +54,7 @@ impl Session {
             let text = "An INSERT EXEC statement cannot be nested.";
             return Err(SqlError::new(8164, text).into());
         }
+        self.require_no_row_limit()?;
         self.capture = Some(Captured::default());
         let muted = response.mute(true);
         let outcome =

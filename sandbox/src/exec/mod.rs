@@ -12,6 +12,7 @@ pub(crate) mod insert_exec;
 pub(crate) mod key_ddl;
 pub(crate) mod like;
 pub(crate) mod lock;
+pub(crate) mod options;
 pub(crate) mod parameters;
 pub(crate) mod procedures;
 pub(crate) mod query;

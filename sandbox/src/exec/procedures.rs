@@ -69,6 +69,10 @@ impl Session {
     pub(crate) fn call(&mut self, call: &Call, response: &mut Response) -> Outcome<()> {
         self.counters.rpc();
         response.set_in_procedure(true);
+        if self.options.idle() {
+            response.procedure_end(None, |_| {}, false);
+            return Ok(());
+        }
         let outcome = self.dispatch(call, response);
         let returned = match outcome {
             Ok(returned) => returned,
@@ -360,10 +364,10 @@ impl Session {
             }
             inner.pass(declaration, argument.output, value, from, &self.catalogue)?;
         }
-        // Nobody vouches for what a text does, and what it sets ends with it.
-        let (vouched, format_only) = (std::mem::take(&mut self.values.vouched), self.format_only);
+        // Nobody vouches for what a text does.
+        let vouched = std::mem::take(&mut self.values.vouched);
         let ran = self.run(&sql, &mut inner, response);
-        (self.values.vouched, self.format_only) = (vouched, format_only);
+        self.values.vouched = vouched;
         let clean = ran?;
         for (name, variable) in outputs {
             let (value, from) = inner.get(&name)?;

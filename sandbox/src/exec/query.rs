@@ -40,7 +40,7 @@ impl Session {
         parameters: &mut Parameters,
         response: &mut Response,
     ) -> Outcome<()> {
-        if !self.format_only {
+        if !self.options.format_only {
             self.begin_if_implicit(response)?;
         }
         let types = parameters.types();
@@ -62,7 +62,7 @@ impl Session {
         let mut rows = statement.raw_query();
         let mut count = 0u64;
         let mut buffer = Vec::new();
-        while !self.format_only
+        while self.options.takes_row(count)
             && let Some(row) = rows.next()?
         {
             buffer.clear();
@@ -84,7 +84,7 @@ impl Session {
         parameters: &mut Parameters,
         response: &mut Response,
     ) -> Outcome<()> {
-        if self.format_only {
+        if self.options.format_only {
             return Ok(());
         }
         if let Some(per_row) = &plan.per_row {
@@ -92,7 +92,7 @@ impl Session {
             self.assigned(count, response);
             return Ok(());
         }
-        let mut statement = self.connection.prepare(&plan.sql)?;
+        let mut statement = self.connection.prepare(&self.limited(&plan.sql))?;
         bind(&mut statement, binds, parameters)?;
         let mut rows = statement.raw_query();
         let mut count = 0u64;
@@ -126,7 +126,7 @@ impl Session {
         binds: &[Bind],
         parameters: &mut Parameters,
     ) -> Result<u64> {
-        let mut source = self.connection.prepare(&plan.sql)?;
+        let mut source = self.connection.prepare(&self.limited(&plan.sql))?;
         bind(&mut source, binds, parameters)?;
         let mut values = self.connection.prepare(&per_row.sql)?;
         let mut rows = source.raw_query();
@@ -179,6 +179,7 @@ impl Session {
         parameters: &Parameters,
         response: &mut Response,
     ) -> Outcome<()> {
+        self.require_no_row_limit()?;
         let types = parameters.types();
         let catalogue = std::sync::Arc::clone(&self.catalogue);
         let values = self.values.clone();

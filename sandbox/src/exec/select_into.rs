@@ -40,6 +40,7 @@ impl Session {
         parameters: &Parameters,
         response: &mut Response,
     ) -> Outcome<()> {
+        self.require_no_row_limit()?;
         let count =
             self.write(response, |session| session.make_from_query(query, name, parameters))?;
         self.values.row_count = i64::try_from(count).unwrap_or(i64::MAX);

@@ -13,6 +13,7 @@ use crate::exec::bulk::PendingLoad;
 use crate::exec::database::Database;
 use crate::exec::functions::SharedIdentities;
 use crate::exec::insert_exec::Captured;
+use crate::exec::options::Options;
 use crate::exec::parameters::{Argument, Parameters};
 use crate::exec::response::{Outcome, Response, Stop};
 use crate::exec::select_into;
@@ -34,7 +35,7 @@ pub(crate) struct Session {
     pub(crate) values: SessionValues,
     pub(crate) transaction: TransactionState,
     pub(crate) no_count: bool,
-    pub(crate) format_only: bool,
+    pub(crate) options: Options,
     pub(crate) holds_lock: bool,
     pub(crate) spid: u16,
     /// Always Encrypted was acknowledged on this connection.
@@ -100,7 +101,7 @@ impl Session {
             },
             transaction: TransactionState::default(),
             no_count: false,
-            format_only: false,
+            options: Options::default(),
             holds_lock: false,
             spid,
             column_encryption: connected.column_encryption,
@@ -143,10 +144,13 @@ impl Session {
         response: &mut Response,
     ) -> Outcome<bool> {
         self.enter_scope(false);
+        let options = self.options;
         let outcome = match self.take_tables(parameters, response) {
             Ok(()) => self.run_here(sql, parameters, response),
             Err(stop) => self.answered(Err(stop), response),
         };
+        // What a text sets ends with it.
+        self.options = options;
         self.leave_scope(response);
         outcome
     }
@@ -271,11 +275,15 @@ impl Session {
             return Err(SqlError::new(217, "Maximum nesting level exceeded (limit 32).").into());
         }
         self.refresh()?;
-        let described = matches!(
-            statement,
-            Statement::Sql(_) | Statement::FormatOnly(_) | Statement::ExecText(_)
-        );
-        if self.format_only && !described {
+        let described =
+            matches!(statement, Statement::Sql(_) | Statement::Set(_) | Statement::ExecText(_));
+        if self.options.format_only && !described {
+            return Ok(true);
+        }
+        if self.options.idle() && !matches!(statement, Statement::Set(_)) {
+            if let (Statement::Sql(statement), true) = (statement, self.options.compiles()) {
+                self.bind_only(statement, parameters)?;
+            }
             return Ok(true);
         }
         match statement {
@@ -305,7 +313,7 @@ impl Session {
             Statement::Save(name) => self.save(name)?,
             Statement::Option => {}
             Statement::NoCount(on) => self.no_count = *on,
-            Statement::FormatOnly(on) => self.format_only = *on,
+            Statement::Set(option) => self.options.set(*option),
             Statement::ImplicitTransactions(on) => self.transaction.implicit = *on,
             Statement::Use(name) => self.use_database(name, response)?,
             Statement::Exec(exec) => return self.exec_statement(exec, parameters, response),
@@ -391,12 +399,12 @@ impl Session {
         match statement {
             SqlStatement::Query(query) => match select_into::split(query)? {
                 None => self.run_query(query, parameters, response),
-                Some((query, _)) if self.format_only => {
+                Some((query, _)) if self.options.format_only => {
                     self.run_query(&query, parameters, response)
                 }
                 Some((query, name)) => self.select_into(&query, &name, parameters, response),
             },
-            _ if self.format_only => {
+            _ if self.options.format_only => {
                 self.bind_only(statement, parameters)?;
                 Ok(())
             }

@@ -181,7 +181,8 @@ impl Session {
         let schemes = self.schemes_of(&stored.procedure, 0)?;
         parameters.require(&schemes, &self.catalogue)?;
         // What the body sets and inserts is its own affair.
-        let (no_count, identity) = (self.no_count, self.values.scope_identity.take());
+        let (no_count, options) = (self.no_count, self.options);
+        let identity = self.values.scope_identity.take();
         self.nesting = self.nesting.saturating_add(1);
         let vouched = std::mem::replace(&mut self.values.vouched, true);
         self.enter_scope(false);
@@ -191,7 +192,7 @@ impl Session {
         self.leave_scope(response);
         self.values.vouched = vouched;
         self.nesting = self.nesting.saturating_sub(1);
-        self.no_count = no_count;
+        (self.no_count, self.options) = (no_count, options);
         self.values.scope_identity = identity;
         match outcome {
             Ok(clean) => Ok((clean, 0)),

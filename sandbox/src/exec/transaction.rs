@@ -1,6 +1,7 @@
 //! Transactions, as SQL Server counts them, on SQLite's one.
 
 use crate::error::SqlError;
+use crate::exec::options::Options;
 use crate::exec::response::{Outcome, Response, Stop};
 use crate::exec::session::Session;
 use crate::tds::request::TransactionRequest;
@@ -157,7 +158,7 @@ impl Session {
         }
         self.transaction.implicit = false;
         self.no_count = false;
-        self.format_only = false;
+        self.options = Options::default();
         self.drop_all_temporary(response);
         Ok(())
     }

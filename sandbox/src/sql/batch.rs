@@ -7,6 +7,7 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, Tokenizer, Word};
 
 use crate::error::{Result, SqlError};
+use crate::exec::options::SetOption;
 use crate::exec::table_type::{self, TypeStatement};
 use crate::sql::alter::{self, AlterTable};
 use crate::sql::bulk::{self, InsertBulk};
@@ -39,8 +40,8 @@ pub(crate) enum Statement {
     Option,
     ImplicitTransactions(bool),
     NoCount(bool),
-    /// SET FMTONLY: metadata without rows, and nothing is done.
-    FormatOnly(bool),
+    /// SET of what bears on whether statements run, and on their answers.
+    Set(SetOption),
     Use(String),
     Exec(Exec),
     /// EXEC of a string.
@@ -312,14 +313,16 @@ fn set(parser: &mut Parser<'_>) -> Result<Statement> {
     }
     let _sign = parser.consume_token(&Token::Minus);
     let value = parser.next_token().token.to_string().to_ascii_uppercase();
+    if let [name] = names.as_slice()
+        && let Some(option) = SetOption::of(name, &value)
+    {
+        return Ok(Statement::Set(option));
+    }
     match (names.as_slice(), value.as_str()) {
         ([name], "ON" | "OFF") if name == "NOCOUNT" => Ok(Statement::NoCount(value == "ON")),
         ([name], "ON" | "OFF") if name == "IMPLICIT_TRANSACTIONS" => {
             Ok(Statement::ImplicitTransactions(value == "ON"))
         }
-        ([name], "ON" | "OFF") if name == "FMTONLY" => Ok(Statement::FormatOnly(value == "ON")),
-        ([name], "OFF") if name == "NOEXEC" || name == "PARSEONLY" => Ok(Statement::Option),
-        ([name], "0") if name == "ROWCOUNT" => Ok(Statement::Option),
         (names, _) if names.iter().all(|name| HARMLESS.contains(&name.as_str())) => {
             Ok(Statement::Option)
         }

@@ -1,6 +1,7 @@
 //! The bulk load message (MS-TDS 2.2.6.1): COLMETADATA as the client has it, rows, and a DONE that says nothing new.
 
 use crate::tds::cursor::{Cursor, Malformed, Read};
+use crate::tds::large;
 use crate::tds::rpc::CipherInfo;
 use crate::tds::token::{F_ENCRYPTED, TOKEN_COLMETADATA, TOKEN_DONE, TOKEN_ROW};
 use crate::tds::type_info::{IMAGETYPE, NTEXTTYPE, TEXTTYPE, TypeInfo};
@@ -65,10 +66,17 @@ impl<'a> BulkLoad<'a> {
         let rows = &mut self.rows;
         self.columns
             .iter()
-            .map(|column| column.info.read_value(rows))
+            .map(|column| match is_legacy(&column.info) {
+                true => large::read_value(rows),
+                false => column.info.read_value(rows),
+            })
             .collect::<Read<_>>()
             .map(Some)
     }
+}
+
+fn is_legacy(info: &TypeInfo) -> bool {
+    matches!(info.token, IMAGETYPE | TEXTTYPE | NTEXTTYPE)
 }
 
 fn read_cek_table(cursor: &mut Cursor<'_>) -> Read<Vec<CekIdentity>> {
@@ -101,8 +109,10 @@ fn read_column(
     cursor.u32()?;
     let flags = cursor.u16()?;
     let mut info = TypeInfo::read(cursor)?;
-    if matches!(info.token, IMAGETYPE | TEXTTYPE | NTEXTTYPE) {
-        return Err(Malformed("The types text, ntext and image are not loaded.".to_owned()));
+    if is_legacy(&info) {
+        // The table's name, which drivers write without its parts.
+        let length = cursor.u16()?;
+        cursor.utf16(usize::from(length))?;
     }
     let encrypted = column_encryption && flags & F_ENCRYPTED != 0;
     // JDBC says the length of the plaintext.

@@ -1,6 +1,7 @@
 //! text, ntext and image as they leave: a text pointer that leads nowhere, a timestamp, a length and the value (MS-TDS
-//! 2.2.5.4.3 and 2.2.7.19). As parameters they come without the first two.
+//! 2.2.5.4.3 and 2.2.7.19), and come in a bulk load. As parameters they come without the first two.
 
+use crate::tds::cursor::{Cursor, Read};
 use crate::tds::type_info::{IMAGETYPE, NTEXTTYPE, TEXTTYPE};
 use crate::types::{Collation, SqlType};
 
@@ -22,6 +23,17 @@ pub(super) fn write_type_info(out: &mut Vec<u8>, ty: SqlType, collation: &Collat
     if ty != SqlType::Image {
         out.extend_from_slice(&collation.wire());
     }
+}
+
+/// A value of a bulk load.
+pub(super) fn read_value(cursor: &mut Cursor<'_>) -> Read<Option<Vec<u8>>> {
+    let pointer = cursor.u8()?;
+    if pointer == 0 {
+        return Ok(None);
+    }
+    cursor.bytes(usize::from(pointer).saturating_add(TIMESTAMP.len()))?;
+    let length = cursor.u32()?;
+    cursor.bytes_u32(length).map(|bytes| Some(bytes.to_vec()))
 }
 
 pub(super) fn write_value(out: &mut Vec<u8>, value: Option<&[u8]>) {
