@@ -19,7 +19,7 @@ use azure_core::{
 };
 use tokio::time::Instant;
 
-use super::AZURE_KEY_VAULT;
+use super::{AZURE_KEY_VAULT, error::reasons};
 use crate::keystore::KeyStoreError;
 
 pub(super) struct Call {
@@ -59,6 +59,9 @@ impl Call {
         &self,
         work: impl Future<Output = Result<T, KeyStoreError>>,
     ) -> Result<T, KeyStoreError> {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(unavailable("there is no tokio runtime to send requests on".into()));
+        }
         match tokio::time::timeout_at(self.heard.deadline, work).await {
             Ok(outcome) => outcome,
             Err(_) => Err(unavailable(format!(
@@ -82,7 +85,7 @@ impl Call {
         match error.kind() {
             ErrorKind::Credential => None,
             ErrorKind::Connection | ErrorKind::Io => {
-                Some(unavailable(format!("{host} cannot be reached: {}", root(error))))
+                Some(unavailable(format!("{host} cannot be reached: {}", reasons(error))))
             }
             // What `Listen` ends a call with says nothing beyond the answer.
             _ if self.last().is_some_and(|last| last.is_overload()) => {
@@ -145,7 +148,7 @@ impl Policy for Listen {
         let response = match outcome {
             Ok(response) => response,
             Err(error) => {
-                *heard.last() = Some(Last::Failure(root(&error)));
+                *heard.last() = Some(Last::Failure(reasons(&error)));
                 return Err(error);
             }
         };
@@ -172,15 +175,6 @@ fn retry_after(headers: &Headers) -> Option<Duration> {
         .or_else(|| number(&RETRY_AFTER_MS))
         .map(Duration::from_millis)
         .or_else(|| number(&RETRY_AFTER).map(Duration::from_secs))
-}
-
-/// The innermost error is the one that says why.
-fn root(error: &Error) -> String {
-    let mut innermost: &dyn std::error::Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    super::error::words(&innermost.to_string())
 }
 
 fn unavailable(message: String) -> KeyStoreError {

@@ -1,6 +1,6 @@
 //! What a vault can refuse, and what there is to do about it.
 
-use std::fmt;
+use std::{error::Error as StdError, fmt, iter::successors};
 
 /// A key in Azure Key Vault that did not serve.
 ///
@@ -144,6 +144,12 @@ pub enum AzureKeyVaultProblem {
     },
 }
 
+impl AzureKeyVaultProblem {
+    pub(super) fn is_rotation(&self) -> bool {
+        matches!(self, Self::Rotated { .. })
+    }
+}
+
 /// An operation of a vault, by the name that permissions have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -171,6 +177,34 @@ impl fmt::Display for VaultOperation {
 
 fn and_code(code: &Option<String>) -> String {
     code.as_ref().map(|code| format!(", {code}")).unwrap_or_default()
+}
+
+/// What azure_core's retries wrap around an error, and says nothing of it.
+const OF_RETRIES: [&str; 2] = [
+    "non-transport error occurred which will not be retried",
+    "retry policy expired and the request will no longer be retried",
+];
+
+/// An error and what is behind it, in one line.
+pub(super) fn reasons(error: &azure_core::Error) -> String {
+    let mut reasons: Vec<String> = Vec::new();
+    for error in chain(error) {
+        let reason = error.to_string();
+        let said = reasons.last().is_some_and(|last| last.contains(&reason));
+        if !said && !OF_RETRIES.contains(&reason.as_str()) {
+            reasons.push(reason);
+        }
+    }
+    words(&reasons.join(": "))
+}
+
+/// What is behind an error, if it is a `T`.
+pub(super) fn behind<T: StdError + 'static>(error: &azure_core::Error) -> Option<&T> {
+    chain(error).find_map(|error| error.downcast_ref())
+}
+
+fn chain(error: &azure_core::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    successors(Some(error as &(dyn StdError + 'static)), |error| error.source())
 }
 
 /// Words from outside in one line of a length that a person reads.

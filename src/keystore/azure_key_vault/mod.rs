@@ -230,22 +230,30 @@ impl AzureKeyVault {
         Ok(vault)
     }
 
-    /// Runs `work` with the key at `key_path`, within the time limit.
+    /// Runs `work` with the key at `key_path`, within the time limit. A path without a version means
+    /// the version of an hour ago at worst, or if `current`, that of a moment ago.
     async fn with_key<T>(
         &self,
         key_path: &str,
+        current: bool,
         work: impl AsyncFnOnce(VaultKey<'_>) -> Result<T, KeyStoreError>,
     ) -> Result<T, KeyStoreError> {
         let (path, vault) = self.locate(key_path)?;
         let call = Call::new(self.call_timeout);
         let all = async {
-            let key = vault.key(&path, &call).await?;
+            let mut key = vault.key(&path, &call).await?;
+            if current && path.version().is_none() && key.age() >= FRESH {
+                key = vault.fetch(&path, &call).await?;
+            }
             work(VaultKey { vault: &vault, path: &path, key, call: &call }).await
         };
         let outcome = call.limit(all).await;
-        if let Err(KeyStoreError::AzureKeyVault(_)) = outcome {
+        match &outcome {
+            // The key itself is in order.
+            Err(KeyStoreError::AzureKeyVault(error)) if error.problem.is_rotation() => {}
             // It may have been deleted, disabled or made anew.
-            vault.forget(&path);
+            Err(KeyStoreError::AzureKeyVault(_)) => vault.forget(&path),
+            _ => {}
         }
         outcome
     }
@@ -332,7 +340,7 @@ impl KeyStoreProvider for AzureKeyVault {
             check_vault_algorithm(algorithm)?;
             // Nonsense should not cost the vault a request.
             Envelope::parse(envelope)?;
-            self.with_key(key_path, async |mut key| key.unwrap(envelope).await).await
+            self.with_key(key_path, false, async |mut key| key.unwrap(envelope).await).await
         })
     }
 
@@ -346,7 +354,7 @@ impl KeyStoreProvider for AzureKeyVault {
         Box::pin(async move {
             check_vault_algorithm(algorithm)?;
             let written = key_path.to_lowercase();
-            self.with_key(key_path, async |key| {
+            self.with_key(key_path, true, async |key| {
                 remote_key::wrap(AZURE_KEY_VAULT, &key, &written, cek).await
             })
             .await
@@ -358,7 +366,7 @@ impl KeyStoreProvider for AzureKeyVault {
         key_path: &'a str,
         allow_enclave_computations: bool,
     ) -> BoxFuture<'a, Result<Vec<u8>, KeyStoreError>> {
-        Box::pin(self.with_key(key_path, async move |key| {
+        Box::pin(self.with_key(key_path, true, async move |key| {
             let allow = allow_enclave_computations;
             remote_key::sign_metadata(AZURE_KEY_VAULT, &key, key_path, allow).await
         }))
@@ -370,7 +378,7 @@ impl KeyStoreProvider for AzureKeyVault {
         allow_enclave_computations: bool,
         signature: &'a [u8],
     ) -> BoxFuture<'a, Result<bool, KeyStoreError>> {
-        Box::pin(self.with_key(key_path, async move |key| {
+        Box::pin(self.with_key(key_path, true, async move |key| {
             let allow = allow_enclave_computations;
             remote_key::verify_metadata(AZURE_KEY_VAULT, &key, key_path, allow, signature).await
         }))

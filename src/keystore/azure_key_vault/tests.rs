@@ -305,6 +305,33 @@ async fn a_revoked_token_is_renewed_and_a_refused_one_is_not_kept() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_credential_without_a_token_says_why_and_is_asked_once() {
+    #[derive(Debug)]
+    struct Broken;
+
+    #[async_trait::async_trait]
+    impl TokenCredential for Broken {
+        async fn get_token(
+            &self,
+            _: &[&str],
+            _: Option<TokenRequestOptions<'_>>,
+        ) -> azure_core::Result<AccessToken> {
+            let kind = azure_core::error::ErrorKind::Credential;
+            Err(azure_core::Error::with_message(kind, "no managed identity on this host"))
+        }
+    }
+
+    let fake = Fake::new();
+    let transport = Transport::new(Arc::new(Wire(Arc::clone(&fake))));
+    let store = AzureKeyVault::builder(Arc::new(Broken)).transport(transport).build().unwrap();
+    let began = Instant::now();
+    let error = store.sign_cmk_metadata(&versioned(), true).await.unwrap_err();
+    let message = "no managed identity on this host".into();
+    assert_eq!(problem(error), AzureKeyVaultProblem::NoToken { message });
+    assert!(began.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_names_another_host_gets_no_request_and_no_token() {
     let fake = Fake::new();
     let envelope = wrapped(&fake.store(), &versioned()).await;
@@ -356,6 +383,17 @@ async fn after_a_rotation_a_path_without_a_version_opens_what_the_new_one_made_a
     open(&store, &versioned(), &old).await.unwrap();
     let error = open(&store, &versioned(), &new).await.unwrap_err();
     assert!(matches!(error, KeyStoreError::InvalidEnvelope(InvalidEnvelope::Signature)), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrapped_under_a_path_without_a_version_is_of_the_current_one() {
+    let fake = Fake::new();
+    let store = fake.store();
+    wrapped(&store, PATH).await;
+    fake.rotate();
+    tokio::time::advance(FRESH).await;
+    let envelope = wrapped(&store, PATH).await;
+    open(&store, &format!("{PATH}/{V2}"), &envelope).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

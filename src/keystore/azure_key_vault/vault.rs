@@ -29,7 +29,7 @@ use zeroize::Zeroizing;
 use super::{
     AzureKeyVaultError, AzureKeyVaultProblem, VaultOperation,
     call::{Call, Listen},
-    error::words,
+    error::{behind, reasons, words},
     key_path::AzureKeyPath,
     transport::TlsFailed,
 };
@@ -228,14 +228,14 @@ impl Vault {
         if let Some(error) = call.transient(&self.host, &error) {
             return error;
         }
-        let message = words(&error.to_string());
+        let message = reasons(&error);
         let problem = match error.kind() {
             ErrorKind::HttpResponse { status, .. } => {
                 let status = u16::from(*status);
                 refusal(operation, status, message, service_code(error))
             }
             ErrorKind::Credential => AzureKeyVaultProblem::NoToken { message },
-            _ => match error.downcast_ref::<TlsFailed>() {
+            _ => match behind::<TlsFailed>(&error) {
                 Some(tls) => AzureKeyVaultProblem::Tls { message: words(&tls.0) },
                 None => AzureKeyVaultProblem::UnexpectedAnswer { operation, message },
             },

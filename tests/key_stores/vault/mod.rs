@@ -132,17 +132,18 @@ impl VaultStandIn {
         self.state().version_at(path).ops = ops.iter().map(|op| (*op).to_owned()).collect();
     }
 
-    /// Seconds before and after now between which the key is valid.
+    /// From a minute ago on.
     pub fn set_expired(&self, path: &str) {
         self.state().version_at(path).expires = Some(now() - 60);
     }
 
+    /// For another hour.
     pub fn set_not_yet_valid(&self, path: &str) {
         self.state().version_at(path).not_before = Some(now() + 3600);
     }
 
     pub fn delete(&self, name: &str) {
-        self.state().keys.remove(name);
+        self.state().keys.remove(&name.to_ascii_lowercase());
     }
 
     /// What the identity may do, of `get`, `unwrapKey`, `sign` and `create`.
@@ -177,7 +178,7 @@ impl VaultStandIn {
 impl State {
     fn add(&mut self, name: &str, key: PrivateKey, kty: &str) -> String {
         let id = format!("{:032x}", rand::random::<u128>());
-        self.keys.entry(name.to_owned()).or_default().push(Version {
+        self.keys.entry(name.to_ascii_lowercase()).or_default().push(Version {
             id: id.clone(),
             key: Arc::new(key),
             kty: kty.to_owned(),
@@ -298,7 +299,7 @@ impl State {
 
     /// The current version is the youngest.
     fn find(&self, name: &str, id: Option<&str>) -> Option<&Version> {
-        let versions = self.keys.get(name)?;
+        let versions = self.keys.get(&name.to_ascii_lowercase())?;
         match id {
             Some(id) => versions.iter().find(|version| version.id == id),
             None => versions.last(),
