@@ -15,7 +15,8 @@ use windows_sys::{
     Win32::{
         Foundation::{
             CRYPT_E_NOT_FOUND, ERROR_FILE_NOT_FOUND, ERROR_SUCCESS, GetLastError, NTE_BAD_DATA,
-            NTE_BAD_KEYSET, NTE_BAD_LEN, NTE_DECRYPTION_FAILURE, NTE_NO_KEY, NTE_NOT_FOUND,
+            NTE_BAD_KEYSET, NTE_BAD_LEN, NTE_DECRYPTION_FAILURE, NTE_INVALID_HANDLE, NTE_NO_KEY,
+            NTE_NOT_FOUND,
         },
         Security::Cryptography::{
             AT_KEYEXCHANGE, BCRYPT_OAEP_PADDING_INFO, BCRYPT_PKCS1_PADDING_INFO,
@@ -59,6 +60,8 @@ pub(super) enum Failure {
 /// A private key, whichever store it came from.
 pub(super) struct Key {
     handle: NcryptObject,
+    /// What a CSP's key stands on. Nothing says that CNG's handle to it keeps it open.
+    _csp: Option<(CspKey, CspContext)>,
 }
 
 impl Key {
@@ -85,12 +88,17 @@ impl Key {
         if acquired == 0 {
             return Err(last_failure("CryptAcquireCertificatePrivateKey"));
         }
-        if spec == CERT_NCRYPT_KEY_SPEC {
-            let handle = NcryptObject { handle, ours: ours != 0 };
-            return Ok(Self { handle });
+        if ours == 0 {
+            // It would be the certificate's, and go with it. The flags above ask for one of ours.
+            return Err(Failure::Code(
+                "CryptAcquireCertificatePrivateKey",
+                NTE_INVALID_HANDLE as u32,
+            ));
         }
-        let context = CspContext { handle, ours: ours != 0 };
-        Self::of_csp_context(&context, spec)
+        if spec == CERT_NCRYPT_KEY_SPEC {
+            return Ok(Self { handle: NcryptObject(handle), _csp: None });
+        }
+        Self::of_csp_context(CspContext(handle), spec)
     }
 
     /// A key that a CNG key storage provider keeps under a name.
@@ -100,15 +108,14 @@ impl Key {
         // SAFETY: the name ends with a zero and the result is valid for writes.
         let code = unsafe { NCryptOpenStorageProvider(&mut storage, provider.as_ptr(), 0) };
         checked("NCryptOpenStorageProvider", code)?;
-        let storage = NcryptObject { handle: storage, ours: true };
+        let storage = NcryptObject(storage);
         let mut key = 0;
         // SAFETY: the storage provider is open until this function ends, the name ends with a zero,
         // the result is valid for writes.
-        let code = unsafe {
-            NCryptOpenKey(storage.handle, &mut key, name.as_ptr(), 0, NCRYPT_SILENT_FLAG)
-        };
+        let code =
+            unsafe { NCryptOpenKey(storage.0, &mut key, name.as_ptr(), 0, NCRYPT_SILENT_FLAG) };
         checked("NCryptOpenKey", code)?;
-        Ok(Self { handle: NcryptObject { handle: key, ours: true } })
+        Ok(Self { handle: NcryptObject(key), _csp: None })
     }
 
     /// The exchange key in a container of a CSP.
@@ -129,26 +136,25 @@ impl Key {
         if acquired == 0 {
             return Err(last_failure("CryptAcquireContextW"));
         }
-        let context = CspContext { handle: context, ours: true };
-        Self::of_csp_context(&context, AT_KEYEXCHANGE)
+        Self::of_csp_context(CspContext(context), AT_KEYEXCHANGE)
     }
 
-    /// CNG's handle to a CSP's key. It keeps a reference of its own to what it stands for.
-    fn of_csp_context(context: &CspContext, spec: u32) -> Result<Self, Failure> {
+    /// CNG's handle to a CSP's key.
+    fn of_csp_context(context: CspContext, spec: u32) -> Result<Self, Failure> {
         let mut key = 0;
         // SAFETY: the context is alive and the result is valid for writes.
-        if unsafe { CryptGetUserKey(context.handle, spec, &mut key) } == 0 {
+        if unsafe { CryptGetUserKey(context.0, spec, &mut key) } == 0 {
             return Err(last_failure("CryptGetUserKey"));
         }
         let key = CspKey(key);
         let (mut provider, mut translated) = (0, 0);
         // SAFETY: context and key are alive and the results are valid for writes.
         let code = unsafe {
-            NCryptTranslateHandle(&mut provider, &mut translated, context.handle, key.0, spec, 0)
+            NCryptTranslateHandle(&mut provider, &mut translated, context.0, key.0, spec, 0)
         };
         checked("NCryptTranslateHandle", code)?;
-        drop(NcryptObject { handle: provider, ours: true });
-        Ok(Self { handle: NcryptObject { handle: translated, ours: true } })
+        drop(NcryptObject(provider));
+        Ok(Self { handle: NcryptObject(translated), _csp: Some((key, context)) })
     }
 
     /// Modulus and public exponent, big-endian.
@@ -158,7 +164,7 @@ impl Key {
             // `len` bytes; `written` is valid for writes.
             unsafe {
                 NCryptExportKey(
-                    self.handle.handle,
+                    self.handle.0,
                     0,
                     BCRYPT_RSAPUBLIC_BLOB,
                     null(),
@@ -183,7 +189,7 @@ impl Key {
             // SAFETY: as for the export; the padding is the one that the flag announces.
             unsafe {
                 NCryptDecrypt(
-                    self.handle.handle,
+                    self.handle.0,
                     ciphertext.as_ptr(),
                     ciphertext.len() as u32,
                     (&raw const padding).cast(),
@@ -208,7 +214,7 @@ impl Key {
             // SAFETY: as for the export; the padding is the one that the flag announces.
             unsafe {
                 NCryptSignHash(
-                    self.handle.handle,
+                    self.handle.0,
                     (&raw const padding).cast(),
                     digest.as_ptr(),
                     digest.len() as u32,
@@ -297,32 +303,24 @@ fn failure(call: &'static str, code: u32) -> Failure {
 }
 
 /// A key or a storage provider of CNG.
-struct NcryptObject {
-    handle: usize,
-    ours: bool,
-}
+struct NcryptObject(usize);
 
 impl Drop for NcryptObject {
     fn drop(&mut self) {
-        if self.ours && self.handle != 0 {
+        if self.0 != 0 {
             // SAFETY: the handle came from a function that says that it is to be freed, once.
-            unsafe { NCryptFreeObject(self.handle) };
+            unsafe { NCryptFreeObject(self.0) };
         }
     }
 }
 
 /// A CSP with a container.
-struct CspContext {
-    handle: usize,
-    ours: bool,
-}
+struct CspContext(usize);
 
 impl Drop for CspContext {
     fn drop(&mut self) {
-        if self.ours {
-            // SAFETY: as above.
-            unsafe { CryptReleaseContext(self.handle, 0) };
-        }
+        // SAFETY: as above.
+        unsafe { CryptReleaseContext(self.0, 0) };
     }
 }
 
