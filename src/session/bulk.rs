@@ -13,9 +13,9 @@ use crate::{
         CellKey, CellToEncrypt, EncryptionType, MAX_OVERHEAD, PLAINTEXT_OFFSET, encrypted_len,
     },
     tds::{
-        ColMetadata, Column, InsertBulk, Malformed, PacketType, Reader, ReplyToken, ReplyTokens,
-        RowScanner, Status, TokenLen, ValueEncoding, ValueRange, WipedBuffer, push_packet,
-        token_id, token_len, value_data, value_data_len, value_data_slice, write_null,
+        ColMetadata, Column, HEADER_LEN, InsertBulk, Malformed, PacketType, Reader, ReplyToken,
+        ReplyTokens, RowScanner, Status, TokenLen, ValueEncoding, ValueRange, WipedBuffer,
+        push_packet, token_id, token_len, value_data, value_data_len, value_data_slice, write_null,
         write_value_head, write_value_tail,
     },
     value::{SqlType, normalize, normalized_in_place},
@@ -292,6 +292,7 @@ impl BulkLoad {
     }
 
     fn send(&mut self, end: bool, room: usize, to_server: &mut WipedBuffer) {
+        to_server.spare(self.outbox.len() + (self.outbox.len() / room + 1) * HEADER_LEN);
         while self.outbox.len() > room || end {
             let len = self.outbox.len().min(room);
             let last = end && len == self.outbox.len();
