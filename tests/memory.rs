@@ -114,3 +114,62 @@ fn a_large_cell_is_held_once() {
     println!("a cell of {LEN} bytes: at most {multiple:.2} times its size");
     assert!(multiple < 1.1, "{multiple}");
 }
+
+#[test]
+fn a_large_value_of_a_bulk_load_is_held_twice_and_a_little() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let content = || nvarchar(u16::MAX);
+    let encrypted = Col::Encrypted("Content", VARBINARY_MAX.to_vec(), 0, content());
+    let answer = [col_metadata(Some(&[TestKey::new(1)]), &[encrypted]), done(0x10)].concat();
+    let mut load = vec![0x81, 1, 0, 0, 0, 0, 0, 9, 0];
+    load.extend(content());
+    load.push(7);
+    load.extend(utf16("Content"));
+    load.extend(row(&[plp(&utf16(&text()), 8000)]));
+    load.extend(done(0));
+    let load = message(BULK, &load);
+    let mut harness = Harness::logged_in();
+    harness.app(&batch("INSERT BULK Messages ([Content] nvarchar(max))"));
+    harness.server(&message(REPLY, &answer));
+    harness.server(&message(REPLY, &done(0)));
+    let announced = harness.drain_to_server().len();
+    let mut sent = 0;
+    let multiple = multiple_of_len(|| {
+        for packet in load.chunks(4096) {
+            harness.session.receive_from_app(packet, Instant::now());
+            while !harness.session.to_server().is_empty() {
+                let len = harness.session.to_server().len();
+                harness.session.sent_to_server(len);
+                sent += len;
+            }
+        }
+    });
+    assert!(announced > 0 && sent > LEN);
+    println!("a loaded value of {LEN} bytes: at most {multiple:.2} times its size");
+    assert!(multiple < 2.3, "{multiple}");
+}
+
+/// What nothing of is encrypted does not cost more.
+#[test]
+fn a_large_plain_value_is_held_once() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let columns = [Col::Plain("Content", VARBINARY_MAX.to_vec())];
+    let rows = [col_metadata(Some(&[]), &columns), row(&[plp(&vec![7; LEN], 8000)]), done(0)];
+    let response = message(REPLY, &rows.concat());
+    let mut harness = Harness::logged_in();
+    harness.app(&batch("SELECT Content FROM Files"));
+    let mut taken = 0;
+    let multiple = multiple_of_len(|| {
+        for packet in response.chunks(4096) {
+            harness.session.receive_from_server(packet, Instant::now());
+            while !harness.session.to_app().is_empty() {
+                let len = harness.session.to_app().len();
+                harness.session.taken_by_app(len);
+                taken += len;
+            }
+        }
+    });
+    assert!(taken > LEN);
+    println!("a plain value of {LEN} bytes: at most {multiple:.2} times its size");
+    assert!(multiple < 1.1, "{multiple}");
+}

@@ -14,9 +14,9 @@ use crate::{
     },
     metadata::DescribeFault,
     tds::{
-        ColMetadata, Column, InsertBulk, Malformed, PacketType, Reader, ReplyToken, ReplyTokens,
-        RowScanner, Status, TokenLen, ValueEncoding, ValueRange, WipedBuffer, push_packet,
-        token_id, token_len, value_data, value_data_len, value_data_slice, write_null,
+        ColMetadata, Column, HEADER_LEN, InsertBulk, Malformed, PacketType, Reader, ReplyToken,
+        ReplyTokens, RowScanner, Status, TokenLen, ValueEncoding, ValueRange, WipedBuffer,
+        push_packet, token_id, token_len, value_data, value_data_len, value_data_slice, write_null,
         write_value_head, write_value_tail,
     },
     value::{SqlType, normalize, normalized_in_place},
@@ -293,6 +293,7 @@ impl BulkLoad {
     }
 
     fn send(&mut self, end: bool, room: usize, to_server: &mut WipedBuffer) {
+        to_server.spare(self.outbox.len() + (self.outbox.len() / room + 1) * HEADER_LEN);
         while self.outbox.len() > room || end {
             let len = self.outbox.len().min(room);
             let last = end && len == self.outbox.len();

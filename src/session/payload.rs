@@ -51,6 +51,7 @@ impl Payload {
     pub(super) fn extend(&mut self, bytes: &[u8]) {
         if self.tail.len() + bytes.len() > PIECE {
             self.close_tail();
+            self.tail.spare(PIECE);
         }
         self.tail.extend(bytes);
     }

@@ -148,7 +148,7 @@ impl Response {
                 self.scanner.reset();
             }
             let Some(len) = scanned.map_err(SessionError::ServerMalformed)? else {
-                if rows.len() == 0 && row.len() >= LONG && self.columns.any_encrypted() {
+                if rows.len() == 0 && row.len() >= LONG {
                     self.begin_long_row();
                     return self.long_row();
                 }
