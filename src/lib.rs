@@ -124,9 +124,9 @@
 //! | [`crypto`], [`value`] | those who hold ciphertext in hand: cells, envelopes, normal forms |
 //! | [`session`], [`metadata`], [`tds`] | those who carry another driver, or a proxy |
 //!
-//! The cargo feature `simd` is on by default (others add key stores): cells are encrypted and decrypted by AES-NI and
-//! SHA-NI on x86-64 processors that have them. Without it the bytes are the same, and the crate has
-//! no `unsafe` code. [`crypto::implementation`] says what a process works with.
+//! The cargo feature `simd` is on by default (others add key stores): cells are encrypted and decrypted
+//! by AES-NI and SHA-NI on x86-64 processors that have them. Without it the bytes are the same, and the
+//! crate has no `unsafe` code. [`crypto::implementation`] says what a process works with.
 //!
 //! # How far it has been tried
 //!

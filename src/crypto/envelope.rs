@@ -123,7 +123,8 @@ impl<'a> Envelope<'a> {
         self.verify_as(&[SignatureForm::OverMessage], cmk)
     }
 
-    fn verify_as(
+    /// As [`verify`](Self::verify), for a signature in any of `forms`.
+    pub fn verify_as(
         &self,
         forms: &[SignatureForm],
         cmk: &CmkPublicKey,

@@ -13,15 +13,15 @@ use crate::crypto::{
 
 /// Which signatures go with a provider's name: what Microsoft's provider of that name makes is made
 /// here too, and what other tools may have made is read.
-struct Signatures {
+pub(super) struct Signatures {
     /// The form that is written, and those that are read.
-    envelope: (SignatureForm, &'static [SignatureForm]),
-    metadata: (SignatureForm, &'static [SignatureForm]),
+    pub(super) envelope: (SignatureForm, &'static [SignatureForm]),
+    pub(super) metadata: (SignatureForm, &'static [SignatureForm]),
 }
 
 impl Signatures {
     /// Two names, and whoever serves them, are SqlClient's CNG and CSP providers; one is JDBC's.
-    fn of(provider: &str) -> Self {
+    pub(super) fn of(provider: &str) -> Self {
         let is = |name: &str| provider.eq_ignore_ascii_case(name);
         let plain = (OverMessage, [OverMessage].as_slice());
         let hashed = (OverDigest, [OverMessage, OverDigest].as_slice());
