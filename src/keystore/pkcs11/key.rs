@@ -326,8 +326,11 @@ impl Attributes {
                 Attribute::Decrypt(allowed) => found.decrypt = allowed,
                 Attribute::Sign(allowed) => found.sign = allowed,
                 Attribute::AlwaysAuthenticate(always) => found.pin_for_each_use = always,
-                Attribute::Modulus(modulus) => found.modulus = Some(modulus),
-                Attribute::PublicExponent(exponent) => found.exponent = Some(exponent),
+                // Some tokens give an attribute that they do not have as an empty one.
+                Attribute::Modulus(value) => found.modulus = Some(value).filter(|v| !v.is_empty()),
+                Attribute::PublicExponent(value) => {
+                    found.exponent = Some(value).filter(|v| !v.is_empty());
+                }
                 Attribute::Id(id) => found.id = id,
                 Attribute::Label(label) => found.label = label,
                 _ => {}
@@ -361,7 +364,7 @@ impl Attributes {
     /// says by their ids, and for want of one by their labels; a wrong one does no harm, because
     /// nothing that it checks would hold.
     fn complete_from_public_key(&mut self, session: &Session) -> Result<(), Fault> {
-        if filled(&self.modulus) && filled(&self.exponent) {
+        if self.modulus.is_some() && self.exponent.is_some() {
             return Ok(());
         }
         let name = if self.id.is_empty() {
@@ -373,19 +376,14 @@ impl Attributes {
             [Attribute::Class(ObjectClass::PUBLIC_KEY), Attribute::KeyType(KeyType::RSA), name];
         for key in session.find_objects(&template)? {
             let public = Self::of(session, key)?;
-            let same = !filled(&self.modulus) || self.modulus == public.modulus;
-            if same && filled(&public.modulus) && filled(&public.exponent) {
+            let same = self.modulus.is_none() || self.modulus == public.modulus;
+            if same && public.modulus.is_some() && public.exponent.is_some() {
                 (self.modulus, self.exponent) = (public.modulus, public.exponent);
                 return Ok(());
             }
         }
         Ok(())
     }
-}
-
-/// Some tokens give an attribute that they do not have as an empty one.
-fn filled(value: &Option<Vec<u8>>) -> bool {
-    value.as_ref().is_some_and(|value| !value.is_empty())
 }
 
 fn text(key_path: &Arc<str>) -> String {

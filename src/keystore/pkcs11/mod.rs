@@ -267,9 +267,8 @@ pub struct Pkcs11KeyStoreBuilder {
 }
 
 impl Pkcs11KeyStoreBuilder {
-    /// The provider name, as column master keys give it. Default [`PKCS11`]. Any will do, but SqlClient's
-    /// CNG and CSP providers sign envelopes in a form of their own, which is neither read nor written
-    /// here under their names.
+    /// The provider name, as column master keys give it. Default [`PKCS11`]. Any will do; under the
+    /// names of SqlClient's CNG and CSP providers, envelopes have the signatures that those make.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();

@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::crypto::CmkPrivateKey;
+use crate::{crypto::CmkPrivateKey, keystore::local_key};
 
 /// A store that may sign with another key than it shows.
 struct Store {
@@ -94,4 +94,29 @@ async fn a_metadata_signature_holds_for_its_own_path_and_flag_only() {
     assert!(!verify_metadata("S", &store, "p", false, &signature).await.unwrap());
     assert!(!verify_metadata("S", &store, "q", true, &signature).await.unwrap());
     assert!(!verify_metadata("S", &store, "p", true, &[]).await.unwrap());
+}
+
+#[tokio::test]
+async fn under_a_name_of_microsofts_the_signatures_are_those_of_a_key_in_memory() {
+    let store = Store::new();
+    let cek = Cek::generate().unwrap();
+    let key = Arc::new(CmkPrivateKey::from_pem(&store.shown.to_pkcs8_pem().unwrap()).unwrap());
+    for name in ["MSSQL_CNG_STORE", "mssql_csp_provider", "MSSQL_JAVA_KEYSTORE"] {
+        let ours = wrap(name, &store, "p", &cek).await.unwrap();
+        let local = local_key::unwrap(name, Arc::clone(&key), &ours).await.unwrap();
+        assert_eq!(local.expose(), cek.expose());
+        let theirs = local_key::wrap(name, Arc::clone(&key), "p", &cek).await.unwrap();
+        assert_eq!(unwrap(name, &store, &theirs).await.unwrap().expose(), cek.expose());
+        let ours = sign_metadata(name, &store, "p", true).await.unwrap();
+        assert_eq!(
+            ours,
+            local_key::sign_metadata(name, Arc::clone(&key), "p", true).await.unwrap()
+        );
+        assert!(verify_metadata(name, &store, "p", true, &ours).await.unwrap());
+    }
+    let plain = wrap("S", &store, "p", &cek).await.unwrap();
+    unwrap("MSSQL_CNG_STORE", &store, &plain).await.unwrap();
+    let digest = wrap("MSSQL_CNG_STORE", &store, "p", &cek).await.unwrap();
+    let error = unwrap("S", &store, &digest).await.unwrap_err();
+    assert!(matches!(error, KeyStoreError::InvalidEnvelope(InvalidEnvelope::Signature)));
 }
