@@ -9,10 +9,7 @@ use always_encrypted::{
     Client, Connector,
     admin::{create_column_encryption_key, create_column_master_key},
     crypto::Cek,
-    keystore::{
-        CertificateDirectory, KeyStoreProvider, KeyStores, MSSQL_CERTIFICATE_STORE, RSA_OAEP,
-        StoreLocation,
-    },
+    keystore::{CertificateDirectory, KeyStoreProvider, KeyStores, RSA_OAEP, StoreLocation},
 };
 use always_encrypted_sandbox::{Encryption, Sandbox};
 
@@ -24,17 +21,23 @@ pub struct Database {
     pub connector: Connector,
     /// The connection of those who create tables: no keys.
     dba: Client,
-    _keys: tempfile::TempDir,
+    _keys: Option<tempfile::TempDir>,
 }
 
 impl Database {
     pub async fn start() -> Result<Self> {
-        // TLS for the login only, so that what is recorded of the wire is what the server saw.
-        let sandbox = Sandbox::builder().encryption(Encryption::Off).record(true).start().await?;
         let dir = tempfile::tempdir()?;
         let keys = CertificateDirectory::open(dir.path()).await?;
         let key_path = keys.create_cmk(StoreLocation::CurrentUser, "Example").await?.to_string();
-        let envelope = keys.wrap_cek(&key_path, RSA_OAEP, &Cek::generate()?).await?;
+        Ok(Self { _keys: Some(dir), ..Self::start_with(keys, &key_path).await? })
+    }
+
+    /// The same with a key store of one's own, and the master key at that path in it.
+    pub async fn start_with(keys: impl KeyStoreProvider, key_path: &str) -> Result<Self> {
+        // TLS for the login only, so that what is recorded of the wire is what the server saw.
+        let sandbox = Sandbox::builder().encryption(Encryption::Off).record(true).start().await?;
+        let envelope = keys.wrap_cek(key_path, RSA_OAEP, &Cek::generate()?).await?;
+        let master_key = create_column_master_key("Cmk", keys.name(), key_path);
 
         let plain = sandbox.connection_string();
         let no_keys = KeyStores::builder().build()?;
@@ -43,8 +46,7 @@ impl Database {
             &format!("{plain};Column Encryption Setting=Enabled"),
             KeyStores::builder().provider(keys).build()?,
         )?;
-        let mut database = Self { sandbox, connector, dba, _keys: dir };
-        let master_key = create_column_master_key("Cmk", MSSQL_CERTIFICATE_STORE, &key_path);
+        let mut database = Self { sandbox, connector, dba, _keys: None };
         database.run_as_dba(&master_key).await?;
         database.run_as_dba(&create_column_encryption_key("Cek", "Cmk", &envelope)).await?;
         Ok(database)

@@ -11,7 +11,7 @@ use rsa::{
     traits::PublicKeyParts,
 };
 use sha1::Sha1;
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::Cek;
@@ -61,6 +61,11 @@ impl CmkPrivateKey {
         self.key.to_pkcs8_pem(LineEnding::LF).map_err(|_| CmkError::Rsa)
     }
 
+    /// The same in DER.
+    pub(crate) fn to_pkcs8_der(&self) -> Result<Zeroizing<Vec<u8>>, CmkError> {
+        self.key.to_pkcs8_der().map(|der| der.to_bytes()).map_err(|_| CmkError::Rsa)
+    }
+
     fn checked(key: PrivateKey) -> Result<Self, CmkError> {
         let bits = key.n().bit_width_vartime() as usize;
         if bits < MIN_MODULUS_BITS {
@@ -93,6 +98,14 @@ impl CmkPrivateKey {
             .map_err(|_| CmkError::Rsa)
     }
 
+    /// Signs `message` in that form.
+    pub fn sign_as(&self, form: SignatureForm, message: &[u8]) -> Result<Vec<u8>, CmkError> {
+        match form {
+            SignatureForm::OverMessage => self.sign(message),
+            SignatureForm::OverDigest => self.sign(&Sha256::digest(message)),
+        }
+    }
+
     /// Whether `signature` is this key's over `message`.
     #[must_use]
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
@@ -110,6 +123,19 @@ impl fmt::Debug for CmkPrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "CmkPrivateKey({} bits, ..)", self.key.n().bit_width_vartime())
     }
+}
+
+/// What a signature of a master key is over. Providers of Microsoft's drivers differ in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SignatureForm {
+    /// The message: RSASSA-PKCS1-v1_5 with its SHA-256, as nearly all do.
+    OverMessage,
+    /// The message's SHA-256, taken for the message, so that what RSA signs is the SHA-256 of a
+    /// SHA-256.
+    ///
+    /// Envelopes of SqlClient's CNG and CSP providers and CMK metadata of JDBC's Java key store
+    /// provider are signed so: each hashes and then calls what hashes again.
+    OverDigest,
 }
 
 /// The public half of a column master key whose private half does not leave its key store: a token,
@@ -146,6 +172,15 @@ impl CmkPublicKey {
     #[must_use]
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         self.key.pkcs1v15_verify::<Sha256>(message, signature).is_ok()
+    }
+
+    /// Whether `signature` is this key's over `message` in that form.
+    #[must_use]
+    pub fn verify_as(&self, form: SignatureForm, message: &[u8], signature: &[u8]) -> bool {
+        match form {
+            SignatureForm::OverMessage => self.verify(message, signature),
+            SignatureForm::OverDigest => self.verify(&Sha256::digest(message), signature),
+        }
     }
 
     /// RSAES-OAEP with SHA-1 for hash and mask, no label: what the protocol fixes as `RSA_OAEP`.
@@ -206,8 +241,6 @@ pub enum CmkError {
 
 #[cfg(test)]
 mod tests {
-    use sha2::Digest;
-
     use super::*;
 
     #[test]

@@ -9,12 +9,12 @@
 //! | 2 | length of the ciphertext in bytes, little-endian; the CMK's modulus length |
 //! | … | key path, UTF-16LE; information only, nobody compares it |
 //! | k | RSAES-OAEP (SHA-1) of the CEK |
-//! | k | RSASSA-PKCS1-v1_5 (SHA-256) by the same key over everything before it |
+//! | k | RSASSA-PKCS1-v1_5 (SHA-256) by the same key over everything before it; see [`SignatureForm`] |
 //!
 //! Source: `SqlColumnEncryptionCertificateStoreProvider` of Microsoft.Data.SqlClient, and envelopes
 //! written by SQL Server Management Studio and the JDBC driver.
 
-use super::{Cek, CmkError, CmkPrivateKey, CmkPublicKey};
+use super::{Cek, CmkError, CmkPrivateKey, CmkPublicKey, SignatureForm};
 
 const VERSION: u8 = 0x01;
 const HEADER: usize = 5;
@@ -103,7 +103,16 @@ impl<'a> Envelope<'a> {
 
     /// Checks lengths and signature, then decrypts the CEK, in that order.
     pub fn unwrap_with(&self, cmk: &CmkPrivateKey) -> Result<Cek, InvalidEnvelope> {
-        self.verify(&cmk.public_key())?;
+        self.unwrap_signed_as(&[SignatureForm::OverMessage], cmk)
+    }
+
+    /// As [`unwrap_with`](Self::unwrap_with), for a signature in any of `forms`.
+    pub fn unwrap_signed_as(
+        &self,
+        forms: &[SignatureForm],
+        cmk: &CmkPrivateKey,
+    ) -> Result<Cek, InvalidEnvelope> {
+        self.verify_as(forms, &cmk.public_key())?;
         let cek = cmk.oaep_decrypt(self.ciphertext).ok_or(InvalidEnvelope::Ciphertext)?;
         Self::cek(&cek)
     }
@@ -111,8 +120,16 @@ impl<'a> Envelope<'a> {
     /// Checks lengths and signature: what comes before a key store is asked to decrypt
     /// [`Self::ciphertext`] with a key that does not leave it.
     pub fn verify(&self, cmk: &CmkPublicKey) -> Result<(), InvalidEnvelope> {
+        self.verify_as(&[SignatureForm::OverMessage], cmk)
+    }
+
+    fn verify_as(
+        &self,
+        forms: &[SignatureForm],
+        cmk: &CmkPublicKey,
+    ) -> Result<(), InvalidEnvelope> {
         self.check_lengths(cmk.modulus_len())?;
-        if cmk.verify(self.signed, self.signature) {
+        if forms.iter().any(|form| cmk.verify_as(*form, self.signed, self.signature)) {
             Ok(())
         } else {
             Err(InvalidEnvelope::Signature)
@@ -126,8 +143,18 @@ impl<'a> Envelope<'a> {
 
     /// Wraps `cek` for `cmk`. `key_path` is written as given.
     pub fn wrap(cek: &Cek, key_path: &str, cmk: &CmkPrivateKey) -> Result<Vec<u8>, CmkError> {
+        Self::wrap_signed_as(SignatureForm::OverMessage, cek, key_path, cmk)
+    }
+
+    /// As [`wrap`](Self::wrap), with a signature in that form.
+    pub fn wrap_signed_as(
+        form: SignatureForm,
+        cek: &Cek,
+        key_path: &str,
+        cmk: &CmkPrivateKey,
+    ) -> Result<Vec<u8>, CmkError> {
         let mut out = Self::wrap_unsigned(cek, key_path, &cmk.public_key())?;
-        let signature = cmk.sign(&out)?;
+        let signature = cmk.sign_as(form, &out)?;
         out.extend_from_slice(&signature);
         Ok(out)
     }

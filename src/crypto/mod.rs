@@ -54,7 +54,9 @@ pub use batch::{CellToDecrypt, CellToEncrypt};
 pub use cek::{Cek, InvalidCekLength, RandomFailed};
 use cell::CellMacs;
 pub use cell::{BufferTooSmall, CellKey, DecryptError, EncryptError, EncryptionType, InvalidCell};
-pub use cmk::{CmkError, CmkPrivateKey, CmkPublicKey, MIN_MODULUS_BITS, cmk_metadata_message};
+pub use cmk::{
+    CmkError, CmkPrivateKey, CmkPublicKey, MIN_MODULUS_BITS, SignatureForm, cmk_metadata_message,
+};
 pub use envelope::{Envelope, InvalidEnvelope};
 pub use implementation::{Implementation, implementation};
 pub use incremental::{CellDecryptor, DecryptedCell};

@@ -108,6 +108,21 @@ pub enum KeyStoreError {
     /// What a provider from elsewhere reports.
     #[error(transparent)]
     Other(Arc<dyn Error + Send + Sync>),
+    /// A new master key of a size that not every driver opens, or none.
+    #[error("a new master key has 2048, 3072 or 4096 bits, not {bits}")]
+    KeySize {
+        /// The size that was asked for.
+        bits: usize,
+    },
+    /// This provider signs the definitions of master keys for enclave computations only.
+    #[error(
+        "{provider} signs no definition of a master key without enclave computations; leave \
+         ENCLAVE_COMPUTATIONS out of it"
+    )]
+    NoMetadataSignature {
+        /// The key store.
+        provider: String,
+    },
     /// A key in Azure Key Vault did not serve.
     #[cfg(feature = "azure-key-vault")]
     #[error(transparent)]
@@ -197,6 +212,27 @@ pub enum KeyFileProblem {
         /// The parser's words, if it has any.
         message: String,
     },
+    /// It is a link that leads out of its directory, and is not followed.
+    #[error(
+        "it is a link to {}, outside of the directory; put the file itself into the directory",
+        target.display()
+    )]
+    LinkOutside {
+        /// Where it leads.
+        target: PathBuf,
+    },
+    /// Deriving the key from the password would take more time or memory than any tool asks for.
+    #[error(
+        "its key derivation asks for more work than is done for a key file; encrypt it anew, such \
+         as with `openssl pkcs8 -topk8 -v2 aes-256-cbc`"
+    )]
+    TooCostly,
+    /// The password of the key store does not open this key in it.
+    #[error(
+        "the key store's password does not open this key; give both the same with `keytool \
+         -keypasswd`"
+    )]
+    KeyPassword,
 }
 
 /// None of the values of a column encryption key could be opened.

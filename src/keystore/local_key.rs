@@ -4,8 +4,36 @@
 
 use std::sync::Arc;
 
-use super::{KeyStoreError, RSA_OAEP};
-use crate::crypto::{Cek, CmkPrivateKey, Envelope, cmk_metadata_message};
+use super::{KeyStoreError, MSSQL_CNG_STORE, MSSQL_CSP_PROVIDER, MSSQL_JAVA_KEYSTORE, RSA_OAEP};
+use crate::crypto::{
+    Cek, CmkPrivateKey, Envelope,
+    SignatureForm::{self, OverDigest, OverMessage},
+    cmk_metadata_message,
+};
+
+/// Which signatures go with a provider's name: what Microsoft's provider of that name makes is made
+/// here too, and what other tools may have made is read.
+struct Signatures {
+    /// The form that is written, and those that are read.
+    envelope: (SignatureForm, &'static [SignatureForm]),
+    metadata: (SignatureForm, &'static [SignatureForm]),
+}
+
+impl Signatures {
+    /// Two names, and whoever serves them, are SqlClient's CNG and CSP providers; one is JDBC's.
+    fn of(provider: &str) -> Self {
+        let is = |name: &str| provider.eq_ignore_ascii_case(name);
+        let plain = (OverMessage, [OverMessage].as_slice());
+        let hashed = (OverDigest, [OverMessage, OverDigest].as_slice());
+        if is(MSSQL_CNG_STORE) || is(MSSQL_CSP_PROVIDER) {
+            Self { envelope: hashed, metadata: plain }
+        } else if is(MSSQL_JAVA_KEYSTORE) {
+            Self { envelope: plain, metadata: hashed }
+        } else {
+            Self { envelope: plain, metadata: plain }
+        }
+    }
+}
 
 /// Refuses every algorithm but RSA_OAEP, as each provider of SqlClient does for itself.
 pub(super) fn check_algorithm(algorithm: &str) -> Result<(), KeyStoreError> {
@@ -22,7 +50,9 @@ pub(super) async fn unwrap(
     envelope: &[u8],
 ) -> Result<Cek, KeyStoreError> {
     let envelope = envelope.to_vec();
-    blocking(provider, move || Ok(Envelope::parse(&envelope)?.unwrap_with(&key)?)).await
+    let (_, forms) = Signatures::of(provider).envelope;
+    let work = move || Ok(Envelope::parse(&envelope)?.unwrap_signed_as(forms, &key)?);
+    blocking(provider, work).await
 }
 
 /// `key_path` goes into the envelope as given: SqlClient 7 does not fold its case either.
@@ -33,7 +63,8 @@ pub(super) async fn wrap(
     cek: &Cek,
 ) -> Result<Vec<u8>, KeyStoreError> {
     let (key_path, cek) = (key_path.to_owned(), cek.clone());
-    blocking(provider, move || Ok(Envelope::wrap(&cek, &key_path, &key)?)).await
+    let (form, _) = Signatures::of(provider).envelope;
+    blocking(provider, move || Ok(Envelope::wrap_signed_as(form, &cek, &key_path, &key)?)).await
 }
 
 pub(super) async fn sign_metadata(
@@ -43,7 +74,8 @@ pub(super) async fn sign_metadata(
     allow_enclave_computations: bool,
 ) -> Result<Vec<u8>, KeyStoreError> {
     let message = cmk_metadata_message(provider, key_path, allow_enclave_computations);
-    blocking(provider, move || Ok(key.sign(&message)?)).await
+    let (form, _) = Signatures::of(provider).metadata;
+    blocking(provider, move || Ok(key.sign_as(form, &message)?)).await
 }
 
 pub(super) async fn verify_metadata(
@@ -55,7 +87,10 @@ pub(super) async fn verify_metadata(
 ) -> Result<bool, KeyStoreError> {
     let message = cmk_metadata_message(provider, key_path, allow_enclave_computations);
     let signature = signature.to_vec();
-    blocking(provider, move || Ok(key.verify(&message, &signature))).await
+    let (_, forms) = Signatures::of(provider).metadata;
+    let public = key.public_key();
+    let verify = move || Ok(forms.iter().any(|f| public.verify_as(*f, &message, &signature)));
+    blocking(provider, verify).await
 }
 
 /// Runs `work` where it may block.

@@ -1,20 +1,24 @@
 //! Key stores: where column master keys live and how column encryption keys are opened with them.
 //!
 //! This layer owns the [`KeyStoreProvider`] trait, the registry and CEK cache of one connector
-//! ([`KeyStores`]), and two providers. It leaves the cryptography to [`crate::crypto`] and the
+//! ([`KeyStores`]), and the providers. It leaves the cryptography to [`crate::crypto`] and the
 //! question which key paths a server may name to the session above.
 //!
 //! # Providers
 //!
 //! | provider | name | keys |
 //! |---|---|---|
-//! | [`CertificateDirectory`] | `MSSQL_CERTIFICATE_STORE`, or your own | PFX and PEM files in a directory, by thumbprint |
+//! | [`CertificateDirectory`] | `MSSQL_CERTIFICATE_STORE`, or another | PFX and PEM files in a directory, by thumbprint |
+//! | `JavaKeyStore`, feature `java-keystore` | `MSSQL_JAVA_KEYSTORE` | a JKS or PKCS#12 file, by alias |
 //! | [`InMemoryKeyStore`] | your own | keys that the program hands over |
-//! | `AzureKeyVault` (feature `azure-key-vault`) | `AZURE_KEY_VAULT` | keys in Azure Key Vault and Managed HSM, which do not leave it |
+//! | `AzureKeyVault`, feature `azure-key-vault` | `AZURE_KEY_VAULT` | keys in Azure Key Vault and Managed HSM, which they do not leave |
 //!
 //! SQL Server names a provider in every column master key; the registry finds it by that name,
 //! without regard to ASCII case. Any name may be registered, `MSSQL_…` too, so that a database that
-//! was set up on Windows works unchanged where there is no Windows certificate store.
+//! was set up on Windows works unchanged where there is no Windows certificate store. Three names also
+//! decide which signatures are made and read, because Microsoft's providers of those names differ
+//! ([`SignatureForm`](crate::crypto::SignatureForm)): `MSSQL_CNG_STORE` and `MSSQL_CSP_PROVIDER` in
+//! envelopes, `MSSQL_JAVA_KEYSTORE` in definitions of master keys.
 //!
 //! # From the server's words to a key for cells
 //!
@@ -50,6 +54,9 @@ mod azure_key_vault;
 mod cache;
 mod certificate_directory;
 mod error;
+#[cfg(feature = "java-keystore")]
+mod java_key_store;
+mod key_file;
 mod local_key;
 mod memory;
 mod registry;
@@ -69,10 +76,13 @@ pub use azure_key_vault::{
 };
 pub use cache::CekCacheStatistics;
 pub use certificate_directory::{
-    CertificateDirectory, CertificateKeyPath, CertificateKeyPathError, CmkCertificate,
-    FilePasswords, InvalidThumbprint, MSSQL_CERTIFICATE_STORE, StoreLocation, Thumbprint,
+    CertificateDirectory, CertificateKeyPath, CertificateKeyPathError, InvalidThumbprint, NewCmk,
+    NewKeyFile, StoreLocation, Thumbprint,
 };
 pub use error::{CekError, FailedCekValue, KeyFileProblem, KeyStoreError, UnusableKeyFile};
+#[cfg(feature = "java-keystore")]
+pub use java_key_store::JavaKeyStore;
+pub use key_file::{CmkCertificate, FilePasswords, KeyFileWarning};
 pub use memory::InMemoryKeyStore;
 pub use registry::{
     BuildError, DEFAULT_CEK_CACHE_CAPACITY, DEFAULT_CEK_CACHE_TTL, KeyStores, KeyStoresBuilder,
@@ -81,6 +91,20 @@ pub use registry::{
 /// The one algorithm that wraps column encryption keys: RSAES-OAEP with SHA-1. Its name is compared
 /// without regard to case.
 pub const RSA_OAEP: &str = "RSA_OAEP";
+
+/// The name of SqlClient's provider for the certificate stores of Windows.
+pub const MSSQL_CERTIFICATE_STORE: &str = "MSSQL_CERTIFICATE_STORE";
+
+/// The name of SqlClient's provider for CNG, whose key paths are `<CNG provider>/<key>`. Here any
+/// provider serves it that has the keys: [`CertificateDirectory::with_alias`], [`InMemoryKeyStore`].
+pub const MSSQL_CNG_STORE: &str = "MSSQL_CNG_STORE";
+
+/// The name of SqlClient's provider for CSPs, whose key paths are `<CSP>/<container>`. Here any
+/// provider serves it that has the keys: [`CertificateDirectory::with_alias`], [`InMemoryKeyStore`].
+pub const MSSQL_CSP_PROVIDER: &str = "MSSQL_CSP_PROVIDER";
+
+/// The name of the JDBC driver's provider for Java key stores, whose key paths are aliases.
+pub const MSSQL_JAVA_KEYSTORE: &str = "MSSQL_JAVA_KEYSTORE";
 
 /// A boxed future, so that providers are trait objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,5 +1,7 @@
 use std::sync::LazyLock;
 
+use sha2::{Digest as _, Sha256};
+
 use super::*;
 
 static CMK: LazyLock<CmkPrivateKey> = LazyLock::new(|| CmkPrivateKey::generate(2048).unwrap());
@@ -18,6 +20,24 @@ fn a_wrapped_cek_opens_and_has_the_documented_layout() {
     let envelope = Envelope::parse(&bytes).unwrap();
     assert_eq!(envelope.key_path(), PATH);
     assert_eq!(envelope.unwrap_with(&CMK).unwrap().expose(), &[5; 32]);
+}
+
+#[test]
+fn a_signature_over_the_digest_is_read_only_where_it_is_expected() {
+    use SignatureForm::{OverDigest, OverMessage};
+    let cek = Cek::from([5; 32]);
+    let bytes = Envelope::wrap_signed_as(OverDigest, &cek, PATH, &CMK).unwrap();
+    let envelope = Envelope::parse(&bytes).unwrap();
+    assert_eq!(envelope.unwrap_with(&CMK).unwrap_err(), InvalidEnvelope::Signature);
+    let digest = Sha256::digest(envelope.signed_bytes());
+    assert!(CMK.verify(&digest, envelope.signature()));
+    for bytes in [bytes.as_slice(), &wrapped()] {
+        let envelope = Envelope::parse(bytes).unwrap();
+        let opened = envelope.unwrap_signed_as(&[OverMessage, OverDigest], &CMK).unwrap();
+        assert_eq!(opened.expose(), &[5; 32]);
+        let refused = envelope.unwrap_signed_as(&[], &CMK).unwrap_err();
+        assert_eq!(refused, InvalidEnvelope::Signature);
+    }
 }
 
 #[test]

@@ -3,14 +3,13 @@
 //! Owns the files: which there are, what is in them, and the key of a key path. Serves what Windows
 //! keeps in its certificate stores to hosts that have none.
 
-mod certificate;
+mod contents;
 mod create;
-mod key_file;
 mod key_path;
-mod passwords;
 mod scan;
 
 use std::{
+    collections::HashMap,
     fmt,
     path::{Path, PathBuf},
     sync::{
@@ -20,24 +19,22 @@ use std::{
     time::Duration,
 };
 
-use super::{BoxFuture, KeyStoreError, KeyStoreProvider, UnusableKeyFile, local_key};
+use tokio::time::Instant;
+
+use super::{
+    BoxFuture, FilePasswords, KeyFileWarning, KeyStoreError, KeyStoreProvider,
+    MSSQL_CERTIFICATE_STORE, UnusableKeyFile, key_file::Warnings, local_key,
+};
 use crate::crypto::{Cek, CmkPrivateKey, Envelope};
 
-pub use certificate::CmkCertificate;
+pub use create::{NewCmk, NewKeyFile};
 pub use key_path::{
     CertificateKeyPath, CertificateKeyPathError, InvalidThumbprint, StoreLocation, Thumbprint,
 };
-pub use passwords::FilePasswords;
 
-/// The name of SqlClient's provider for the certificate stores of Windows.
-pub const MSSQL_CERTIFICATE_STORE: &str = "MSSQL_CERTIFICATE_STORE";
-
-/// The modulus of keys that [`CertificateDirectory::create_cmk`] makes, in bits: what SQL Server
-/// Management Studio makes, so that every driver opens it.
-const NEW_KEY_BITS: usize = 2048;
-
-/// How long the certificates of new keys are valid. Nobody who uses the key checks it.
-const NEW_CERTIFICATE_VALIDITY: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+/// How many readings unknown key paths may cause in a row, and how soon after that each next one.
+const READINGS_IN_A_ROW: u32 = 8;
+const READING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Column master keys in a directory of certificates with their private keys.
 ///
@@ -52,22 +49,71 @@ const NEW_CERTIFICATE_VALIDITY: Duration = Duration::from_secs(10 * 365 * 24 * 6
 /// | `.pfx`, `.p12` | PKCS#12: certificates and their keys, as Windows, OpenSSL and Java export them |
 /// | `.pem`, `.crt`, `.cer`, `.key` | PEM or DER; all files of one stem belong together, and hold a certificate and its key |
 ///
-/// Keys are RSA keys of 2048 bits or more, in PKCS#8, encrypted PKCS#8 (PBES2) or PKCS#1. A key
-/// serves under a certificate if it is the certificate's; expiry, chain and usages are not checked,
-/// as in Microsoft's drivers. Subdirectories and other files are not looked at. Files are at most
-/// 1 MiB, and there are at most 4096 of them.
+/// PKCS#12 may be encrypted by PBES2 or by 3DES and RC2-40, with a MAC of SHA-1 or SHA-2 or none.
+/// Keys are RSA keys of 2048 bits or more, in PKCS#8, encrypted PKCS#8 (PBES2 of AES or 3DES, PBKDF2
+/// or scrypt) or PKCS#1. A key serves under a certificate if it is the certificate's; chain and
+/// usages are not checked, and neither is expiry, as in Microsoft's drivers. Subdirectories and
+/// other files are not looked at. Files are at most 1 MiB, and there are at most 4096 of them.
+///
+/// # Who uses it, and how it is set up
+///
+/// Services on Linux and in containers whose database was set up from Windows: export the
+/// certificate there with `Export-PfxCertificate`, mount it into a directory of its own that belongs
+/// to the service's account (mode 0700, files 0600 or 0400), and give its password as a file beside
+/// it ([`FilePasswords::in_file`]). Those who begin without Windows let
+/// [`create_cmk`](Self::create_cmk) make a key.
 ///
 /// # Key paths
 ///
 /// `CurrentUser/My/<thumbprint>`, `LocalMachine/My/<thumbprint>`, `My/<thumbprint>` or
 /// `<thumbprint>`; case does not count, and neither does the location: one directory serves both.
+/// Any other path is one if it is [mapped](Self::with_alias) to a certificate. So keys of SqlClient's
+/// CNG and CSP providers are served, once they are exported as certificates:
+///
+/// ```
+/// # use always_encrypted::keystore::{CertificateDirectory, MSSQL_CNG_STORE, StoreLocation};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # let store = CertificateDirectory::open(dir.path()).await?;
+/// # let thumbprint = store.create_cmk(StoreLocation::CurrentUser, "CNG").await?.thumbprint;
+/// let store = CertificateDirectory::open(dir.path())
+///     .await?
+///     .named(MSSQL_CNG_STORE)
+///     .with_alias("Microsoft Software Key Storage Provider/MyKey", thumbprint);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Under [`MSSQL_CNG_STORE`](super::MSSQL_CNG_STORE) and
+/// [`MSSQL_CSP_PROVIDER`](super::MSSQL_CSP_PROVIDER) envelopes are written with the signature that
+/// those providers of SqlClient make
+/// ([`SignatureForm::OverDigest`](crate::crypto::SignatureForm::OverDigest)), and read with both.
+///
+/// # Permissions
+///
+/// Keys are only as safe as their files. A key or password file that every account can read, or that
+/// others can write, is a [warning](Self::warnings) for the program to show; so are an expired
+/// certificate and one that two files hold. A link that leads out of the directory is not followed:
+/// whoever may place one could otherwise have any file of the account's read and named.
 ///
 /// # Changes
 ///
 /// The directory is read when it is opened, and again whenever a thumbprint is asked for that is not
-/// there, so new certificates need no restart. A file that was removed serves until the next
-/// reading, or until [`rescan`](Self::rescan). A file that gives no key does not stop the others; it
-/// is named, with the reason, when a key is not found.
+/// there, so new certificates need no restart. Since the server decides how often that happens, such
+/// readings are limited to one a second after the first few, and a file that has not changed is not
+/// unlocked again, whether it gave a key or not. A file that was removed serves until the next
+/// reading, or until [`rescan`](Self::rescan).
+///
+/// # What can go wrong
+///
+/// A file that gives no key does not stop the others; it is [named](Self::skipped), with the reason
+/// and the remedy ([`KeyFileProblem`](super::KeyFileProblem)), when a key is not found. A certificate
+/// whose key is of no use is told from one that is not there.
+///
+/// Not read are PKCS#12 files whose password is null and not the empty one, as .NET's
+/// `Export(X509ContentType.Pfx)` makes them, and those with the MAC of RFC 9579 (PBMAC1): export with
+/// a password, and with a MAC of SHA-256.
 ///
 /// # Example
 ///
@@ -89,6 +135,8 @@ const NEW_CERTIFICATE_VALIDITY: Duration = Duration::from_secs(10 * 365 * 24 * 6
 /// ```
 pub struct CertificateDirectory {
     name: String,
+    /// Other key paths than thumbprints, in lower case.
+    aliases: HashMap<String, Thumbprint>,
     files: Arc<Files>,
 }
 
@@ -101,6 +149,9 @@ struct Files {
     begun: AtomicU64,
     /// Held while the directory is read: which reading, counted from 1, made the index.
     current: Mutex<u64>,
+    /// How many readings unknown key paths may still cause.
+    allowance: Mutex<Allowance>,
+    warnings: Warnings,
 }
 
 impl CertificateDirectory {
@@ -129,8 +180,11 @@ impl CertificateDirectory {
             index: RwLock::default(),
             begun: AtomicU64::new(0),
             current: Mutex::new(0),
+            allowance: Mutex::new(Allowance { left: READINGS_IN_A_ROW, counted: Instant::now() }),
+            warnings: Warnings::default(),
         });
-        let store = Self { name: MSSQL_CERTIFICATE_STORE.into(), files };
+        let name = MSSQL_CERTIFICATE_STORE.into();
+        let store = Self { name, aliases: HashMap::new(), files };
         store.rescan().await?;
         Ok(store)
     }
@@ -139,6 +193,22 @@ impl CertificateDirectory {
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
+        self
+    }
+
+    /// Serves the certificate under `key_path` too, whatever that looks like. ASCII case does not
+    /// count.
+    #[must_use]
+    pub fn with_alias(mut self, key_path: impl Into<String>, thumbprint: Thumbprint) -> Self {
+        self.aliases.insert(key_path.into().to_ascii_lowercase(), thumbprint);
+        self
+    }
+
+    /// Calls `hook` for each [warning](Self::warnings) that there is, and for each new one after a
+    /// reading. It is called on a thread that may block, but holds up who asked for a key.
+    #[must_use]
+    pub fn on_warning(self, hook: impl Fn(&KeyFileWarning) + Send + Sync + 'static) -> Self {
+        self.files.warnings.on_warning(Arc::new(hook));
         self
     }
 
@@ -164,6 +234,12 @@ impl CertificateDirectory {
         self.files.index().skipped()
     }
 
+    /// What is unwise about the files, as of the last reading: the keys serve all the same.
+    #[must_use]
+    pub fn warnings(&self) -> Arc<[KeyFileWarning]> {
+        self.files.warnings.current()
+    }
+
     /// Makes a new master key of 2048 bits with a self-signed certificate, valid for ten years, and
     /// writes both into the directory.
     ///
@@ -180,8 +256,27 @@ impl CertificateDirectory {
         location: StoreLocation,
         common_name: &str,
     ) -> Result<CertificateKeyPath, KeyStoreError> {
-        let make = || Ok(Arc::new(CmkPrivateKey::generate(NEW_KEY_BITS)?));
-        self.write_cmk(location, common_name, make).await
+        self.create_cmk_as(NewCmk::new(common_name).location(location)).await
+    }
+
+    /// Makes a new master key and writes it into the directory as `new` says: of other sizes, as a
+    /// PFX file.
+    ///
+    /// Files are made whole or not at all, for their owner only (mode 0600), and never over others.
+    /// A PFX file gets the password that the directory has for it, so that the key serves at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`create_cmk`](Self::create_cmk); [`KeyStoreError::KeySize`] for other sizes than 2048,
+    /// 3072 and 4096 bits; [`KeyStoreError::UnusableKeyFile`] for a PFX file if there is no password
+    /// for it.
+    pub async fn create_cmk_as(&self, new: NewCmk) -> Result<CertificateKeyPath, KeyStoreError> {
+        new.check_bits()?;
+        let make = {
+            let bits = new.bits;
+            move || Ok(Arc::new(CmkPrivateKey::generate(bits)?))
+        };
+        self.write_cmk(new, make).await
     }
 
     /// Writes `key` into the directory as [`create_cmk`](Self::create_cmk) does with a new one.
@@ -195,45 +290,42 @@ impl CertificateDirectory {
         common_name: &str,
         key: Arc<CmkPrivateKey>,
     ) -> Result<CertificateKeyPath, KeyStoreError> {
-        self.write_cmk(location, common_name, || Ok(key)).await
+        self.write_cmk(NewCmk::new(common_name).location(location), || Ok(key)).await
     }
 
     async fn write_cmk(
         &self,
-        location: StoreLocation,
-        common_name: &str,
+        new: NewCmk,
         make: impl FnOnce() -> Result<Arc<CmkPrivateKey>, KeyStoreError> + Send + 'static,
     ) -> Result<CertificateKeyPath, KeyStoreError> {
-        let (files, common_name) = (Arc::clone(&self.files), common_name.to_owned());
+        let files = Arc::clone(&self.files);
         let work = move || {
-            let key = make()?;
-            let certificate =
-                CmkCertificate::self_signed(&key, &common_name, NEW_CERTIFICATE_VALIDITY)?;
-            let thumbprint = create::write_pair(&files.dir, &key, &certificate)?;
+            let thumbprint = new.write(&files.dir, &files.passwords, &*make()?)?;
             files.rescan()?;
-            Ok(CertificateKeyPath { location: Some(location), thumbprint })
+            Ok(CertificateKeyPath { location: Some(new.location), thumbprint })
         };
         local_key::blocking(&self.name, work).await
     }
 
     /// Finds the key of a path. Reads the directory again if it is not known.
     async fn key(&self, key_path: &str) -> Result<Arc<CmkPrivateKey>, KeyStoreError> {
-        let parsed: CertificateKeyPath =
-            key_path.parse().map_err(|e: CertificateKeyPathError| {
-                KeyStoreError::InvalidKeyPath { key_path: key_path.into(), reason: e.to_string() }
-            })?;
+        let thumbprint = self.thumbprint(key_path)?;
         // Before the look: a reading that begins after this one saw all that we could be missing.
         let begun = self.files.begun.load(Ordering::SeqCst);
-        if let Some(key) = self.files.index().key(&parsed.thumbprint) {
+        if let Some(key) = self.files.index().key(&thumbprint) {
             return Ok(key);
         }
-        let files = Arc::clone(&self.files);
-        local_key::blocking(&self.name, move || files.rescan_unless_newer_than(begun)).await?;
+        let (files, may_read) = (Arc::clone(&self.files), self.files.may_read());
+        let look = move || match may_read {
+            true => files.rescan_unless_newer_than(begun),
+            false => files.await_reading(),
+        };
+        local_key::blocking(&self.name, look).await?;
         let index = self.files.index();
-        if let Some(key) = index.key(&parsed.thumbprint) {
+        if let Some(key) = index.key(&thumbprint) {
             return Ok(key);
         }
-        if let Some(file) = index.unusable(&parsed.thumbprint) {
+        if let Some(file) = index.unusable(&thumbprint) {
             return Err(file.into());
         }
         let keys = index.thumbprints().len();
@@ -244,11 +336,52 @@ impl CertificateDirectory {
             skipped: index.skipped(),
         })
     }
+
+    fn thumbprint(&self, key_path: &str) -> Result<Thumbprint, KeyStoreError> {
+        if let Some(thumbprint) = self.aliases.get(&key_path.to_ascii_lowercase()) {
+            return Ok(*thumbprint);
+        }
+        key_path.parse().map(|path: CertificateKeyPath| path.thumbprint).map_err(|e| {
+            let reason = format!("{e}; other paths are to be mapped to a certificate first");
+            KeyStoreError::InvalidKeyPath { key_path: key_path.into(), reason }
+        })
+    }
+}
+
+/// Readings that unknown key paths may cause: a few in a row, then one in an interval.
+struct Allowance {
+    left: u32,
+    /// Up to when time has been turned into readings.
+    counted: Instant,
+}
+
+impl Allowance {
+    fn take(&mut self, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.counted).as_secs_f64();
+        let earned = (passed / READING_INTERVAL.as_secs_f64()) as u32;
+        if earned > 0 {
+            self.left = self.left.saturating_add(earned).min(READINGS_IN_A_ROW);
+            self.counted = now;
+        }
+        let any = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        any
+    }
 }
 
 impl Files {
     fn index(&self) -> Arc<scan::Index> {
         Arc::clone(&self.index.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn may_read(&self) -> bool {
+        self.allowance.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now())
+    }
+
+    /// Waits for the reading that is under way, if there is one: it may find what is missing.
+    fn await_reading(&self) -> Result<(), KeyStoreError> {
+        drop(self.current.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(())
     }
 
     fn rescan(&self) -> Result<(), KeyStoreError> {
@@ -265,6 +398,7 @@ impl Files {
         }
         let this = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
         let index = scan::Index::read(&self.dir, &self.passwords, &self.index())?;
+        self.warnings.replace(index.warnings().to_vec());
         *self.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(index);
         *current = this;
         Ok(())

@@ -1,25 +1,25 @@
-//! Reading a directory of certificates: which files belong together, what is in them, what is wrong
-//! with those that give no key.
+//! Reading a directory of certificates: which files belong together, which of them have changed, and
+//! what is unwise about them.
 
 use std::{
     collections::{BTreeMap, HashMap},
     fs,
-    io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
 };
 
-use zeroize::Zeroizing;
-
-use super::{FilePasswords, Thumbprint, key_file};
+use super::{
+    Thumbprint,
+    contents::{Contents, FoundKey, Problem, certificate_and_key, pkcs12_file},
+};
 use crate::{
     crypto::CmkPrivateKey,
-    keystore::{KeyFileProblem, KeyStoreError, UnusableKeyFile},
+    keystore::{
+        FilePasswords, KeyFileProblem, KeyFileWarning, KeyStoreError, UnusableKeyFile,
+        key_file::{PasswordState, Stamp, exposure, read_file},
+    },
 };
-
-/// The largest file that is read, in bytes. A certificate with its key has some thousand.
-pub(super) const MAX_FILE_LEN: u64 = 1 << 20;
 
 /// How many certificate and key files a directory may have.
 pub(super) const MAX_FILES: usize = 4096;
@@ -27,8 +27,12 @@ pub(super) const MAX_FILES: usize = 4096;
 /// What a directory held when it was read.
 #[derive(Default)]
 pub(super) struct Index {
-    groups: BTreeMap<Group, (Stamp, Contents)>,
+    groups: BTreeMap<Group, Remembered>,
     keys: HashMap<Thumbprint, Arc<CmkPrivateKey>>,
+    warnings: Vec<KeyFileWarning>,
+    /// How many groups have been read and unlocked, by this reading and those before.
+    #[cfg_attr(not(test), allow(dead_code))]
+    loads: u64,
 }
 
 /// Files that are read together: one PKCS#12 file, or all PEM and DER files of the same stem.
@@ -39,46 +43,85 @@ enum Group {
     Certificate(PathBuf),
 }
 
-/// The files of a group and what tells whether they changed.
-type Stamp = Vec<(PathBuf, u64, Option<SystemTime>)>;
-
-/// What a group of files gives: keys, or certificates whose key cannot be used and why.
-#[derive(Default)]
-pub(super) struct Contents {
-    pub(super) keys: Vec<(Thumbprint, Arc<CmkPrivateKey>)>,
-    pub(super) problem: Option<Problem>,
+/// A file of a group as it was seen in the directory.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Seen {
+    path: PathBuf,
+    /// What tells whether it has changed; `None` if it could not be looked at.
+    stamp: Option<Stamp>,
+    /// Where it is read, or where the link leads to that is not followed.
+    source: Result<PathBuf, PathBuf>,
 }
 
-/// What is wrong with a group of files.
-pub(super) struct Problem {
-    pub(super) file: UnusableKeyFile,
-    /// The certificates that it is known to hold.
-    pub(super) certificates: Vec<Thumbprint>,
+/// What was read of a group, and what would have to change for it to be read again.
+struct Remembered {
+    files: Vec<Seen>,
+    /// The passwords that were tried, if it gave no key.
+    passwords: Vec<PasswordState>,
+    contents: Contents,
 }
 
 impl Index {
-    /// Reads `dir` anew. Groups that gave keys in `previous` and have not changed since are not
-    /// read again: unlocking a PKCS#12 file is slow on purpose, and the server decides how often an
-    /// unknown key makes us look.
+    /// Reads `dir` anew. What has not changed is not read again, whether it gave keys or not:
+    /// unlocking a file is slow on purpose, and the server decides how often an unknown key makes us
+    /// look.
     pub(super) fn read(
         dir: &Path,
         passwords: &FilePasswords,
         previous: &Self,
     ) -> Result<Self, KeyStoreError> {
-        let mut index = Self::default();
-        for (group, stamp) in list(dir)? {
-            let unchanged = previous
-                .groups
-                .get(&group)
-                .filter(|(then, contents)| *then == stamp && contents.problem.is_none());
-            let contents = match unchanged {
-                Some((_, contents)) => Contents { keys: contents.keys.clone(), problem: None },
-                None => load(&group, &stamp, passwords),
+        let mut index = Self { loads: previous.loads, ..Self::default() };
+        let (groups, modes) = list(dir)?;
+        for (group, files) in groups {
+            let known = previous.groups.get(&group);
+            let known = known.filter(|known| known.holds_for(&files, passwords));
+            let contents = match known {
+                Some(known) => known.contents.clone(),
+                None => {
+                    index.loads += 1;
+                    load(&group, &files, passwords)
+                }
             };
-            index.keys.extend(contents.keys.iter().map(|(t, key)| (*t, Arc::clone(key))));
-            index.groups.insert(group, (stamp, contents));
+            let passwords = match (&contents.problem, known) {
+                (None, _) => Vec::new(),
+                (_, Some(known)) => known.passwords.clone(),
+                (_, None) => states(&files, passwords),
+            };
+            index.groups.insert(group, Remembered { files, passwords, contents });
         }
+        index.warnings = passwords.exposure();
+        if let Ok(metadata) = fs::metadata(dir) {
+            index.warnings.extend(exposure(dir, &metadata));
+        }
+        index.choose_keys(&modes);
         Ok(index)
+    }
+
+    /// The keys in the order of their files, and what is unwise about those.
+    fn choose_keys(&mut self, exposed: &HashMap<PathBuf, Vec<KeyFileWarning>>) {
+        let now = SystemTime::now();
+        let mut used = HashMap::<Thumbprint, PathBuf>::new();
+        for known in self.groups.values() {
+            let secrets = known.contents.secrets.iter();
+            self.warnings.extend(secrets.filter_map(|path| exposed.get(path)).flatten().cloned());
+            let Some(Seen { path, .. }) = known.files.first() else { continue };
+            for FoundKey { thumbprint, key, not_after } in &known.contents.keys {
+                if let Some(used) = used.get(thumbprint) {
+                    self.warnings.push(KeyFileWarning::DuplicateCertificate {
+                        thumbprint: *thumbprint,
+                        used: used.clone(),
+                        other: path.clone(),
+                    });
+                    continue;
+                }
+                used.insert(*thumbprint, path.clone());
+                self.keys.insert(*thumbprint, Arc::clone(key));
+                if let Some(not_after) = not_after.filter(|end| *end < now) {
+                    let (path, thumbprint) = (path.clone(), *thumbprint);
+                    self.warnings.push(KeyFileWarning::Expired { path, thumbprint, not_after });
+                }
+            }
+        }
     }
 
     pub(super) fn key(&self, thumbprint: &Thumbprint) -> Option<Arc<CmkPrivateKey>> {
@@ -102,33 +145,79 @@ impl Index {
         self.problems().map(|problem| problem.file.clone()).collect()
     }
 
+    pub(super) fn warnings(&self) -> &[KeyFileWarning] {
+        &self.warnings
+    }
+
+    #[cfg(test)]
+    pub(super) fn loads(&self) -> u64 {
+        self.loads
+    }
+
     fn problems(&self) -> impl Iterator<Item = &Problem> {
-        self.groups.values().filter_map(|(_, contents)| contents.problem.as_ref())
+        self.groups.values().filter_map(|known| known.contents.problem.as_ref())
     }
 }
 
-/// The key files of `dir`, sorted into groups.
-fn list(dir: &Path) -> Result<BTreeMap<Group, Stamp>, KeyStoreError> {
-    let mut groups = BTreeMap::<Group, Stamp>::new();
+impl Remembered {
+    /// Whether reading the files again could not end otherwise.
+    fn holds_for(&self, files: &[Seen], passwords: &FilePasswords) -> bool {
+        if self.files != files {
+            return false;
+        }
+        match &self.contents.problem {
+            None => true,
+            // Costs an open call only, and what is in the way may not show in the stamp.
+            Some(Problem {
+                file: UnusableKeyFile { problem: KeyFileProblem::Unreadable { .. }, .. },
+                ..
+            }) => false,
+            Some(_) => self.passwords == states(files, passwords),
+        }
+    }
+}
+
+fn states(files: &[Seen], passwords: &FilePasswords) -> Vec<PasswordState> {
+    files.iter().map(|file| passwords.state(&file.path)).collect()
+}
+
+type Listing = (BTreeMap<Group, Vec<Seen>>, HashMap<PathBuf, Vec<KeyFileWarning>>);
+
+/// The key files of `dir`, sorted into groups, and what is unwise about their permissions.
+fn list(dir: &Path) -> Result<Listing, KeyStoreError> {
+    let failed = |e| KeyStoreError::io(dir, &e);
+    let root = fs::canonicalize(dir).map_err(failed)?;
+    let mut groups = BTreeMap::<Group, Vec<Seen>>::new();
+    let mut exposed = HashMap::new();
     let mut files = 0;
-    for entry in fs::read_dir(dir).map_err(|e| KeyStoreError::io(dir, &e))? {
-        let path = entry.map_err(|e| KeyStoreError::io(dir, &e))?.path();
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let path = entry.path();
         let Some(group) = Group::of(&path) else { continue };
-        // Follows links: secrets are often mounted as links. What is gone or unreadable by now is
-        // kept, for the reading of it to say so.
-        let (len, changed) = match fs::metadata(&path) {
-            Ok(metadata) if !metadata.is_file() => continue,
-            Ok(metadata) => (metadata.len(), metadata.modified().ok()),
-            Err(_) => (0, None),
+        // Links within the directory are followed: secrets are often mounted as links.
+        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        let source = match fs::canonicalize(&path) {
+            Ok(target) if is_link && !target.starts_with(&root) => Err(target),
+            Ok(target) if is_link => Ok(target),
+            _ => Ok(path.clone()),
+        };
+        // What is gone or unreadable by now is kept, for the reading of it to say so.
+        let stamp = match source.as_ref().ok().and_then(|source| fs::metadata(source).ok()) {
+            Some(metadata) if !metadata.is_file() => continue,
+            Some(metadata) => {
+                exposed.insert(path.clone(), exposure(&path, &metadata));
+                Some(Stamp::from(&metadata))
+            }
+            None => None,
         };
         files += 1;
         if files > MAX_FILES {
             return Err(KeyStoreError::TooManyFiles { path: dir.into(), limit: MAX_FILES });
         }
-        groups.entry(group).or_default().push((path, len, changed));
+        groups.entry(group).or_default().push(Seen { path, stamp, source });
     }
-    groups.values_mut().for_each(|stamp| stamp.sort_unstable());
-    Ok(groups)
+    groups.values_mut().for_each(|files| files.sort_unstable());
+    Ok((groups, exposed))
 }
 
 impl Group {
@@ -145,49 +234,29 @@ impl Group {
 
 /// Reads a group. Whatever is wrong with it ends up in the contents, so that it does not keep the
 /// other files from being read.
-fn load(group: &Group, stamp: &Stamp, passwords: &FilePasswords) -> Contents {
-    let Some((first, ..)) = stamp.first() else { return Contents::default() };
-    let read = || -> Result<Contents, (PathBuf, KeyFileProblem)> {
+fn load(group: &Group, seen: &[Seen], passwords: &FilePasswords) -> Contents {
+    let Some(first) = seen.first() else { return Contents::default() };
+    let read = || -> Contents {
         let mut files = Vec::new();
-        for (path, ..) in stamp {
-            let bytes = read_file(path).map_err(|problem| (path.clone(), problem))?;
-            files.push((path.as_path(), bytes));
+        for Seen { path, source, .. } in seen {
+            let bytes = match source {
+                Ok(source) => read_file(source),
+                Err(target) => Err(KeyFileProblem::LinkOutside { target: target.clone() }),
+            };
+            match bytes {
+                Ok(bytes) => files.push((path.as_path(), bytes)),
+                Err(problem) => return Contents::unusable(path.clone(), problem),
+            }
         }
         match (group, files.as_slice()) {
-            (Group::Pkcs12(path), [(_, bytes)]) => {
-                key_file::pkcs12(path, bytes, passwords).map_err(|problem| (path.clone(), problem))
-            }
-            _ => Ok(key_file::certificate_and_key(&files, passwords)),
+            (Group::Pkcs12(path), [(_, bytes)]) => pkcs12_file(path, bytes, passwords),
+            _ => certificate_and_key(&files, passwords),
         }
     };
     // The parsers are other people's and the files may be damaged in ways that nobody thought of.
-    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
-    let (path, problem) = match outcome {
-        Ok(Ok(contents)) => return contents,
-        Ok(Err(problem)) => problem,
-        Err(_) => (
-            first.clone(),
-            KeyFileProblem::Malformed {
-                expected: "a key file",
-                message: "the parser failed".into(),
-            },
-        ),
-    };
-    let file = UnusableKeyFile { path, problem };
-    Contents { keys: Vec::new(), problem: Some(Problem { file, certificates: Vec::new() }) }
-}
-
-/// Reads at most [`MAX_FILE_LEN`] bytes, into a buffer of the right size from the start, so that
-/// growing it leaves no copy of a key behind.
-fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileProblem> {
-    let unreadable =
-        |e: io::Error| KeyFileProblem::Unreadable { kind: e.kind(), message: e.to_string() };
-    let file = fs::File::open(path).map_err(unreadable)?;
-    let len = file.metadata().map_err(unreadable)?.len();
-    if len > MAX_FILE_LEN {
-        return Err(KeyFileProblem::TooLarge { limit: MAX_FILE_LEN });
-    }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(len as usize + 1));
-    file.take(MAX_FILE_LEN).read_to_end(&mut bytes).map_err(unreadable)?;
-    Ok(bytes)
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        let message = "the parser failed".into();
+        let problem = KeyFileProblem::Malformed { expected: "a key file", message };
+        Contents::unusable(first.path.clone(), problem)
+    })
 }

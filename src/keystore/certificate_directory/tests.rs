@@ -6,8 +6,13 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::{
     crypto::{CmkError, InvalidEnvelope},
-    keystore::{KeyFileProblem, RSA_OAEP},
+    keystore::{
+        CmkCertificate, KeyFileProblem, MSSQL_CNG_STORE, RSA_OAEP,
+        key_file::{MAX_FILE_LEN, write},
+    },
 };
+
+mod warnings;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keystore/");
 const PASSWORD: &str = "s3cret";
@@ -175,7 +180,7 @@ async fn a_bad_file_does_not_stop_the_others_and_is_named_when_a_key_is_missing(
     fs::write(dir.path().join("junk.pem"), "-----BEGIN PRIVATE KEY-----\n????\n-----END").unwrap();
     fs::write(dir.path().join("empty.key"), "").unwrap();
     let huge = fs::File::create(dir.path().join("huge.pfx")).unwrap();
-    huge.set_len(scan::MAX_FILE_LEN + 1).unwrap();
+    huge.set_len(MAX_FILE_LEN + 1).unwrap();
     fs::create_dir(dir.path().join("folder.pfx")).unwrap();
     let store = open(&dir).await;
     assert_eq!(store.thumbprints(), [MODERN.parse().unwrap()]);
@@ -275,6 +280,131 @@ async fn unknown_thumbprints_do_not_unlock_the_same_files_again() {
 }
 
 #[tokio::test]
+async fn unknown_thumbprints_do_not_unlock_files_that_failed_again() {
+    let dir = directory(&[("modern.pfx", "a.pfx"), ("legacy.pfx", "b.pfx")]);
+    add(&dir, "pair.crt", "c.crt");
+    add(&dir, "pair-encrypted.key", "c.key");
+    let password = Arc::new(Mutex::new("wrong"));
+    let given = Arc::clone(&password);
+    let passwords = FilePasswords::per_file(move |path| {
+        let given = *given.lock().unwrap();
+        let right = path.ends_with("a.pfx");
+        Some(Zeroizing::new(if right { PASSWORD } else { given }.to_owned()))
+    });
+    let store = CertificateDirectory::open_with(dir.path(), passwords).await.unwrap();
+    let missing = "00".repeat(Thumbprint::LEN);
+    for _ in 0..5 {
+        assert!(store.sign_cmk_metadata(&missing, true).await.is_err());
+    }
+    assert_eq!(store.files.index().loads(), 3, "each once");
+    // What might make a difference is tried: another file, another password.
+    add(&dir, "pair-encrypted.key", "b.key");
+    fs::write(dir.path().join("b.pfx"), "something else").unwrap();
+    store.rescan().await.unwrap();
+    assert_eq!(store.files.index().loads(), 5);
+    *password.lock().unwrap() = PASSWORD;
+    store.rescan().await.unwrap();
+    assert_eq!(store.thumbprints(), [PAIR.parse().unwrap(), MODERN.parse().unwrap()]);
+}
+
+#[tokio::test]
+async fn a_changed_password_file_has_failed_files_tried_again() {
+    let dir = directory(&[("modern.pfx", "a.pfx")]);
+    let file = dir.path().join("password");
+    fs::write(&file, "wrong").unwrap();
+    let passwords = FilePasswords::in_file(&file);
+    let store = CertificateDirectory::open_with(dir.path(), passwords).await.unwrap();
+    store.rescan().await.unwrap();
+    assert_eq!((store.thumbprints().len(), store.files.index().loads()), (0, 1));
+    fs::write(&file, PASSWORD).unwrap();
+    assert!(store.sign_cmk_metadata(MODERN, true).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_thumbprints_have_the_directory_read_now_and_then_only() {
+    let dir = directory(&[("modern.pfx", "a.pfx")]);
+    let store = open(&dir).await;
+    let missing = "00".repeat(Thumbprint::LEN);
+    let begun = || store.files.begun.load(Ordering::SeqCst);
+    for _ in 0..50 {
+        assert!(matches!(
+            store.sign_cmk_metadata(&missing, true).await,
+            Err(KeyStoreError::KeyNotFound { .. })
+        ));
+    }
+    assert_eq!(begun(), 1 + u64::from(READINGS_IN_A_ROW));
+    assert!(store.sign_cmk_metadata(MODERN, true).await.is_ok(), "what is known still serves");
+    add(&dir, "pair.crt", "late.crt");
+    add(&dir, "pair.key", "late.key");
+    assert!(store.sign_cmk_metadata(PAIR, true).await.is_err());
+    tokio::time::advance(READING_INTERVAL).await;
+    assert!(store.sign_cmk_metadata(PAIR, true).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_mapped_path_serves_its_certificate_under_the_name_of_another_provider() {
+    let dir = directory(&[("modern.pfx", "a.pfx")]);
+    let path = "Microsoft Software Key Storage Provider/MyKey";
+    let store = open(&dir).await.named(MSSQL_CNG_STORE).with_alias(path, MODERN.parse().unwrap());
+    let cek = Cek::from([9; 32]);
+    let envelope = store.wrap_cek(path, RSA_OAEP, &cek).await.unwrap();
+    assert_eq!(Envelope::parse(&envelope).unwrap().key_path(), path);
+    let opened = store.unwrap_cek(&path.to_lowercase(), RSA_OAEP, &envelope).await.unwrap();
+    assert_eq!(opened.expose(), cek.expose());
+    // A signature of the usual kind is read too; that of these providers nowhere else.
+    let usual = open(&dir).await;
+    let single = usual.wrap_cek(MODERN, RSA_OAEP, &cek).await.unwrap();
+    assert!(store.unwrap_cek(path, RSA_OAEP, &single).await.is_ok());
+    let refused = usual.unwrap_cek(MODERN, RSA_OAEP, &envelope).await.unwrap_err();
+    assert!(matches!(refused, KeyStoreError::InvalidEnvelope(InvalidEnvelope::Signature)));
+    let unmapped = store.wrap_cek("Another Provider/Key", RSA_OAEP, &cek).await.unwrap_err();
+    assert!(matches!(unmapped, KeyStoreError::InvalidKeyPath { .. }));
+    let file = usual.sign_cmk_metadata(path, true).await.unwrap_err();
+    assert!(matches!(file, KeyStoreError::InvalidKeyPath { .. }));
+}
+
+#[tokio::test]
+async fn a_derivation_that_would_hold_the_host_up_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let pem = fs::read_to_string(format!("{FIXTURES}pair-encrypted.key")).unwrap();
+    let (_, mut der) = x509_cert::der::pem::decode_vec(pem.as_bytes()).unwrap();
+    // The rounds, 2048, become eight million; the byte that this takes is taken from the salt.
+    let rounds = der.windows(4).position(|w| w == [0x02, 0x02, 0x08, 0x00]).unwrap();
+    let salt = (0..rounds)
+        .rev()
+        .find(|&at| der[at] == 0x04 && usize::from(der[at + 1]) == rounds - at - 2);
+    let salt = salt.unwrap();
+    der[salt + 1] -= 1;
+    der.remove(salt + 2);
+    der.splice(rounds - 1..rounds + 3, [0x02, 0x03, 0x7f, 0xff, 0xff]);
+    fs::write(dir.path().join("a.key"), der).unwrap();
+    let store = open(&dir).await;
+    assert_eq!(store.skipped()[0].problem, KeyFileProblem::TooCostly);
+}
+
+#[tokio::test]
+async fn a_new_pfx_serves_and_is_written_only_if_it_would() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    let new = NewCmk::new("CMK_1").location(StoreLocation::LocalMachine).file(NewKeyFile::Pfx);
+    let path = store.create_cmk_as(new.clone()).await.unwrap();
+    assert!(path.to_string().starts_with("LocalMachine/My/"));
+    assert_eq!(store.thumbprints(), [path.thumbprint]);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no draft is left");
+    let without = CertificateDirectory::open(dir.path()).await.unwrap();
+    let error = without.create_cmk_as(new.clone()).await.unwrap_err();
+    assert!(matches!(
+        error,
+        KeyStoreError::UnusableKeyFile(UnusableKeyFile { problem: KeyFileProblem::NoPassword, .. })
+    ));
+    for bits in [1024, 2047, 8192] {
+        let error = store.create_cmk_as(new.clone().bits(bits)).await.unwrap_err();
+        assert!(matches!(error, KeyStoreError::KeySize { .. }), "{error}");
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[tokio::test]
 async fn callers_that_miss_at_once_are_served_by_one_reading() {
     let dir = directory(&[("pair.crt", "a.crt"), ("pair.key", "a.key")]);
     let store = open(&dir).await;
@@ -353,7 +483,7 @@ fn writing_a_key_overwrites_nothing_and_leaves_no_half() {
         ["crt", "key"].map(|e| dir.path().join(certificate.thumbprint().to_string() + "." + e));
     for (there, not_there) in [(0, 1), (1, 0)] {
         fs::write(&files[there], "precious").unwrap();
-        let error = create::write_pair(dir.path(), &key, &certificate).unwrap_err();
+        let error = write::pem_pair(dir.path(), &key, &certificate).unwrap_err();
         assert!(matches!(error, KeyStoreError::Io { kind: std::io::ErrorKind::AlreadyExists, .. }));
         assert_eq!(fs::read_to_string(&files[there]).unwrap(), "precious");
         assert!(!files[not_there].exists());

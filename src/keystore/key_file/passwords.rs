@@ -9,16 +9,25 @@ use std::{
 
 use zeroize::Zeroizing;
 
+use super::{KeyFileWarning, Stamp, exposure};
 use crate::keystore::KeyFileProblem;
 
 /// The longest password file that is read, in bytes.
 const MAX_PASSWORD_FILE_LEN: u64 = 4096;
 
-/// Where the passwords of PKCS#12 files and encrypted PEM keys come from.
+/// Where the passwords of PKCS#12 files, Java key stores and encrypted PEM keys come from.
 ///
 /// `Debug` shows which kind it is and nothing else.
 #[derive(Clone, Default)]
 pub struct FilePasswords(Source);
+
+/// Where a password came from when a file was tried.
+#[derive(Clone, PartialEq, Eq)]
+pub(in crate::keystore) enum PasswordState {
+    Fixed,
+    File(Option<Stamp>),
+    Given(Option<Zeroizing<String>>),
+}
 
 /// The password of the file at a path.
 type PasswordOf = dyn Fn(&Path) -> Option<Zeroizing<String>> + Send + Sync;
@@ -60,7 +69,29 @@ impl FilePasswords {
         Self(Source::PerFile(Arc::new(password)))
     }
 
-    pub(super) fn of(&self, file: &Path) -> Result<Option<Zeroizing<String>>, KeyFileProblem> {
+    /// What the password of `file` comes from, to tell whether trying again can end otherwise.
+    pub(in crate::keystore) fn state(&self, file: &Path) -> PasswordState {
+        match &self.0 {
+            Source::None | Source::Same(_) => PasswordState::Fixed,
+            Source::File(path) => PasswordState::File(Stamp::of(path)),
+            Source::PerFile(password) => PasswordState::Given(password(file)),
+        }
+    }
+
+    /// What is unwise about the password's own file.
+    pub(in crate::keystore) fn exposure(&self) -> Vec<KeyFileWarning> {
+        match &self.0 {
+            Source::File(path) => {
+                fs::metadata(path).map_or_else(|_| Vec::new(), |m| exposure(path, &m))
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    pub(in crate::keystore) fn of(
+        &self,
+        file: &Path,
+    ) -> Result<Option<Zeroizing<String>>, KeyFileProblem> {
         match &self.0 {
             Source::None => Ok(None),
             Source::Same(password) => Ok(Some(Zeroizing::clone(password))),

@@ -33,8 +33,10 @@ use x509_cert::{
     time::{Time, Validity},
 };
 
-use super::Thumbprint;
-use crate::{crypto::CmkPrivateKey, keystore::KeyStoreError};
+use crate::{
+    crypto::CmkPrivateKey,
+    keystore::{KeyStoreError, Thumbprint},
+};
 
 /// RFC 5280, appendix A.1: `ub-common-name`.
 const MAX_COMMON_NAME: usize = 64;
@@ -44,7 +46,7 @@ const CLOCK_SKEW: Duration = Duration::from_secs(60 * 60);
 
 /// What stands under a certificate as its key.
 #[derive(PartialEq, Eq)]
-pub(super) enum CertifiedKey {
+pub(in crate::keystore) enum CertifiedKey {
     /// An RSA key: its PKCS#1 form.
     Rsa(Vec<u8>),
     /// Some other key.
@@ -54,7 +56,7 @@ pub(super) enum CertifiedKey {
 impl CertifiedKey {
     /// Reads the certificate only as far as its key. Validity, chain and usages are not looked at,
     /// as in Microsoft's drivers: an expired certificate must go on opening old data.
-    pub(super) fn of(certificate_der: &[u8]) -> Result<Self, der::Error> {
+    pub(in crate::keystore) fn of(certificate_der: &[u8]) -> Result<Self, der::Error> {
         let certificate = Certificate::from_der(certificate_der)?;
         let info = certificate.tbs_certificate().subject_public_key_info();
         if info.algorithm.oid != RSA_ENCRYPTION {
@@ -64,10 +66,16 @@ impl CertifiedKey {
     }
 
     /// Whether `key` is the private half.
-    pub(super) fn matches(&self, key: &CmkPrivateKey) -> bool {
+    pub(in crate::keystore) fn matches(&self, key: &CmkPrivateKey) -> bool {
         let public = key.rsa().as_public_key().to_pkcs1_der();
         matches!((self, public), (Self::Rsa(own), Ok(public)) if own == public.as_bytes())
     }
+}
+
+/// The last moment at which a certificate is valid.
+pub(in crate::keystore) fn expiry(certificate_der: &[u8]) -> Option<SystemTime> {
+    let certificate = Certificate::from_der(certificate_der).ok()?;
+    Some(certificate.tbs_certificate().validity().not_after.to_system_time())
 }
 
 /// The self-signed certificate of a column master key.

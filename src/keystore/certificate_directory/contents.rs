@@ -1,0 +1,144 @@
+//! What the files of a group give: certificates with their keys, or why none.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use zeroize::Zeroizing;
+
+use super::Thumbprint;
+use crate::{
+    crypto::CmkPrivateKey,
+    keystore::{
+        FilePasswords, KeyFileProblem, UnusableKeyFile,
+        key_file::{
+            CertifiedKey, expiry,
+            pem::{Item, items, rsa_key},
+            pkcs12,
+        },
+    },
+};
+
+/// Keys, or certificates whose key cannot be used and why.
+#[derive(Clone, Default)]
+pub(super) struct Contents {
+    pub(super) keys: Vec<FoundKey>,
+    pub(super) problem: Option<Problem>,
+    /// The files that hold a private key, usable or not.
+    pub(super) secrets: Vec<PathBuf>,
+}
+
+/// A certificate with its key.
+#[derive(Clone)]
+pub(super) struct FoundKey {
+    pub(super) thumbprint: Thumbprint,
+    pub(super) key: Arc<CmkPrivateKey>,
+    pub(super) not_after: Option<SystemTime>,
+}
+
+/// What is wrong with a group of files.
+#[derive(Clone)]
+pub(super) struct Problem {
+    pub(super) file: UnusableKeyFile,
+    /// The certificates that it is known to hold.
+    pub(super) certificates: Vec<Thumbprint>,
+}
+
+impl Contents {
+    /// Nothing, for that reason.
+    pub(super) fn unusable(path: PathBuf, problem: KeyFileProblem) -> Self {
+        let file = UnusableKeyFile { path, problem };
+        Self { problem: Some(Problem { file, certificates: Vec::new() }), ..Self::default() }
+    }
+}
+
+/// Reads a PKCS#12 file.
+pub(super) fn pkcs12_file(path: &Path, bytes: &[u8], passwords: &FilePasswords) -> Contents {
+    let mut contents = match pkcs12::open(path, bytes, passwords) {
+        Ok(archive) => {
+            let certificates: Vec<&[u8]> = archive.certs.iter().map(|c| c.cert.as_der()).collect();
+            let keys = archive.keys.iter().map(|bag| rsa_key(bag.key.as_der())).collect();
+            pair_up(path, &certificates, keys)
+        }
+        Err(problem) => Contents::unusable(path.into(), problem),
+    };
+    contents.secrets.push(path.into());
+    contents
+}
+
+/// Reads the files of one stem, which together hold a certificate and its key.
+pub(super) fn certificate_and_key(
+    files: &[(&Path, Zeroizing<Vec<u8>>)],
+    passwords: &FilePasswords,
+) -> Contents {
+    let mut certificates = Vec::new();
+    let mut keys = Vec::new();
+    let mut secrets = Vec::new();
+    for (path, bytes) in files {
+        for item in items(bytes) {
+            match item {
+                Item::Certificate(der) => certificates.push(der),
+                Item::Key(key) => {
+                    keys.push(key.open(path, passwords));
+                    secrets.push(path.to_path_buf());
+                }
+            }
+        }
+    }
+    let certificates: Vec<&[u8]> = certificates.iter().map(Vec::as_slice).collect();
+    let path = files.first().map_or(Path::new(""), |(path, _)| path);
+    Contents { secrets, ..pair_up(path, &certificates, keys) }
+}
+
+/// Gives each certificate its key. Certificates without are issuers' if others have theirs.
+fn pair_up(
+    path: &Path,
+    certificates: &[&[u8]],
+    keys: Vec<Result<CmkPrivateKey, KeyFileProblem>>,
+) -> Contents {
+    let mut contents = Contents::default();
+    let mut problem = None;
+    let mut usable = Vec::new();
+    for key in keys {
+        match key {
+            Ok(key) => usable.push(Arc::new(key)),
+            Err(e) => problem = problem.or(Some(e)),
+        }
+    }
+    for der in certificates {
+        match CertifiedKey::of(der) {
+            Ok(certified) => {
+                let key = usable.iter().find(|key| certified.matches(key));
+                contents.keys.extend(key.map(|key| FoundKey {
+                    thumbprint: Thumbprint::of(der),
+                    key: Arc::clone(key),
+                    not_after: expiry(der),
+                }));
+            }
+            Err(e) => {
+                problem = problem.or(Some(KeyFileProblem::Malformed {
+                    expected: "a certificate",
+                    message: e.to_string(),
+                }));
+            }
+        }
+    }
+    if contents.keys.is_empty() {
+        let problem = problem.unwrap_or(match (certificates, usable.as_slice()) {
+            ([], []) => KeyFileProblem::Malformed {
+                expected: "a certificate or a key",
+                message: String::new(),
+            },
+            ([], _) => KeyFileProblem::NoCertificate,
+            (_, []) => KeyFileProblem::NoPrivateKey,
+            _ => KeyFileProblem::KeyMismatch,
+        });
+        contents.problem = Some(Problem {
+            file: UnusableKeyFile { path: path.into(), problem },
+            certificates: certificates.iter().map(|der| Thumbprint::of(der)).collect(),
+        });
+    }
+    contents
+}

@@ -1,0 +1,142 @@
+//! The keys of a Java key store by their aliases.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use crate::{
+    crypto::CmkPrivateKey,
+    keystore::{
+        FilePasswords, KeyFileProblem, KeyFileWarning, Thumbprint,
+        key_file::{CertifiedKey, expiry, jks, pem::rsa_key, pkcs12},
+    },
+};
+
+/// The older format that can hold secret keys too. JDBC does not read it.
+const JCEKS_MAGIC: [u8; 4] = [0xCE, 0xCE, 0xCE, 0xCE];
+
+/// How many aliases a message lists.
+const LISTED: usize = 8;
+
+/// What a key store holds.
+pub(super) struct Entries {
+    path: PathBuf,
+    /// By alias in lower case.
+    entries: BTreeMap<String, Entry>,
+}
+
+struct Entry {
+    key: Result<Arc<CmkPrivateKey>, KeyFileProblem>,
+    certificate: Option<Vec<u8>>,
+}
+
+impl Entries {
+    pub(super) fn read(
+        path: &Path,
+        bytes: &[u8],
+        passwords: &FilePasswords,
+    ) -> Result<Self, KeyFileProblem> {
+        let entries = match bytes.first_chunk() {
+            Some(&jks::MAGIC) => read_jks(path, bytes, passwords)?,
+            Some(&JCEKS_MAGIC) => {
+                return Err(KeyFileProblem::Malformed {
+                    expected: "a JKS or PKCS#12 key store",
+                    message: "it is JCEKS; convert it with `keytool -importkeystore \
+                              -deststoretype PKCS12`"
+                        .into(),
+                });
+            }
+            _ => read_pkcs12(path, bytes, passwords)?,
+        };
+        Ok(Self { path: path.into(), entries })
+    }
+
+    pub(super) fn key(&self, alias: &str) -> Option<Result<Arc<CmkPrivateKey>, KeyFileProblem>> {
+        self.entries.get(&alias.to_lowercase()).map(|entry| entry.key.clone())
+    }
+
+    pub(super) fn aliases(&self) -> Vec<String> {
+        let usable = self.entries.iter().filter(|(_, entry)| entry.key.is_ok());
+        usable.map(|(alias, _)| alias.clone()).collect()
+    }
+
+    pub(super) fn skipped(&self) -> Vec<(String, KeyFileProblem)> {
+        let problem = |(alias, entry): (&String, &Entry)| {
+            entry.key.as_ref().err().map(|problem| (alias.clone(), problem.clone()))
+        };
+        self.entries.iter().filter_map(problem).collect()
+    }
+
+    /// The aliases, for a message about one that is not there.
+    pub(super) fn summary(&self) -> String {
+        let mut listed: Vec<String> =
+            self.entries.keys().take(LISTED).map(|alias| format!("{alias:?}")).collect();
+        match self.entries.len().saturating_sub(LISTED) {
+            0 => {}
+            more => listed.push(format!("{more} more")),
+        }
+        format!(
+            "private keys there: {}",
+            if listed.is_empty() { "none".into() } else { listed.join(", ") }
+        )
+    }
+
+    pub(super) fn warnings(&self) -> Vec<KeyFileWarning> {
+        let now = SystemTime::now();
+        let expired = |entry: &Entry| {
+            let der = entry.certificate.as_deref().filter(|_| entry.key.is_ok())?;
+            let not_after = expiry(der).filter(|end| *end < now)?;
+            let thumbprint = Thumbprint::of(der);
+            Some(KeyFileWarning::Expired { path: self.path.clone(), thumbprint, not_after })
+        };
+        self.entries.values().filter_map(expired).collect()
+    }
+}
+
+fn read_jks(
+    path: &Path,
+    bytes: &[u8],
+    passwords: &FilePasswords,
+) -> Result<BTreeMap<String, Entry>, KeyFileProblem> {
+    let password = passwords.of(path)?.ok_or(KeyFileProblem::NoPassword)?;
+    // Of two aliases that differ in case the later counts, as for Java.
+    let entry = |found: jks::KeyEntry| {
+        let key = found.key.map(Arc::new);
+        (found.alias.to_lowercase(), Entry { key, certificate: found.certificate })
+    };
+    Ok(jks::read(bytes, &password)?.into_iter().map(entry).collect())
+}
+
+fn read_pkcs12(
+    path: &Path,
+    bytes: &[u8],
+    passwords: &FilePasswords,
+) -> Result<BTreeMap<String, Entry>, KeyFileProblem> {
+    let archive = pkcs12::open(path, bytes, passwords)?;
+    let certificates: Vec<(CertifiedKey, &[u8])> = archive
+        .certs
+        .iter()
+        .map(|bag| bag.cert.as_der())
+        .filter_map(|der| CertifiedKey::of(der).ok().map(|key| (key, der)))
+        .collect();
+    let mut entries = BTreeMap::new();
+    let mut nameless = 0;
+    for bag in &archive.keys {
+        // Java counts keys without a name.
+        let alias = bag.friendly_name.as_ref().map_or_else(
+            || {
+                nameless += 1;
+                format!("{nameless}")
+            },
+            |name| name.to_lowercase(),
+        );
+        let key = rsa_key(bag.key.as_der());
+        let of_key = |key: &CmkPrivateKey| certificates.iter().find(|(c, _)| c.matches(key));
+        let certificate = key.as_ref().ok().and_then(of_key).map(|(_, der)| der.to_vec());
+        entries.insert(alias, Entry { key: key.map(Arc::new), certificate });
+    }
+    Ok(entries)
+}

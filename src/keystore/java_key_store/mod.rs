@@ -1,0 +1,365 @@
+//! A key store that is a Java key store: a JKS or PKCS#12 file whose keys are found by alias.
+//!
+//! Owns the file: whether it has changed, and the key of an alias. Serves what Microsoft's JDBC
+//! driver keeps in it.
+
+mod entries;
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::{
+    BoxFuture, CmkCertificate, FilePasswords, KeyFileProblem, KeyFileWarning, KeyStoreError,
+    KeyStoreProvider, MSSQL_JAVA_KEYSTORE, UnusableKeyFile,
+    key_file::{PasswordState, Stamp, Warnings, exposure, pkcs12, read_file, write},
+    local_key,
+};
+use crate::crypto::{Cek, CmkPrivateKey, Envelope};
+
+use entries::Entries;
+
+/// How long the certificate of a new key is valid. Nobody who uses the key checks it.
+const VALIDITY: std::time::Duration = std::time::Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+/// Column master keys in a Java key store, as the JDBC driver's
+/// `SQLServerColumnEncryptionJavaKeyStoreProvider` uses them. Its name is `MSSQL_JAVA_KEYSTORE`.
+///
+/// # Who uses it, and how it is set up
+///
+/// Services that share encrypted columns with Java applications: they get a copy of the key store
+/// file that those have, or the same mount.
+///
+/// ```text
+/// keytool -genkeypair -alias messages -keyalg RSA -keysize 2048 -dname CN=messages -validity 3650 \
+///     -storetype PKCS12 -keystore keys.p12 -storepass …
+/// ```
+///
+/// ```sql
+/// CREATE COLUMN MASTER KEY Messages
+///     WITH (KEY_STORE_PROVIDER_NAME = 'MSSQL_JAVA_KEYSTORE', KEY_PATH = 'messages')
+/// ```
+///
+/// JKS and PKCS#12 are told apart by their first bytes; JCEKS is not read, which JDBC does not
+/// either. As there, one password opens the store and each key in it. Whoever has no `keytool` lets
+/// [`create`](Self::create) write a PKCS#12 file.
+///
+/// # Key paths
+///
+/// The alias of a key, whose case does not count, as for Java. Envelopes carry it in lower case, as
+/// JDBC writes them.
+///
+/// # Signatures
+///
+/// Envelopes have the usual one. Definitions of master keys are signed as JDBC signs them
+/// ([`SignatureForm::OverDigest`](crate::crypto::SignatureForm::OverDigest)), and both forms are
+/// believed. Like JDBC it signs none that does not allow enclave computations, and holds none of
+/// those for true.
+///
+/// # Permissions
+///
+/// Give the file mode 0600 or 0400: JKS protects its keys by nothing but one round of SHA-1 over
+/// password and salt, so whoever reads the file may well guess the password. What is unwise is a
+/// [warning](Self::warnings).
+///
+/// # Changes
+///
+/// The file's size, times and inode are looked at whenever a key is asked for. If they have changed,
+/// it is read again; if not, it is not, whether it could be read or not.
+///
+/// # What can go wrong
+///
+/// A file that cannot be read or opened is [`KeyStoreError::UnusableKeyFile`] with the reason and the
+/// remedy, and so is a key that is of no use (its own password, not RSA, too short), which does not
+/// keep others from serving. An alias that is not there is [`KeyStoreError::KeyNotFound`], with the
+/// aliases that are.
+pub struct JavaKeyStore {
+    source: Arc<Source>,
+}
+
+/// Where the keys come from.
+struct Source {
+    /// `None` for a key store that was handed over.
+    file: Option<File>,
+    loaded: Mutex<Loaded>,
+    warnings: Warnings,
+}
+
+struct File {
+    path: PathBuf,
+    passwords: FilePasswords,
+}
+
+/// What was read of the file, and what would have to change for it to be read again.
+struct Loaded {
+    stamp: Option<Stamp>,
+    passwords: PasswordState,
+    outcome: Result<Arc<Entries>, KeyFileProblem>,
+    /// How often it has been read.
+    #[cfg_attr(not(test), allow(dead_code))]
+    times: u64,
+}
+
+impl JavaKeyStore {
+    /// Reads the key store at `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyStoreError::UnusableKeyFile`] if it cannot be read or opened. What is wrong with single
+    /// keys is no error here; see [`skipped`](Self::skipped).
+    pub async fn open(
+        path: impl Into<PathBuf>,
+        passwords: FilePasswords,
+    ) -> Result<Self, KeyStoreError> {
+        let file = File { path: path.into(), passwords };
+        let source = local_key::blocking(MSSQL_JAVA_KEYSTORE, move || {
+            let (loaded, warnings) = file.load(Stamp::of(&file.path), 0);
+            let source = Source {
+                file: Some(file),
+                loaded: Mutex::new(loaded),
+                warnings: Warnings::default(),
+            };
+            source.warnings.replace(warnings);
+            source.entries()?;
+            Ok(Arc::new(source))
+        });
+        Ok(Self { source: source.await? })
+    }
+
+    /// Takes a key store that is in memory, out of a secret manager for example.
+    ///
+    /// Derives keys and checks RSA keys: some hundred milliseconds that do not belong on an
+    /// executor's thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn from_bytes(bytes: &[u8], password: &str) -> Result<Self, KeyStoreError> {
+        let path = PathBuf::from("key store in memory");
+        let entries = Entries::read(&path, bytes, &FilePasswords::same(password))
+            .map_err(|problem| UnusableKeyFile { path, problem })?;
+        let warnings = Warnings::default();
+        warnings.replace(entries.warnings());
+        let loaded = Loaded {
+            stamp: None,
+            passwords: PasswordState::Fixed,
+            outcome: Ok(Arc::new(entries)),
+            times: 1,
+        };
+        Ok(Self { source: Arc::new(Source { file: None, loaded: Mutex::new(loaded), warnings }) })
+    }
+
+    /// Makes a new master key of 2048, 3072 or 4096 bits under `alias`, with a self-signed
+    /// certificate valid for ten years, in a new PKCS#12 file at `path`, and opens it.
+    ///
+    /// The file is made whole or not at all, for its owner only (mode 0600), and never over another.
+    /// Its password is what `passwords` says for it.
+    ///
+    /// # Errors
+    ///
+    /// An alias that no certificate's common name can be, another size, no password, a file that is
+    /// there or cannot be made.
+    pub async fn create(
+        path: impl Into<PathBuf>,
+        passwords: FilePasswords,
+        alias: &str,
+        bits: usize,
+    ) -> Result<Self, KeyStoreError> {
+        if !matches!(bits, 2048 | 3072 | 4096) {
+            return Err(KeyStoreError::KeySize { bits });
+        }
+        let (path, alias) = (path.into(), alias.to_lowercase());
+        let (file, with) = (path.clone(), passwords.clone());
+        local_key::blocking(MSSQL_JAVA_KEYSTORE, move || {
+            let password = with.of(&file).and_then(|p| p.ok_or(KeyFileProblem::NoPassword));
+            let password =
+                password.map_err(|problem| UnusableKeyFile { path: file.clone(), problem })?;
+            let key = CmkPrivateKey::generate(bits)?;
+            let certificate = CmkCertificate::self_signed(&key, &alias, VALIDITY)?;
+            write::new_file(&file, &pkcs12::encode(&alias, &key, &certificate, &password)?)
+        })
+        .await?;
+        Self::open(path, passwords).await
+    }
+
+    /// The aliases that have a usable key, as of the last reading.
+    #[must_use]
+    pub fn aliases(&self) -> Vec<String> {
+        self.source.last().map(|entries| entries.aliases()).unwrap_or_default()
+    }
+
+    /// The aliases whose key is of no use, and why, as of the last reading.
+    #[must_use]
+    pub fn skipped(&self) -> Vec<(String, KeyFileProblem)> {
+        self.source.last().map(|entries| entries.skipped()).unwrap_or_default()
+    }
+
+    /// What is unwise about the file, as of the last reading: the keys serve all the same.
+    #[must_use]
+    pub fn warnings(&self) -> Arc<[KeyFileWarning]> {
+        self.source.warnings.current()
+    }
+
+    /// Calls `hook` for each [warning](Self::warnings) that there is, and for each new one after a
+    /// reading. It is called on a thread that may block, but holds up who asked for a key.
+    #[must_use]
+    pub fn on_warning(self, hook: impl Fn(&KeyFileWarning) + Send + Sync + 'static) -> Self {
+        self.source.warnings.on_warning(Arc::new(hook));
+        self
+    }
+
+    /// Finds the key of an alias. Looks whether the file has changed.
+    async fn key(&self, key_path: &str) -> Result<Arc<CmkPrivateKey>, KeyStoreError> {
+        if key_path.trim().is_empty() {
+            return Err(KeyStoreError::InvalidKeyPath {
+                key_path: key_path.into(),
+                reason: "it is empty; expected the alias of a key".into(),
+            });
+        }
+        let source = Arc::clone(&self.source);
+        let entries = local_key::blocking(MSSQL_JAVA_KEYSTORE, move || source.entries()).await?;
+        match entries.key(key_path) {
+            Some(Ok(key)) => Ok(key),
+            Some(Err(problem)) => {
+                Err(UnusableKeyFile { path: self.source.path().into(), problem }.into())
+            }
+            None => Err(KeyStoreError::KeyNotFound {
+                provider: MSSQL_JAVA_KEYSTORE.into(),
+                key_path: key_path.into(),
+                looked_in: format!("{} ({})", self.source.path().display(), entries.summary()),
+                skipped: Arc::default(),
+            }),
+        }
+    }
+}
+
+impl File {
+    /// Reads the file, which had that stamp before.
+    fn load(&self, stamp: Option<Stamp>, times: u64) -> (Loaded, Vec<KeyFileWarning>) {
+        let passwords = self.passwords.state(&self.path);
+        let read = || Entries::read(&self.path, &read_file(&self.path)?, &self.passwords);
+        // As for certificates: the parsers are other people's.
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
+        let outcome = outcome.unwrap_or_else(|_| {
+            let message = "the parser failed".into();
+            Err(KeyFileProblem::Malformed { expected: "a Java key store", message })
+        });
+        let mut warnings = self.passwords.exposure();
+        if let Ok(metadata) = std::fs::metadata(&self.path) {
+            warnings.extend(exposure(&self.path, &metadata));
+        }
+        if let Ok(entries) = &outcome {
+            warnings.extend(entries.warnings());
+        }
+        (Loaded { stamp, passwords, outcome: outcome.map(Arc::new), times: times + 1 }, warnings)
+    }
+}
+
+impl Source {
+    fn path(&self) -> &Path {
+        self.file.as_ref().map_or(Path::new("the memory of this process"), |file| &file.path)
+    }
+
+    /// The keys as of the last reading, if it found any.
+    fn last(&self) -> Option<Arc<Entries>> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).outcome.clone().ok()
+    }
+
+    /// The keys, read anew if the file or the source of its password has changed. Many that ask at
+    /// once are served by one reading.
+    fn entries(&self) -> Result<Arc<Entries>, KeyStoreError> {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = &self.file {
+            let stamp = Stamp::of(&file.path);
+            let retry = match &loaded.outcome {
+                Ok(_) => false,
+                // Costs an open call only, and what is in the way may not show in the stamp.
+                Err(KeyFileProblem::Unreadable { .. }) => true,
+                Err(_) => loaded.passwords != file.passwords.state(&file.path),
+            };
+            if retry || stamp != loaded.stamp {
+                let (read, warnings) = file.load(stamp, loaded.times);
+                *loaded = read;
+                self.warnings.replace(warnings);
+            }
+        }
+        let outcome = loaded.outcome.clone();
+        outcome.map_err(|problem| UnusableKeyFile { path: self.path().into(), problem }.into())
+    }
+}
+
+impl KeyStoreProvider for JavaKeyStore {
+    fn name(&self) -> &str {
+        MSSQL_JAVA_KEYSTORE
+    }
+
+    fn unwrap_cek<'a>(
+        &'a self,
+        key_path: &'a str,
+        algorithm: &'a str,
+        envelope: &'a [u8],
+    ) -> BoxFuture<'a, Result<Cek, KeyStoreError>> {
+        Box::pin(async move {
+            local_key::check_algorithm(algorithm)?;
+            Envelope::parse(envelope)?;
+            local_key::unwrap(self.name(), self.key(key_path).await?, envelope).await
+        })
+    }
+
+    fn wrap_cek<'a>(
+        &'a self,
+        key_path: &'a str,
+        algorithm: &'a str,
+        cek: &'a Cek,
+    ) -> BoxFuture<'a, Result<Vec<u8>, KeyStoreError>> {
+        Box::pin(async move {
+            local_key::check_algorithm(algorithm)?;
+            let key = self.key(key_path).await?;
+            local_key::wrap(self.name(), key, &key_path.to_lowercase(), cek).await
+        })
+    }
+
+    fn sign_cmk_metadata<'a>(
+        &'a self,
+        key_path: &'a str,
+        allow_enclave_computations: bool,
+    ) -> BoxFuture<'a, Result<Vec<u8>, KeyStoreError>> {
+        Box::pin(async move {
+            if !allow_enclave_computations {
+                let provider = self.name().into();
+                return Err(KeyStoreError::NoMetadataSignature { provider });
+            }
+            let key = self.key(key_path).await?;
+            local_key::sign_metadata(self.name(), key, key_path, true).await
+        })
+    }
+
+    fn verify_cmk_metadata<'a>(
+        &'a self,
+        key_path: &'a str,
+        allow_enclave_computations: bool,
+        signature: &'a [u8],
+    ) -> BoxFuture<'a, Result<bool, KeyStoreError>> {
+        Box::pin(async move {
+            if !allow_enclave_computations {
+                return Ok(false);
+            }
+            let key = self.key(key_path).await?;
+            local_key::verify_metadata(self.name(), key, key_path, true, signature).await
+        })
+    }
+}
+
+impl fmt::Debug for JavaKeyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JavaKeyStore")
+            .field("path", &self.source.path())
+            .field("aliases", &self.aliases())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
