@@ -139,7 +139,7 @@ async fn an_identity_without_a_permission_is_told_which() {
         for word in [&*lacks.to_string(), "ForbiddenByRbac", "Key Vault Crypto User"] {
             assert!(text.contains(word), "{text}");
         }
-        assert!(!text.contains('\r') && !text.contains('\n'), "{text:?}");
+        assert!(!text.contains(['\r', '\n', '{']), "{text:?}");
         let code = match problem::<()>(Err(error)) {
             AzureKeyVaultProblem::Forbidden { operation, code, .. } if operation == lacks => code,
             other => panic!("{other}"),

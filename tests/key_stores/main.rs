@@ -1,5 +1,5 @@
 //! Every key store against the real thing: files made by OpenSSL and keytool, Microsoft's own
-//! drivers.
+//! drivers. Of Azure Key Vault there is a stand-in.
 //!
 //! ```text
 //! cargo test --all-features --test key_stores [-- WORD]

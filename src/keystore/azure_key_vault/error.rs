@@ -204,7 +204,7 @@ pub(super) fn behind<T: StdError + 'static>(error: &azure_core::Error) -> Option
 }
 
 fn chain(error: &azure_core::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
-    successors(Some(error as &(dyn StdError + 'static)), |error| error.source())
+    successors(Some(error as &(dyn StdError + 'static)), |&error| error.source())
 }
 
 /// Words from outside in one line of a length that a person reads.

@@ -232,7 +232,8 @@ impl Vault {
         let problem = match error.kind() {
             ErrorKind::HttpResponse { status, .. } => {
                 let status = u16::from(*status);
-                refusal(operation, status, message, service_code(error))
+                let (code, said) = service_words(error);
+                refusal(operation, status, said.unwrap_or(message), code)
             }
             ErrorKind::Credential => AzureKeyVaultProblem::NoToken { message },
             _ => match behind::<TlsFailed>(&error) {
@@ -259,11 +260,16 @@ fn no_value(key: &FetchedKey, operation: VaultOperation) -> KeyStoreError {
     AzureKeyVaultProblem::UnexpectedAnswer { operation, message }.of(&key.path)
 }
 
-/// The inner code of the service's error if there is one, for the outer says no more than the status.
-fn service_code(error: Error) -> Option<String> {
-    let detail = ErrorResponse::try_from(error).ok()?.error?;
+/// Code and message of the service's error. The inner code if there is one, for the outer says no more
+/// than the status; the message from here, for azure_core's own reading gives up on escapes in it.
+fn service_words(error: Error) -> (Option<String>, Option<String>) {
+    let Some(detail) = ErrorResponse::try_from(error).ok().and_then(|response| response.error)
+    else {
+        return (None, None);
+    };
     let inner = detail.inner_error.and_then(|inner| inner.code);
-    inner.or(detail.code).map(|code| words(&code))
+    let code = inner.or(detail.code).map(|code| words(&code));
+    (code, detail.message.map(|message| words(&message)))
 }
 
 fn refusal(
