@@ -35,7 +35,9 @@ fn with_collation(head: &[u8]) -> Vec<u8> {
 }
 
 /// Type, TYPE_INFO, value of a parameter, and the same value in a row.
-fn values() -> Vec<(&'static str, Vec<u8>, Vec<u8>, Vec<u8>)> {
+type Sample = (&'static str, Vec<u8>, Vec<u8>, Vec<u8>);
+
+fn values() -> Vec<Sample> {
     let variant = |bytes: &[u8]| (vec![0x62, 0x49, 0x1F, 0, 0], long(bytes), bytes.to_vec());
     let int = variant(&[0x38, 0, 5, 0, 0, 0]);
     let mut text = vec![0xE7, 7];

@@ -334,6 +334,23 @@ mod tests {
     }
 
     #[test]
+    fn a_table_name_has_parts_in_a_response_and_none_in_front_of_a_load() {
+        let column = "00000000 0900 22 ffffff7f";
+        let name = "0200 74003100 01 6300";
+        let load = unhex(&format!("81 0100 {column} {name}"));
+        let mut reader = Reader::new(&load);
+        let read = ColMetadata::read_from_driver(&mut reader).unwrap();
+        assert_eq!((read.columns[0].name.as_str(), reader.remaining()), ("c", 0));
+        let mut written = Vec::new();
+        read.write_for_bulk(&[], |_| None, &mut written);
+        assert_eq!(written, unhex(&format!("81 0100 0000 {column} {name}")));
+        let response = unhex(&format!("81 0100 0000 {column} 02 0100 6400 {name}"));
+        let mut reader = Reader::new(&response);
+        let read = ColMetadata::read(&mut reader).unwrap();
+        assert_eq!((read.columns[0].name.as_str(), reader.remaining()), ("c", 0));
+    }
+
+    #[test]
     fn a_captured_token_reads_and_is_shown_without_its_encryption() {
         let bytes = captured();
         let mut reader = Reader::new(&bytes);

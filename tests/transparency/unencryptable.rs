@@ -19,7 +19,9 @@ fn xml(value: &str) -> ColumnData<'static> {
 }
 
 /// A column's type, a literal of it, and what is bound for it.
-fn types() -> Vec<(&'static str, &'static str, Vec<ColumnData<'static>>)> {
+type Sample = (&'static str, &'static str, Vec<ColumnData<'static>>);
+
+fn types() -> Vec<Sample> {
     vec![
         (
             "xml",

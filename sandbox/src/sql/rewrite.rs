@@ -120,7 +120,7 @@ fn with_hints_behind_alias(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
             continue;
         }
         let mut hints = Vec::new();
-        while let Some(token) = rest.next() {
+        for token in rest.by_ref() {
             let last = token.token == Token::RParen;
             hints.push(token);
             if last {
