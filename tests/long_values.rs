@@ -60,14 +60,17 @@ fn nbc_row(values: &[Vec<u8>]) -> Vec<u8> {
 
 /// What the server sends, with `text_cell` as the long cell of the second row, and what the
 /// application is to get of the rows.
-fn result(text_cell: &[u8]) -> (Vec<u8>, [Vec<u8>; 3]) {
+fn result(text_cell: &[u8]) -> (Vec<u8>, [Vec<u8>; 5]) {
     let keys = [TestKey::new(1), TestKey::new(2)];
     let [first, second] = &keys;
     let short = |text: &str| ushort(&cell(first, &utf16(text)));
     let null = || vec![0xFF; 8];
     let long = bytes(LONG);
+    let short_row = |n: i32| {
+        row(&[id(n), short("one"), null(), plp(b"", 1), null(), plp(&cell(second, b"x"), 9)])
+    };
     let rows = [
-        row(&[id(1), short("one"), null(), plp(b"", 1), null(), plp(&cell(second, b"x"), 9)]),
+        short_row(1),
         nbc_row(&[
             id(2),
             short("two"),
@@ -83,10 +86,14 @@ fn result(text_cell: &[u8]) -> (Vec<u8>, [Vec<u8>; 3]) {
             plp(&cell(first, b""), 4000),
             plp(&cell(second, &bytes(65_536 - 49)), 1 << 20),
         ]),
+        short_row(4),
+        short_row(5),
     ];
     let whole = |data: &[u8]| plp(data, usize::MAX);
+    let shown_short_row =
+        |n: i32| row(&[id(n), ushort(&utf16("one")), null(), plp(b"", 1), null(), whole(b"x")]);
     let shown = [
-        row(&[id(1), ushort(&utf16("one")), null(), plp(b"", 1), null(), whole(b"x")]),
+        shown_short_row(1),
         nbc_row(&[id(2), ushort(&utf16("two")), whole(&text()), plp(&long, 50_000), whole(&long)]),
         row(&[
             id(3),
@@ -96,6 +103,8 @@ fn result(text_cell: &[u8]) -> (Vec<u8>, [Vec<u8>; 3]) {
             plp(b"", 1),
             whole(&bytes(65_536 - 49)),
         ]),
+        shown_short_row(4),
+        shown_short_row(5),
     ];
     let from_server = [col_metadata(Some(&keys), &columns()), rows.concat(), done(0x10)].concat();
     (from_server, shown)
@@ -121,6 +130,33 @@ fn long_cells_come_out_as_short_ones_do_however_they_arrive() {
         let mut harness = Harness::logged_in();
         harness.chop = chop;
         assert!(ask(&mut harness, &from_server) == expected, "chopped by {chop}");
+        harness.assert_usable();
+    }
+}
+
+#[test]
+fn long_rows_of_a_plain_result_pass_byte_for_byte() {
+    let columns = [
+        Col::Plain("Id", INT.to_vec()),
+        Col::Plain("A", VARBINARY_MAX.to_vec()),
+        Col::Plain("B", nvarchar(u16::MAX)),
+    ];
+    let mut plain = col_metadata(None, &columns);
+    let mut stored = col_metadata(Some(&[]), &columns);
+    for n in 0..12 {
+        let len = [0, 30, 70_000, 65_500, 300_000, 4000][n as usize % 6];
+        let value = |data: &[u8]| if n % 4 == 3 { vec![0xFF; 8] } else { plp(data, 9000) };
+        let text = unknown_total(&utf16(&"x".repeat(len / 3)), 8000);
+        let row = row(&[id(n), value(&bytes(len)), text]);
+        plain.extend(&row);
+        stored.extend(&row);
+    }
+    plain.extend(done(0x10));
+    stored.extend(done(0x10));
+    for chop in [0, 777] {
+        let mut harness = Harness::logged_in();
+        harness.chop = chop;
+        assert!(ask(&mut harness, &stored) == plain);
         harness.assert_usable();
     }
 }
@@ -262,6 +298,53 @@ fn an_authentic_long_cell_of_a_short_type_is_no_value_of_it() {
         let reply = ask(&mut harness, &[metadata, long, done(0)].concat());
         assert!(reply.ends_with(&done(2)) && reply.len() < 2000);
         harness.assert_usable();
+    }
+}
+
+/// Lengths, totals, tokens, bitmaps, cells: whatever is changed, the session goes on or closes, and
+/// says nothing that was not sent.
+#[test]
+fn a_long_row_with_any_bytes_changed_is_an_error_or_a_row() {
+    let first = TestKey::new(1);
+    let columns = [
+        Col::Encrypted("A", VARBINARY_MAX.to_vec(), 0, nvarchar(u16::MAX)),
+        Col::Plain("B", VARBINARY_MAX.to_vec()),
+        Col::Encrypted("C", VARBINARY.to_vec(), 0, INT.to_vec()),
+    ];
+    let cells = [cell(&first, &utf16(&"a".repeat(33_000))), cell(&first, &7i64.to_le_bytes())];
+    let of = |token: &[u8]| {
+        let [a, c] = &cells;
+        [token, &plp(a, 9000), &plp(&bytes(3000), 700), &ushort(c)].concat()
+    };
+    let metadata = col_metadata(Some(std::slice::from_ref(&first)), &columns);
+    let good = [metadata.clone(), of(&[0xD1]), of(&[0xD2, 0]), of(&[0xD1]), done(0x10)].concat();
+    let mut seed = 12_345u64;
+    let mut random = |below: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize % below
+    };
+    for round in 0..120 {
+        let mut bad = good.clone();
+        for _ in 0..1 + round % 3 {
+            let row = metadata.len() + random(3) * (of(&[0xD1]).len());
+            // Near the ends of its chunks there is most to break.
+            let at = match random(3) {
+                0 => row + random(30),
+                1 => row + 13 + 9004 * random(8) + random(8),
+                _ => row + random(of(&[0xD1]).len()),
+            };
+            let at = at.min(bad.len() - 1);
+            bad[at] ^= 1 << random(8);
+        }
+        let mut harness = Harness::logged_in();
+        harness.app(&batch("SELECT * FROM T"));
+        let reply = harness.server(&message(REPLY, &bad));
+        if harness.session.is_closed() {
+            assert!(Harness::error_number(&reply).is_some());
+        } else {
+            assert_eq!(messages(&reply).len(), 1);
+            harness.assert_usable();
+        }
     }
 }
 

@@ -112,7 +112,7 @@ impl ColMetadata {
         let count = reader.u16(WHAT)?;
         let mut columns = Vec::new();
         for _ in 0..count {
-            columns.push(Column::read(reader, None)?);
+            columns.push(Column::read_with(reader, None, true)?);
         }
         Ok(Self { columns, ..Self::default() })
     }
@@ -203,6 +203,14 @@ impl ColMetadata {
 impl Column {
     /// `ceks` is the length of the CEK table, if the connection has such tables.
     pub(super) fn read(reader: &mut Reader<'_>, ceks: Option<usize>) -> Result<Self, Malformed> {
+        Self::read_with(reader, ceks, false)
+    }
+
+    fn read_with(
+        reader: &mut Reader<'_>,
+        ceks: Option<usize>,
+        from_driver: bool,
+    ) -> Result<Self, Malformed> {
         const WHAT: &str = "column of COLMETADATA";
         let user_type = reader.u32(WHAT)?;
         let flags = reader.u16(WHAT)?;
@@ -214,7 +222,7 @@ impl Column {
         let start = reader.position();
         if type_info.has_table_name() {
             // In front of a bulk load drivers write one name, in a response there are its parts.
-            let parts = if ceks.is_some() { reader.u8(WHAT)? } else { 1 };
+            let parts = if from_driver { 1 } else { reader.u8(WHAT)? };
             for _ in 0..parts {
                 reader.skip_us_varchar(WHAT)?;
             }

@@ -112,6 +112,8 @@ impl Response {
     pub(super) fn long_row(&mut self) -> Result<RowProgress, SessionError> {
         let Some(mut row) = self.long_row.take() else { return Ok(RowProgress::Done) };
         let progress = self.walk(&mut row);
+        // It has walked single values; the next row begins anew.
+        self.scanner.reset();
         if !matches!(progress, Ok(RowProgress::Done)) {
             self.long_row = Some(row);
         } else if self.discarding == Discard::Nothing {
