@@ -199,7 +199,7 @@ mod tests {
         let key = CellKey::new(&Cek::from([5; 32]));
         for len in [PIECE - 17, PIECE - 16, PIECE - 1, PIECE, PIECE + 1, PIECE + 16, 3 * PIECE + 5]
         {
-            let plaintext: Vec<u8> = (0..len).map(|i| (i * 7 >> 3) as u8).collect();
+            let plaintext: Vec<u8> = (0..len).map(|i| ((i * 7) >> 3) as u8).collect();
             let cell = key.encrypt(&plaintext, EncryptionType::Randomized).unwrap();
             for size in [1000, 4096, PIECE, PIECE + 49, cell.len()] {
                 assert!(decrypt(&key, cell.chunks(size)).unwrap() == plaintext, "{len}, {size}");

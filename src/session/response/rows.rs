@@ -112,7 +112,7 @@ impl Rows {
 /// The vector without its borrowers, to be used for others. Nothing is allocated.
 fn emptied<'a>(mut cells: Vec<CellToDecrypt<'_>>) -> Vec<CellToDecrypt<'a>> {
     cells.clear();
-    cells.into_iter().filter_map(|_| None).collect()
+    cells.into_iter().map_while(|_| None).collect()
 }
 
 impl Response {
