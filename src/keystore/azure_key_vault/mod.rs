@@ -167,7 +167,6 @@ impl AzureKeyVault {
     }
 
     /// A provider with settings of its own.
-    #[must_use]
     pub fn builder(credential: Arc<dyn TokenCredential>) -> AzureKeyVaultBuilder {
         AzureKeyVaultBuilder::new(credential)
     }
