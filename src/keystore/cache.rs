@@ -4,6 +4,7 @@
 //! providers: whoever asks brings the call that opens the key.
 
 mod failures;
+mod flight;
 mod statistics;
 #[cfg(test)]
 mod tests;
@@ -16,7 +17,11 @@ use std::{
 
 use tokio::time::Instant;
 
-use self::{failures::Failures, statistics::Counters};
+use self::{
+    failures::Failures,
+    flight::{Call, Flight, Turn},
+    statistics::Counters,
+};
 use super::{EncryptedCekValue, KeyStoreError, events};
 use crate::crypto::{Cek, CellKey};
 
@@ -26,6 +31,8 @@ pub use self::statistics::CekCacheStatistics;
 const REFRESH_SHARE: u32 = 10;
 /// How soon a renewal that failed is tried again, at the earliest.
 const REFRESH_PAUSE: Duration = Duration::from_secs(1);
+/// How long a caller has, once its call has been given up, to tell those who wait for it.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// What a key is cached under: all that decides how it is opened, the provider's name folded.
 ///
@@ -44,6 +51,8 @@ pub(super) struct Measures {
     pub(super) capacity: usize,
     /// How long a value that failed is not asked for again.
     pub(super) failure_pause: Duration,
+    /// When those who make a call give it up; others wait for theirs a little longer than that.
+    pub(super) call_time_limit: Option<Duration>,
 }
 
 /// Opened keys, for the time and up to the number that were configured.
@@ -76,10 +85,6 @@ struct Boarding {
     flight: Arc<Flight>,
     passengers: usize,
 }
-
-/// Whoever holds the lock makes the call; the others wait for the lock and find the outcome. If the
-/// holder is cancelled there is no outcome, and the next in line makes the call.
-type Flight = tokio::sync::Mutex<Option<Outcome>>;
 
 /// A key that was in the cache.
 pub(super) struct Found {
@@ -136,7 +141,7 @@ impl CekCache {
             Lookup::Miss(passenger) => {
                 self.counters.miss();
                 events::miss(key);
-                self.fly(&passenger, open).await
+                self.fly(passenger, open).await
             }
         }
     }
@@ -150,26 +155,46 @@ impl CekCache {
         self.counters.refresh();
         events::refresh(key);
         // Whether it worked shows at the next use, which finds a fresh key, the old one, or none.
-        let _ = self.fly(&passenger, open).await;
+        let _ = self.fly(passenger, open).await;
     }
 
-    /// Makes the call, or waits for the one who does.
-    async fn fly<F>(&self, passenger: &Passenger<'_>, open: impl FnOnce() -> F) -> Outcome
+    /// Makes the call, or waits for the one who does, or makes it in the place of one who does not
+    /// come to an end.
+    async fn fly<F>(&self, mut passenger: Passenger<'_>, open: impl FnOnce() -> F) -> Outcome
     where
         F: Future<Output = Result<Cek, KeyStoreError>>,
     {
-        let mut outcome = passenger.flight.lock().await;
-        if let Some(outcome) = &*outcome {
-            return outcome.clone();
+        let patience = self.measures.call_time_limit.map(|limit| limit.saturating_add(GRACE));
+        loop {
+            match passenger.flight.turn(patience).await {
+                Turn::Landed(outcome) => return outcome,
+                Turn::Yours(call) => return self.call(&passenger, call, open).await,
+                Turn::Overdue => match self.rebook(&passenger) {
+                    Lookup::Hit(found) => return Ok(found),
+                    Lookup::FailedJustNow(error) => return Err(error),
+                    Lookup::Miss(rebooked) => passenger = rebooked,
+                },
+            }
         }
+    }
+
+    async fn call<F>(
+        &self,
+        passenger: &Passenger<'_>,
+        call: Call,
+        open: impl FnOnce() -> F,
+    ) -> Outcome
+    where
+        F: Future<Output = Result<Cek, KeyStoreError>>,
+    {
         let begun = Instant::now();
         self.counters.unwrap_begun();
         let opened = open().await.map(|cek| Arc::new(CellKey::new(&cek)));
         let took = begun.elapsed();
         self.counters.unwrap_ended(took, opened.is_ok());
         events::unwrapped(&passenger.key, took, opened.as_ref().err());
-        *outcome = Some(opened.clone());
         self.land(passenger, &opened);
+        call.landed(opened.clone());
         opened
     }
 
@@ -222,6 +247,18 @@ impl CekCache {
             return Lookup::FailedJustNow(error);
         }
         Lookup::Miss(self.take_part(&mut state, key))
+    }
+
+    /// Leaves a flight that does not come to an end for the one that takes its place. What comes of
+    /// the old one is not kept, as after a purge.
+    fn rebook(&self, passenger: &Passenger<'_>) -> Lookup<'_> {
+        let mut state = self.state();
+        if state.is_current(passenger) {
+            state.flights.remove(&passenger.key);
+            return Lookup::Miss(self.take_part(&mut state, &passenger.key));
+        }
+        drop(state);
+        self.board(&passenger.key)
     }
 
     fn take_part(&self, state: &mut State, key: &CacheKey) -> Passenger<'_> {

@@ -41,7 +41,9 @@ pub const DEFAULT_CALL_TIME_LIMIT: Duration = Duration::from_secs(60);
 /// # When a key store is slow, or down
 ///
 /// Of many callers that need the same key, one calls the provider and the others wait for it. If that
-/// one is cancelled, the next makes the call.
+/// one is cancelled, the next makes the call. If it is just not polled any more, pinned beside a
+/// `select!` or on a runtime that idles, the others wait for it as long as a call may take and a second,
+/// and then one of them calls in its place.
 ///
 /// A call that does not end is given up after [`call_time_limit`](KeyStoresBuilder::call_time_limit).
 /// A value that failed is left alone for [`failure_pause`](KeyStoresBuilder::failure_pause), a second:
@@ -342,11 +344,12 @@ impl KeyStoresBuilder {
             names.push(name);
         }
         let Self { ttl, capacity, failure_pause, .. } = self;
-        let measures = Measures { ttl, capacity, failure_pause };
+        let call_time_limit = (!self.call_time_limit.is_zero()).then_some(self.call_time_limit);
+        let measures = Measures { ttl, capacity, failure_pause, call_time_limit };
         Ok(KeyStores {
             providers,
             names,
-            call_time_limit: (!self.call_time_limit.is_zero()).then_some(self.call_time_limit),
+            call_time_limit,
             cache: Arc::new(CekCache::new(measures)),
             signatures: SignatureCache::new(ttl),
             refreshes: Mutex::default(),

@@ -1,7 +1,17 @@
+use std::pin::pin;
+
+use futures_util::{FutureExt, future::join_all};
+
 use super::*;
 
 fn cache_of(ttl: Duration, capacity: usize) -> CekCache {
-    CekCache::new(Measures { ttl, capacity, failure_pause: Duration::from_secs(1) })
+    let call_time_limit = Some(Duration::from_secs(60));
+    CekCache::new(Measures {
+        ttl,
+        capacity,
+        failure_pause: Duration::from_secs(1),
+        call_time_limit,
+    })
 }
 
 fn key(n: u8) -> CacheKey {
@@ -98,6 +108,71 @@ async fn cancelled_callers_leave_no_flight_behind() {
         assert!(tokio::time::timeout(Duration::from_millis(1), both).await.is_err());
         assert!(cache.state().flights.is_empty());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_is_not_polled_any_more_holds_up_the_others_no_longer_than_a_call_may_take() {
+    let cache = cache_of(Duration::from_secs(100), 10);
+    let (begun, key) = (Instant::now(), key(1));
+    let mut parked = pin!(cache.get_or_open(&key, std::future::pending));
+    assert!(parked.as_mut().now_or_never().is_none());
+    tokio::time::advance(Duration::from_secs(50)).await;
+    let others = join_all((0..10).map(|_| open(&cache, 1)));
+    let others = tokio::time::timeout(Duration::from_secs(3600), others).await.expect("they hang");
+    assert!(others.iter().all(|other| Arc::ptr_eq(other, &others[0])), "more than one has called");
+    assert_eq!(begun.elapsed(), Duration::from_secs(61));
+    assert!(cache.get(&key).is_some() && cache.state().flights.is_empty());
+    assert_eq!(cache.statistics().unwraps, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_resumes_after_another_has_called_in_its_place_keeps_nothing() {
+    let cache = cache_of(Duration::from_secs(100), 10);
+    let key = key(1);
+    let slow = || async {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        Ok(Cek::from([2; 32]))
+    };
+    let mut parked = pin!(cache.get_or_open(&key, slow));
+    assert!(parked.as_mut().now_or_never().is_none());
+    let other = tokio::time::timeout(Duration::from_secs(3600), open(&cache, 1)).await.unwrap();
+    assert!(!Arc::ptr_eq(&other, &parked.await.unwrap()));
+    assert!(Arc::ptr_eq(&other, &cache.get(&key).unwrap().key));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_that_is_not_polled_any_more_keeps_the_outcome_from_nobody() {
+    let cache = cache_of(Duration::from_secs(100), 10);
+    let (begun, key) = (Instant::now(), key(1));
+    let slow = || async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        Ok(Cek::from([1; 32]))
+    };
+    let mut caller = pin!(cache.get_or_open(&key, slow));
+    assert!(caller.as_mut().now_or_never().is_none());
+    let mut parked = pin!(open(&cache, 1));
+    assert!(parked.as_mut().now_or_never().is_none());
+    let (called, other) = tokio::join!(caller, open(&cache, 1));
+    assert!(Arc::ptr_eq(&called.unwrap(), &other));
+    assert_eq!(begun.elapsed(), Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_over_from_a_cancelled_caller_has_the_whole_time() {
+    let cache = cache_of(Duration::from_secs(100), 10);
+    let key = key(1);
+    let cancelled = tokio::time::timeout(
+        Duration::from_secs(40),
+        cache.get_or_open(&key, std::future::pending),
+    );
+    let slow = || async {
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        Ok(Cek::from([1; 32]))
+    };
+    let (next, last) = (cache.get_or_open(&key, slow), cache.get_or_open(&key, slow));
+    let (cancelled, next, last) = tokio::join!(cancelled, next, last);
+    assert!(cancelled.is_err() && Arc::ptr_eq(&next.unwrap(), &last.unwrap()));
+    assert_eq!(cache.statistics().unwraps, 2, "a third call");
 }
 
 async fn fail(cache: &CekCache, n: u8) -> KeyStoreError {

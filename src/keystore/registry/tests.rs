@@ -220,6 +220,29 @@ async fn a_provider_that_hangs_is_given_up() {
     assert_eq!(stores.statistics().failures, 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_query_that_is_set_aside_while_it_fetches_a_key_does_not_hold_up_the_others() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&calls);
+    let store = FnKeyStore::new("STORE").unwrap_with(move |_path, envelope| {
+        let call = counter.fetch_add(1, Ordering::SeqCst);
+        async move {
+            if call == 0 {
+                std::future::pending::<()>().await;
+            }
+            Ok(Cek::try_from(&*envelope)?)
+        }
+    });
+    let stores = KeyStores::builder().provider(store).build().unwrap();
+    let values = [value("STORE", 1)];
+    let mut set_aside = std::pin::pin!(stores.cell_key(&values));
+    assert!(set_aside.as_mut().now_or_never().is_none());
+    let begun = tokio::time::Instant::now();
+    let other = tokio::time::timeout(Duration::from_secs(3600), stores.cell_key(&values));
+    assert!(opens_cells_of(&other.await.expect("it hangs").unwrap(), 1));
+    assert_eq!(begun.elapsed(), DEFAULT_CALL_TIME_LIMIT + Duration::from_secs(1));
+}
+
 #[tokio::test]
 async fn a_key_of_31_bytes_is_an_error_with_its_length() {
     let (provider, _) = Scripted::new("STORE", Does::OpenShort);
