@@ -8,6 +8,7 @@ mod flight;
 mod statistics;
 #[cfg(test)]
 mod tests;
+mod timer;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -21,6 +22,7 @@ use self::{
     failures::Failures,
     flight::{Call, Flight, Turn},
     statistics::Counters,
+    timer::Timer,
 };
 use super::{EncryptedCekValue, KeyStoreError, events};
 use crate::crypto::{Cek, CellKey};
@@ -34,7 +36,8 @@ const REFRESH_PAUSE: Duration = Duration::from_secs(1);
 /// How long a caller has, once its call has been given up, to tell those who wait for it.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// What a key is cached under: all that decides how it is opened, the provider's name folded.
+/// What a key is cached under: all that decides how it is opened, the names of provider and algorithm
+/// folded.
 ///
 /// The envelope is part of it, so that a value that the server swaps is never answered with the key
 /// of another, and so is the path: a cache by path alone would mix up the keys of one master key.
@@ -57,7 +60,7 @@ pub(super) struct Measures {
 
 /// Opened keys, for the time and up to the number that were configured.
 pub(super) struct CekCache {
-    /// Shared with the timers that wipe expired keys.
+    /// Shared with the timer that wipes expired keys.
     state: Arc<Mutex<State>>,
     measures: Measures,
     counters: Counters,
@@ -71,6 +74,8 @@ struct State {
     order: VecDeque<CacheKey>,
     flights: HashMap<CacheKey, Boarding>,
     failures: Failures,
+    /// While there is something that will expire.
+    timer: Option<Timer>,
 }
 
 struct Entry {
@@ -115,7 +120,7 @@ impl CekCache {
 
     /// The key, if it is in the cache.
     pub(super) fn get(&self, key: &CacheKey) -> Option<Found> {
-        let found = self.state().find(key, self.measures.ttl)?;
+        let found = self.state().find(key, self.measures)?;
         self.counters.hit();
         events::hit(key);
         Some(found)
@@ -211,7 +216,7 @@ impl CekCache {
     pub(super) fn statistics(&self) -> CekCacheStatistics {
         let entries = {
             let mut state = self.state();
-            state.drop_expired(self.measures.ttl);
+            state.drop_expired(self.measures);
             state.entries.len()
         };
         self.counters.read(entries)
@@ -222,22 +227,10 @@ impl CekCache {
         lock(&self.state)
     }
 
-    /// Drops, and so wipes, what has just been cached when its time is up, whether or not anybody
-    /// comes back for it.
-    fn wipe_on_expiry(&self) {
-        let (state, ttl) = (Arc::downgrade(&self.state), self.measures.ttl);
-        tokio::spawn(async move {
-            tokio::time::sleep(ttl).await;
-            if let Some(state) = state.upgrade() {
-                lock(&state).drop_expired(ttl);
-            }
-        });
-    }
-
     /// Finds the key, or takes part in the flight for it, or learns why there is none, in one step.
     fn board(&self, key: &CacheKey) -> Lookup<'_> {
         let mut state = self.state();
-        if let Some(found) = state.lookup(key, self.measures.ttl) {
+        if let Some(found) = state.lookup(key, self.measures) {
             return Lookup::Hit(found);
         }
         // A call that is on its way knows more than one that has failed.
@@ -280,10 +273,7 @@ impl CekCache {
         match outcome {
             Ok(key) => {
                 state.insert(&passenger.key, key, self.measures);
-                drop(state);
-                if !self.measures.ttl.is_zero() && tokio::runtime::Handle::try_current().is_ok() {
-                    self.wipe_on_expiry();
-                }
+                Timer::keep(&mut state, &self.state, self.measures);
             }
             Err(error) => state.failed(&passenger.key, error, self.measures.failure_pause),
         }
@@ -295,14 +285,14 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 impl State {
-    fn lookup(&mut self, key: &CacheKey, ttl: Duration) -> Option<Arc<CellKey>> {
-        self.drop_expired(ttl);
+    fn lookup(&mut self, key: &CacheKey, measures: Measures) -> Option<Arc<CellKey>> {
+        self.drop_expired(measures);
         self.entries.get(key).map(|entry| Arc::clone(&entry.key))
     }
 
     /// The same, and says once when the key is to be renewed.
-    fn find(&mut self, key: &CacheKey, ttl: Duration) -> Option<Found> {
-        self.drop_expired(ttl);
+    fn find(&mut self, key: &CacheKey, measures: Measures) -> Option<Found> {
+        self.drop_expired(measures);
         let entry = self.entries.get_mut(key)?;
         let refresh = entry.refresh_from.take_if(|from| *from <= Instant::now()).is_some();
         Some(Found { key: Arc::clone(&entry.key), refresh })
@@ -310,7 +300,7 @@ impl State {
 
     fn insert(&mut self, key: &CacheKey, opened: &Arc<CellKey>, measures: Measures) {
         let Measures { ttl, capacity, .. } = measures;
-        self.drop_expired(ttl);
+        self.drop_expired(measures);
         if ttl.is_zero() || capacity == 0 {
             return;
         }
@@ -338,14 +328,19 @@ impl State {
     }
 
     /// Dropping the last `Arc` of a [`CellKey`] wipes it.
-    fn drop_expired(&mut self, ttl: Duration) {
+    fn drop_expired(&mut self, measures: Measures) {
         let now = Instant::now();
         while let Some(oldest) = self.order.front().and_then(|key| self.entries.get(key)) {
-            if now.saturating_duration_since(oldest.opened) < ttl {
+            if now.saturating_duration_since(oldest.opened) < measures.ttl {
                 break;
             }
             self.drop_oldest();
         }
+    }
+
+    fn next_expiry(&self, measures: Measures) -> Option<Instant> {
+        let oldest = self.order.front().and_then(|key| self.entries.get(key))?;
+        oldest.opened.checked_add(measures.ttl)
     }
 
     fn drop_oldest(&mut self) {

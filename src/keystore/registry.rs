@@ -14,7 +14,7 @@ use tokio::{runtime::Handle, task::JoinSet};
 
 use super::{
     CekCacheStatistics, CekError, EncryptedCekValue, FailedCekValue, KeyStoreError,
-    KeyStoreProvider,
+    KeyStoreProvider, RSA_OAEP,
     cache::{CacheKey, CekCache, Measures},
     signatures::{SignatureCache, SignedDefinition},
 };
@@ -31,6 +31,9 @@ pub const DEFAULT_FAILURE_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a provider may take over one call unless told otherwise.
 pub const DEFAULT_CALL_TIME_LIMIT: Duration = Duration::from_secs(60);
+
+/// Azure Key Vault's name for [`RSA_OAEP`], which its providers take as well.
+const RSA_OAEP_IN_VAULTS: &str = "RSA-OAEP";
 
 /// The key stores of one connector and the cache of the keys that they opened.
 ///
@@ -84,7 +87,8 @@ impl KeyStores {
     ///
     /// A value that is in the cache is taken before any other is tried, so that a key with one
     /// unreachable value costs a failed call only when the other expires. The key paths are used as
-    /// they come: whether this server may name them is to be decided before.
+    /// they come: whether this server may name them is to be decided before, and in which spelling,
+    /// since two spellings of a path are two keys here, each with a call and a place in the cache.
     ///
     /// # Errors
     ///
@@ -194,7 +198,11 @@ impl KeyStores {
         key: &CacheKey,
     ) -> Result<Arc<CellKey>, KeyStoreError> {
         let provider = self.known_provider(&value.provider_name)?;
-        self.cache.get_or_open(key, || unwrap_cek(provider, value, self.call_time_limit)).await
+        if known_algorithm(&value.algorithm).is_none() {
+            return Err(KeyStoreError::UnsupportedAlgorithm { found: value.algorithm.clone() });
+        }
+        let (name, limit) = (&value.provider_name, self.call_time_limit);
+        self.cache.get_or_open(key, || unwrap_cek(provider, name, key, limit)).await
     }
 
     /// Has a key renewed in the background. Without a runtime it just expires.
@@ -204,12 +212,13 @@ impl KeyStores {
         else {
             return;
         };
-        let (cache, value, key) = (Arc::clone(&self.cache), value.clone(), Arc::clone(key));
+        let (cache, key) = (Arc::clone(&self.cache), Arc::clone(key));
+        let name = value.provider_name.clone();
         let limit = self.call_time_limit;
         let mut refreshes = self.refreshes.lock().unwrap_or_else(PoisonError::into_inner);
         while refreshes.try_join_next().is_some() {}
         refreshes.spawn_on(
-            async move { cache.refresh(&key, || unwrap_cek(&*provider, &value, limit)).await },
+            async move { cache.refresh(&key, || unwrap_cek(&*provider, &name, &key, limit)).await },
             &runtime,
         );
     }
@@ -217,12 +226,13 @@ impl KeyStores {
 
 async fn unwrap_cek(
     provider: &dyn KeyStoreProvider,
-    value: &EncryptedCekValue,
+    name: &str,
+    value: &CacheKey,
     limit: Option<Duration>,
 ) -> Result<Cek, KeyStoreError> {
     let call =
         async { provider.unwrap_cek(&value.key_path, &value.algorithm, &value.envelope).await };
-    bounded(call, &value.provider_name, limit).await
+    bounded(call, name, limit).await
 }
 
 /// A call to a provider: its panic is an error, so that nothing stays locked, and so is its silence.
@@ -248,7 +258,17 @@ async fn bounded<T>(
 }
 
 fn cache_key(value: &EncryptedCekValue) -> CacheKey {
-    Arc::new(EncryptedCekValue { provider_name: fold(&value.provider_name), ..value.clone() })
+    let mut key = value.clone();
+    key.provider_name = fold(&value.provider_name);
+    if let Some(algorithm) = known_algorithm(&value.algorithm) {
+        key.algorithm = algorithm.to_owned();
+    }
+    Arc::new(key)
+}
+
+/// The one spelling of an algorithm, so that a server cannot have one key opened and cached in each.
+fn known_algorithm(name: &str) -> Option<&'static str> {
+    [RSA_OAEP, RSA_OAEP_IN_VAULTS].into_iter().find(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// Provider names compare as in SqlClient: without regard to ASCII case.

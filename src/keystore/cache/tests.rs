@@ -1,6 +1,7 @@
-use std::pin::pin;
+use std::{pin::pin, sync::Weak};
 
 use futures_util::{FutureExt, future::join_all};
+use tokio::runtime::Handle;
 
 use super::*;
 
@@ -173,6 +174,53 @@ async fn who_takes_over_from_a_cancelled_caller_has_the_whole_time() {
     let (cancelled, next, last) = tokio::join!(cancelled, next, last);
     assert!(cancelled.is_err() && Arc::ptr_eq(&next.unwrap(), &last.unwrap()));
     assert_eq!(cache.statistics().unwraps, 2, "a third call");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_task_wipes_for_all_keys_and_ends_with_them() {
+    let tasks = || Handle::current().metrics().num_alive_tasks();
+    let cache = cache_of(Duration::from_secs(100), 10);
+    let mut last = Weak::new();
+    for n in 0..=255 {
+        last = Arc::downgrade(&open(&cache, n).await);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert_eq!(tasks(), 1, "after {n}");
+    }
+    // Those of different ages go at their own time.
+    tokio::time::sleep(Duration::from_millis(99_985)).await;
+    assert!(last.upgrade().is_some());
+    assert_eq!(cache.state().entries.len(), 1);
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert!(last.upgrade().is_none(), "nobody looked, and the key is still there");
+    assert_eq!((tasks(), cache.state().timer.is_some()), (0, false));
+    // And begins anew, until a purge or the end of the cache.
+    open(&cache, 1).await;
+    cache.purge();
+    tokio::task::yield_now().await;
+    assert_eq!(tasks(), 0, "a timer outlives what it is for");
+    open(&cache, 1).await;
+    assert_eq!(tasks(), 1);
+    drop(cache);
+    tokio::task::yield_now().await;
+    assert_eq!(tasks(), 0, "a timer outlives what it is for");
+}
+
+#[test]
+fn a_runtime_that_is_gone_takes_no_timer_with_it() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().start_paused(true).build().unwrap()
+    };
+    let cache = cache_of(Duration::from_secs(100), 10);
+    let (gone, idle) = (runtime(), runtime());
+    gone.block_on(open(&cache, 1));
+    drop(gone);
+    idle.block_on(open(&cache, 2));
+    runtime().block_on(async {
+        let opened = Arc::downgrade(&open(&cache, 3).await);
+        tokio::time::sleep(Duration::from_secs(101)).await;
+        assert!(opened.upgrade().is_none(), "nobody has wiped it");
+    });
 }
 
 async fn fail(cache: &CekCache, n: u8) -> KeyStoreError {

@@ -389,6 +389,28 @@ async fn the_case_of_a_providers_name_does_not_count() {
 }
 
 #[tokio::test]
+async fn the_case_of_the_algorithm_does_not_count_and_no_other_reaches_a_provider() {
+    let (provider, calls) = Scripted::new("STORE", Does::Open);
+    let stores = KeyStores::builder().provider(provider).build().unwrap();
+    for spelling in ["RSA_OAEP", "rsa_oaep", "rSA_OAEP", "RsA_OaEp"] {
+        let value = EncryptedCekValue { algorithm: spelling.into(), ..value("STORE", 1) };
+        stores.cell_key(&[value]).await.unwrap();
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 1, "two cases, two cache entries");
+    for other in ["RSA_OAEP ", "RSA1_5", "", "R\u{17f}A_OAEP"] {
+        let value = EncryptedCekValue { algorithm: other.into(), ..value("STORE", 1) };
+        let Err(CekError::NoneOpened { attempts }) = stores.cell_key(&[value]).await else {
+            panic!("{other:?} was taken");
+        };
+        assert!(
+            matches!(&attempts[0].error, KeyStoreError::UnsupportedAlgorithm { found } if found == other)
+        );
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 1, "the provider was asked");
+    assert_eq!(stores.statistics().entries, 1);
+}
+
+#[tokio::test]
 async fn two_keys_under_one_master_key_are_two_keys() {
     let (provider, _) = Scripted::new("STORE", Does::Open);
     let stores = KeyStores::builder().provider(provider).build().unwrap();
