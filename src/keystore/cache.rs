@@ -271,12 +271,10 @@ impl CekCache {
         }
         state.flights.remove(&passenger.key);
         match outcome {
-            Ok(key) => {
-                state.insert(&passenger.key, key, self.measures);
-                Timer::keep(&mut state, &self.state, self.measures);
-            }
+            Ok(key) => state.insert(&passenger.key, key, self.measures),
             Err(error) => state.failed(&passenger.key, error, self.measures.failure_pause),
         }
+        Timer::keep(&mut state, &self.state, self.measures);
     }
 }
 
@@ -329,6 +327,7 @@ impl State {
 
     /// Dropping the last `Arc` of a [`CellKey`] wipes it.
     fn drop_expired(&mut self, measures: Measures) {
+        self.failures.forget_older_than(measures.failure_pause);
         let now = Instant::now();
         while let Some(oldest) = self.order.front().and_then(|key| self.entries.get(key)) {
             if now.saturating_duration_since(oldest.opened) < measures.ttl {
@@ -339,8 +338,10 @@ impl State {
     }
 
     fn next_expiry(&self, measures: Measures) -> Option<Instant> {
-        let oldest = self.order.front().and_then(|key| self.entries.get(key))?;
-        oldest.opened.checked_add(measures.ttl)
+        let oldest = self.order.front().and_then(|key| self.entries.get(key));
+        let entry = oldest.and_then(|oldest| oldest.opened.checked_add(measures.ttl));
+        let failure = self.failures.next_expiry(measures.failure_pause);
+        entry.into_iter().chain(failure).min()
     }
 
     fn drop_oldest(&mut self) {

@@ -52,6 +52,17 @@ pub enum KeyStoreError {
         /// What is wrong with it, and what it should look like.
         reason: String,
     },
+    /// The path is longer than any that SQL Server stores (`KEY_PATH` of `CREATE COLUMN MASTER KEY` is
+    /// an `nvarchar(4000)`). The server is at fault. No key store was asked.
+    #[error(
+        "a key path has at most {limit} characters, not {found}; SQL Server stores no longer one"
+    )]
+    KeyPathTooLong {
+        /// How many UTF-16 code units it has.
+        found: usize,
+        /// How many it may have.
+        limit: usize,
+    },
     /// The key's file is there and cannot be used.
     #[error(transparent)]
     UnusableKeyFile(#[from] UnusableKeyFile),

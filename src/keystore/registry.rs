@@ -32,6 +32,10 @@ pub const DEFAULT_FAILURE_PAUSE: Duration = Duration::from_secs(1);
 /// How long a provider may take over one call unless told otherwise.
 pub const DEFAULT_CALL_TIME_LIMIT: Duration = Duration::from_secs(60);
 
+/// How many UTF-16 code units a key path may have: `KEY_PATH` of `CREATE COLUMN MASTER KEY` is an
+/// `nvarchar(4000)`, and the protocol would carry more.
+const LONGEST_KEY_PATH: usize = 4000;
+
 /// Azure Key Vault's name for [`RSA_OAEP`], which its providers take as well.
 const RSA_OAEP_IN_VAULTS: &str = "RSA-OAEP";
 
@@ -139,7 +143,7 @@ impl KeyStores {
     /// # Errors
     ///
     /// The question could not be answered: the provider is not registered, fails, panics or takes too
-    /// long. That is no verdict and is not kept.
+    /// long, or the path is longer than SQL Server stores. That is no verdict and is not kept.
     pub async fn verify_cmk_metadata(
         &self,
         provider_name: &str,
@@ -148,6 +152,7 @@ impl KeyStores {
         signature: &[u8],
     ) -> Result<bool, KeyStoreError> {
         let provider = self.known_provider(provider_name)?;
+        check_length(key_path)?;
         if signature.is_empty() {
             return Ok(false);
         }
@@ -201,6 +206,7 @@ impl KeyStores {
         if known_algorithm(&value.algorithm).is_none() {
             return Err(KeyStoreError::UnsupportedAlgorithm { found: value.algorithm.clone() });
         }
+        check_length(&value.key_path)?;
         let (name, limit) = (&value.provider_name, self.call_time_limit);
         self.cache.get_or_open(key, || unwrap_cek(provider, name, key, limit)).await
     }
@@ -264,6 +270,13 @@ fn cache_key(value: &EncryptedCekValue) -> CacheKey {
         key.algorithm = algorithm.to_owned();
     }
     Arc::new(key)
+}
+
+fn check_length(key_path: &str) -> Result<(), KeyStoreError> {
+    match key_path.encode_utf16().count() {
+        0..=LONGEST_KEY_PATH => Ok(()),
+        found => Err(KeyStoreError::KeyPathTooLong { found, limit: LONGEST_KEY_PATH }),
+    }
 }
 
 /// The one spelling of an algorithm, so that a server cannot have one key opened and cached in each.

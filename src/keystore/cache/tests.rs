@@ -312,6 +312,22 @@ async fn a_failure_holds_for_its_pause_only_and_for_its_own_value_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_failure_that_nobody_comes_back_for_is_forgotten_when_its_pause_is_over() {
+    let cache = cache_of(Duration::from_secs(100), 10);
+    // The timer of a key that stays longer is no reason to keep it.
+    let opened = open(&cache, 1).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let KeyStoreError::Other(down) = fail(&cache, 2).await else { panic!("another error") };
+    tokio::time::sleep(Duration::from_millis(990)).await;
+    assert_eq!(Arc::strong_count(&down), 2);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(Arc::strong_count(&down), 1, "the failure is still there");
+    assert_eq!(Handle::current().metrics().num_alive_tasks(), 1);
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    assert_eq!(Arc::strong_count(&opened), 1, "the key is still there");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_purge_forgets_failures_too() {
     let cache = cache_of(Duration::from_secs(100), 10);
     fail(&cache, 1).await;

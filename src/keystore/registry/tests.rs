@@ -411,6 +411,22 @@ async fn the_case_of_the_algorithm_does_not_count_and_no_other_reaches_a_provide
 }
 
 #[tokio::test]
+async fn a_key_path_longer_than_sql_server_stores_reaches_no_provider() {
+    let (provider, calls) = Scripted::new("STORE", Does::Open);
+    let stores = KeyStores::builder().provider(provider).build().unwrap();
+    let of = |n| EncryptedCekValue { key_path: "\u{10ffff}".repeat(n), ..value("STORE", 1) };
+    stores.cell_key(&[of(2000)]).await.unwrap();
+    let Err(CekError::NoneOpened { attempts }) = stores.cell_key(&[of(2001)]).await else {
+        panic!("it was taken");
+    };
+    let error = &attempts[0].error;
+    assert!(matches!(error, KeyStoreError::KeyPathTooLong { found: 4002, limit: 4000 }), "{error}");
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    let verdict = stores.verify_cmk_metadata("STORE", &of(2001).key_path, true, &[1]).await;
+    assert!(matches!(verdict, Err(KeyStoreError::KeyPathTooLong { .. })));
+}
+
+#[tokio::test]
 async fn two_keys_under_one_master_key_are_two_keys() {
     let (provider, _) = Scripted::new("STORE", Does::Open);
     let stores = KeyStores::builder().provider(provider).build().unwrap();
