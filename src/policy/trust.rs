@@ -1,6 +1,6 @@
 //! Which column master keys a server may name.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 
 use crate::keystore::{EncryptedCekValue, FailedCekValue, KeyStoreError, UntrustedKeyPath};
 
@@ -47,6 +47,11 @@ const DEFAULT_PORT: u16 = 1433;
 /// gateways send a connection changes nothing. An entry may leave out instance and port, and then
 /// holds for those of the host that have no entry of their own: SqlClient compares the whole text, so
 /// that a port added to the connection string loses the entry, and with it the protection.
+///
+/// Case, the dot that may end a host's name, and the notation of an IP address do not count either.
+/// Different names of one server do: nothing is resolved, so that `localhost` and `127.0.0.1`, a host
+/// and its alias, a short name and the full one need an entry each. [`strict`](Self::strict) refuses
+/// where one has been forgotten.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedKeyPaths {
     /// What holds for servers without an entry.
@@ -76,7 +81,8 @@ enum Trust {
     Only(Vec<TrustedKey>),
 }
 
-/// An address without its spellings: in lower case, without protocol, brackets and default instance.
+/// An address without its spellings: in lower case, without protocol, brackets, last dot and default
+/// instance, an IP address in its one notation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Server {
     host: String,
@@ -241,11 +247,20 @@ impl Server {
             None => (rest.trim(), None),
         };
         let host = match host {
-            "." | "(local)" => "localhost",
-            _ => host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host),
+            "." | "(local)" => "localhost".to_owned(),
+            _ => Self::one_notation(host),
         };
         let instance = instance.filter(|name| !matches!(*name, "" | "mssqlserver"));
-        Self { host: host.to_owned(), instance: instance.map(str::to_owned), port }
+        Self { host, instance: instance.map(str::to_owned), port }
+    }
+
+    fn one_notation(host: &str) -> String {
+        let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        let host = host.strip_suffix('.').unwrap_or(host);
+        match host.parse::<IpAddr>() {
+            Ok(address) => address.to_canonical().to_string(),
+            Err(_) => host.to_owned(),
+        }
     }
 }
 
@@ -302,6 +317,8 @@ mod tests {
         for name in [
             "DB.example.com",
             "tcp:db.example.com",
+            "db.example.com.",
+            r"tcp:db.example.com.\chat,50000",
             "db.example.com,1433",
             "db.example.com , 50000",
             r"db.example.com\CHAT",
@@ -309,10 +326,17 @@ mod tests {
         ] {
             assert!(!trusts(&trusted, name, "k/2"), "{name} has lost its entry");
         }
-        assert!(trusts(&trusted, "db.example.com.evil.org", "k/2"));
+        for other in ["db.example.com.evil.org", "db.example.com..", "db"] {
+            assert!(trusts(&trusted, other, "k/2"), "{other} is another server");
+        }
         for (entry, name) in [
             (".", "localhost"),
             ("[::1],1433", "::1"),
+            ("::1", "0:0:0:0:0:0:0:1"),
+            ("[2001:DB8::A],1433", "2001:db8:0:0::a"),
+            ("10.0.0.1", "::ffff:10.0.0.1"),
+            ("db.", "db"),
+            ("localhost.", "."),
             ("db", r"db\MSSQLSERVER"),
             ("db,1433", "db"),
             (r"db\chat", r"db\chat,50000"),
