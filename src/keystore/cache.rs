@@ -4,9 +4,11 @@
 //! providers: whoever asks brings the call that opens the key.
 
 mod failures;
+mod flight;
 mod statistics;
 #[cfg(test)]
 mod tests;
+mod timer;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -16,7 +18,12 @@ use std::{
 
 use tokio::time::Instant;
 
-use self::{failures::Failures, statistics::Counters};
+use self::{
+    failures::Failures,
+    flight::{Call, Flight, Turn},
+    statistics::Counters,
+    timer::Timer,
+};
 use super::{EncryptedCekValue, KeyStoreError, events};
 use crate::crypto::{Cek, CellKey};
 
@@ -26,8 +33,11 @@ pub use self::statistics::CekCacheStatistics;
 const REFRESH_SHARE: u32 = 10;
 /// How soon a renewal that failed is tried again, at the earliest.
 const REFRESH_PAUSE: Duration = Duration::from_secs(1);
+/// How long a caller has, once its call has been given up, to tell those who wait for it.
+const GRACE: Duration = Duration::from_secs(1);
 
-/// What a key is cached under: all that decides how it is opened, the provider's name folded.
+/// What a key is cached under: all that decides how it is opened, the names of provider and algorithm
+/// folded.
 ///
 /// The envelope is part of it, so that a value that the server swaps is never answered with the key
 /// of another, and so is the path: a cache by path alone would mix up the keys of one master key.
@@ -44,11 +54,13 @@ pub(super) struct Measures {
     pub(super) capacity: usize,
     /// How long a value that failed is not asked for again.
     pub(super) failure_pause: Duration,
+    /// When those who make a call give it up; others wait for theirs a little longer than that.
+    pub(super) call_time_limit: Option<Duration>,
 }
 
 /// Opened keys, for the time and up to the number that were configured.
 pub(super) struct CekCache {
-    /// Shared with the timers that wipe expired keys.
+    /// Shared with the timer that wipes expired keys.
     state: Arc<Mutex<State>>,
     measures: Measures,
     counters: Counters,
@@ -62,6 +74,8 @@ struct State {
     order: VecDeque<CacheKey>,
     flights: HashMap<CacheKey, Boarding>,
     failures: Failures,
+    /// While there is something that will expire.
+    timer: Option<Timer>,
 }
 
 struct Entry {
@@ -76,10 +90,6 @@ struct Boarding {
     flight: Arc<Flight>,
     passengers: usize,
 }
-
-/// Whoever holds the lock makes the call; the others wait for the lock and find the outcome. If the
-/// holder is cancelled there is no outcome, and the next in line makes the call.
-type Flight = tokio::sync::Mutex<Option<Outcome>>;
 
 /// A key that was in the cache.
 pub(super) struct Found {
@@ -110,7 +120,7 @@ impl CekCache {
 
     /// The key, if it is in the cache.
     pub(super) fn get(&self, key: &CacheKey) -> Option<Found> {
-        let found = self.state().find(key, self.measures.ttl)?;
+        let found = self.state().find(key, self.measures)?;
         self.counters.hit();
         events::hit(key);
         Some(found)
@@ -136,7 +146,7 @@ impl CekCache {
             Lookup::Miss(passenger) => {
                 self.counters.miss();
                 events::miss(key);
-                self.fly(&passenger, open).await
+                self.fly(passenger, open).await
             }
         }
     }
@@ -150,26 +160,46 @@ impl CekCache {
         self.counters.refresh();
         events::refresh(key);
         // Whether it worked shows at the next use, which finds a fresh key, the old one, or none.
-        let _ = self.fly(&passenger, open).await;
+        let _ = self.fly(passenger, open).await;
     }
 
-    /// Makes the call, or waits for the one who does.
-    async fn fly<F>(&self, passenger: &Passenger<'_>, open: impl FnOnce() -> F) -> Outcome
+    /// Makes the call, or waits for the one who does, or makes it in the place of one who does not
+    /// come to an end.
+    async fn fly<F>(&self, mut passenger: Passenger<'_>, open: impl FnOnce() -> F) -> Outcome
     where
         F: Future<Output = Result<Cek, KeyStoreError>>,
     {
-        let mut outcome = passenger.flight.lock().await;
-        if let Some(outcome) = &*outcome {
-            return outcome.clone();
+        let patience = self.measures.call_time_limit.map(|limit| limit.saturating_add(GRACE));
+        loop {
+            match passenger.flight.turn(patience).await {
+                Turn::Landed(outcome) => return outcome,
+                Turn::Yours(call) => return self.call(&passenger, call, open).await,
+                Turn::Overdue => match self.rebook(&passenger) {
+                    Lookup::Hit(found) => return Ok(found),
+                    Lookup::FailedJustNow(error) => return Err(error),
+                    Lookup::Miss(rebooked) => passenger = rebooked,
+                },
+            }
         }
+    }
+
+    async fn call<F>(
+        &self,
+        passenger: &Passenger<'_>,
+        call: Call,
+        open: impl FnOnce() -> F,
+    ) -> Outcome
+    where
+        F: Future<Output = Result<Cek, KeyStoreError>>,
+    {
         let begun = Instant::now();
         self.counters.unwrap_begun();
         let opened = open().await.map(|cek| Arc::new(CellKey::new(&cek)));
         let took = begun.elapsed();
         self.counters.unwrap_ended(took, opened.is_ok());
         events::unwrapped(&passenger.key, took, opened.as_ref().err());
-        *outcome = Some(opened.clone());
         self.land(passenger, &opened);
+        call.landed(opened.clone());
         opened
     }
 
@@ -186,7 +216,7 @@ impl CekCache {
     pub(super) fn statistics(&self) -> CekCacheStatistics {
         let entries = {
             let mut state = self.state();
-            state.drop_expired(self.measures.ttl);
+            state.drop_expired(self.measures);
             state.entries.len()
         };
         self.counters.read(entries)
@@ -197,22 +227,10 @@ impl CekCache {
         lock(&self.state)
     }
 
-    /// Drops, and so wipes, what has just been cached when its time is up, whether or not anybody
-    /// comes back for it.
-    fn wipe_on_expiry(&self) {
-        let (state, ttl) = (Arc::downgrade(&self.state), self.measures.ttl);
-        tokio::spawn(async move {
-            tokio::time::sleep(ttl).await;
-            if let Some(state) = state.upgrade() {
-                lock(&state).drop_expired(ttl);
-            }
-        });
-    }
-
     /// Finds the key, or takes part in the flight for it, or learns why there is none, in one step.
     fn board(&self, key: &CacheKey) -> Lookup<'_> {
         let mut state = self.state();
-        if let Some(found) = state.lookup(key, self.measures.ttl) {
+        if let Some(found) = state.lookup(key, self.measures) {
             return Lookup::Hit(found);
         }
         // A call that is on its way knows more than one that has failed.
@@ -222,6 +240,18 @@ impl CekCache {
             return Lookup::FailedJustNow(error);
         }
         Lookup::Miss(self.take_part(&mut state, key))
+    }
+
+    /// Leaves a flight that does not come to an end for the one that takes its place. What comes of
+    /// the old one is not kept, as after a purge.
+    fn rebook(&self, passenger: &Passenger<'_>) -> Lookup<'_> {
+        let mut state = self.state();
+        if state.is_current(passenger) {
+            state.flights.remove(&passenger.key);
+            return Lookup::Miss(self.take_part(&mut state, &passenger.key));
+        }
+        drop(state);
+        self.board(&passenger.key)
     }
 
     fn take_part(&self, state: &mut State, key: &CacheKey) -> Passenger<'_> {
@@ -241,15 +271,10 @@ impl CekCache {
         }
         state.flights.remove(&passenger.key);
         match outcome {
-            Ok(key) => {
-                state.insert(&passenger.key, key, self.measures);
-                drop(state);
-                if !self.measures.ttl.is_zero() && tokio::runtime::Handle::try_current().is_ok() {
-                    self.wipe_on_expiry();
-                }
-            }
+            Ok(key) => state.insert(&passenger.key, key, self.measures),
             Err(error) => state.failed(&passenger.key, error, self.measures.failure_pause),
         }
+        Timer::keep(&mut state, &self.state, self.measures);
     }
 }
 
@@ -258,14 +283,14 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 impl State {
-    fn lookup(&mut self, key: &CacheKey, ttl: Duration) -> Option<Arc<CellKey>> {
-        self.drop_expired(ttl);
+    fn lookup(&mut self, key: &CacheKey, measures: Measures) -> Option<Arc<CellKey>> {
+        self.drop_expired(measures);
         self.entries.get(key).map(|entry| Arc::clone(&entry.key))
     }
 
     /// The same, and says once when the key is to be renewed.
-    fn find(&mut self, key: &CacheKey, ttl: Duration) -> Option<Found> {
-        self.drop_expired(ttl);
+    fn find(&mut self, key: &CacheKey, measures: Measures) -> Option<Found> {
+        self.drop_expired(measures);
         let entry = self.entries.get_mut(key)?;
         let refresh = entry.refresh_from.take_if(|from| *from <= Instant::now()).is_some();
         Some(Found { key: Arc::clone(&entry.key), refresh })
@@ -273,7 +298,7 @@ impl State {
 
     fn insert(&mut self, key: &CacheKey, opened: &Arc<CellKey>, measures: Measures) {
         let Measures { ttl, capacity, .. } = measures;
-        self.drop_expired(ttl);
+        self.drop_expired(measures);
         if ttl.is_zero() || capacity == 0 {
             return;
         }
@@ -301,14 +326,22 @@ impl State {
     }
 
     /// Dropping the last `Arc` of a [`CellKey`] wipes it.
-    fn drop_expired(&mut self, ttl: Duration) {
+    fn drop_expired(&mut self, measures: Measures) {
+        self.failures.forget_older_than(measures.failure_pause);
         let now = Instant::now();
         while let Some(oldest) = self.order.front().and_then(|key| self.entries.get(key)) {
-            if now.saturating_duration_since(oldest.opened) < ttl {
+            if now.saturating_duration_since(oldest.opened) < measures.ttl {
                 break;
             }
             self.drop_oldest();
         }
+    }
+
+    fn next_expiry(&self, measures: Measures) -> Option<Instant> {
+        let oldest = self.order.front().and_then(|key| self.entries.get(key));
+        let entry = oldest.and_then(|oldest| oldest.opened.checked_add(measures.ttl));
+        let failure = self.failures.next_expiry(measures.failure_pause);
+        entry.into_iter().chain(failure).min()
     }
 
     fn drop_oldest(&mut self) {

@@ -9,8 +9,8 @@ const LISTED: usize = 8;
 
 /// A key store that could not do what it was asked.
 ///
-/// No variant holds a secret. Key paths and names that the server sent are shown escaped, so that
-/// they cannot forge lines in a log.
+/// No variant holds a secret. Key paths and names that the server sent, and names of files, are shown
+/// escaped, so that they cannot forge lines in a log.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyStoreError {
@@ -52,11 +52,22 @@ pub enum KeyStoreError {
         /// What is wrong with it, and what it should look like.
         reason: String,
     },
+    /// The path is longer than any that SQL Server stores (`KEY_PATH` of `CREATE COLUMN MASTER KEY` is
+    /// an `nvarchar(4000)`). The server is at fault. No key store was asked.
+    #[error(
+        "a key path has at most {limit} characters, not {found}; SQL Server stores no longer one"
+    )]
+    KeyPathTooLong {
+        /// How many UTF-16 code units it has.
+        found: usize,
+        /// How many it may have.
+        limit: usize,
+    },
     /// The key's file is there and cannot be used.
     #[error(transparent)]
     UnusableKeyFile(#[from] UnusableKeyFile),
     /// A file or directory could not be read or written.
-    #[error("{}: {message}; check that it exists and that this account has access", path.display())]
+    #[error("{path:?}: {message}; check that it exists and that this account has access")]
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -66,7 +77,9 @@ pub enum KeyStoreError {
         message: String,
     },
     /// The directory has more key files than a scan reads.
-    #[error("{}: more than {limit} certificate and key files; give keys a directory of their own", path.display())]
+    #[error(
+        "{path:?}: more than {limit} certificate and key files; give keys a directory of their own"
+    )]
     TooManyFiles {
         /// The directory.
         path: PathBuf,
@@ -205,7 +218,7 @@ fn server_in_words(server: &Option<String>) -> String {
 
 /// A file of a certificate directory that gives no key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {problem}", path.display())]
+#[error("{path:?}: {problem}")]
 pub struct UnusableKeyFile {
     /// The file, or the first file of a certificate and key that belong together.
     pub path: PathBuf,
@@ -277,8 +290,7 @@ pub enum KeyFileProblem {
     },
     /// It is a link that leads out of its directory, and is not followed.
     #[error(
-        "it is a link to {}, outside of the directory; put the file itself into the directory",
-        target.display()
+        "it is a link to {target:?}, outside of the directory; put the file itself into the directory"
     )]
     LinkOutside {
         /// Where it leads.
@@ -380,4 +392,33 @@ fn advice(code: u32) -> &'static str {
 
 fn detail(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(" ({message})") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_files_name_forges_no_line_of_a_log() {
+        let path = || PathBuf::from("a.pfx\n12:00 INFO all is well \u{1b}[2K");
+        let unusable =
+            |problem| KeyStoreError::UnusableKeyFile(UnusableKeyFile { path: path(), problem });
+        let skipped = UnusableKeyFile { path: path(), problem: KeyFileProblem::NotRsa };
+        for error in [
+            KeyStoreError::io(path(), &io::Error::from(io::ErrorKind::NotFound)),
+            KeyStoreError::TooManyFiles { path: path(), limit: 1 },
+            unusable(KeyFileProblem::NoPassword),
+            unusable(KeyFileProblem::LinkOutside { target: path() }),
+            KeyStoreError::KeyNotFound {
+                provider: "STORE".into(),
+                key_path: "k".into(),
+                looked_in: "a folder".into(),
+                skipped: Arc::new([skipped]),
+            },
+        ] {
+            let text = error.to_string();
+            assert!(!text.contains(char::is_control), "{text:?}");
+            assert!(text.contains(r"a.pfx\n12:00"), "{text:?} does not tell the file");
+        }
+    }
 }

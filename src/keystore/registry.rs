@@ -14,7 +14,7 @@ use tokio::{runtime::Handle, task::JoinSet};
 
 use super::{
     CekCacheStatistics, CekError, EncryptedCekValue, FailedCekValue, KeyStoreError,
-    KeyStoreProvider,
+    KeyStoreProvider, RSA_OAEP,
     cache::{CacheKey, CekCache, Measures},
     signatures::{SignatureCache, SignedDefinition},
 };
@@ -32,6 +32,13 @@ pub const DEFAULT_FAILURE_PAUSE: Duration = Duration::from_secs(1);
 /// How long a provider may take over one call unless told otherwise.
 pub const DEFAULT_CALL_TIME_LIMIT: Duration = Duration::from_secs(60);
 
+/// How many UTF-16 code units a key path may have: `KEY_PATH` of `CREATE COLUMN MASTER KEY` is an
+/// `nvarchar(4000)`, and the protocol would carry more.
+const LONGEST_KEY_PATH: usize = 4000;
+
+/// Azure Key Vault's name for [`RSA_OAEP`], which its providers take as well.
+const RSA_OAEP_IN_VAULTS: &str = "RSA-OAEP";
+
 /// The key stores of one connector and the cache of the keys that they opened.
 ///
 /// Share it behind an [`Arc`] among the connections that act for the same party. Two parties with
@@ -41,7 +48,9 @@ pub const DEFAULT_CALL_TIME_LIMIT: Duration = Duration::from_secs(60);
 /// # When a key store is slow, or down
 ///
 /// Of many callers that need the same key, one calls the provider and the others wait for it. If that
-/// one is cancelled, the next makes the call.
+/// one is cancelled, the next makes the call. If it is just not polled any more, pinned beside a
+/// `select!` or on a runtime that idles, the others wait for it as long as a call may take and a second,
+/// and then one of them calls in its place.
 ///
 /// A call that does not end is given up after [`call_time_limit`](KeyStoresBuilder::call_time_limit).
 /// A value that failed is left alone for [`failure_pause`](KeyStoresBuilder::failure_pause), a second:
@@ -82,7 +91,8 @@ impl KeyStores {
     ///
     /// A value that is in the cache is taken before any other is tried, so that a key with one
     /// unreachable value costs a failed call only when the other expires. The key paths are used as
-    /// they come: whether this server may name them is to be decided before.
+    /// they come: whether this server may name them is to be decided before, and in which spelling,
+    /// since two spellings of a path are two keys here, each with a call and a place in the cache.
     ///
     /// # Errors
     ///
@@ -133,7 +143,7 @@ impl KeyStores {
     /// # Errors
     ///
     /// The question could not be answered: the provider is not registered, fails, panics or takes too
-    /// long. That is no verdict and is not kept.
+    /// long, or the path is longer than SQL Server stores. That is no verdict and is not kept.
     pub async fn verify_cmk_metadata(
         &self,
         provider_name: &str,
@@ -142,6 +152,7 @@ impl KeyStores {
         signature: &[u8],
     ) -> Result<bool, KeyStoreError> {
         let provider = self.known_provider(provider_name)?;
+        check_length(key_path)?;
         if signature.is_empty() {
             return Ok(false);
         }
@@ -192,7 +203,12 @@ impl KeyStores {
         key: &CacheKey,
     ) -> Result<Arc<CellKey>, KeyStoreError> {
         let provider = self.known_provider(&value.provider_name)?;
-        self.cache.get_or_open(key, || unwrap_cek(provider, value, self.call_time_limit)).await
+        if known_algorithm(&value.algorithm).is_none() {
+            return Err(KeyStoreError::UnsupportedAlgorithm { found: value.algorithm.clone() });
+        }
+        check_length(&value.key_path)?;
+        let (name, limit) = (&value.provider_name, self.call_time_limit);
+        self.cache.get_or_open(key, || unwrap_cek(provider, name, key, limit)).await
     }
 
     /// Has a key renewed in the background. Without a runtime it just expires.
@@ -202,12 +218,13 @@ impl KeyStores {
         else {
             return;
         };
-        let (cache, value, key) = (Arc::clone(&self.cache), value.clone(), Arc::clone(key));
+        let (cache, key) = (Arc::clone(&self.cache), Arc::clone(key));
+        let name = value.provider_name.clone();
         let limit = self.call_time_limit;
         let mut refreshes = self.refreshes.lock().unwrap_or_else(PoisonError::into_inner);
         while refreshes.try_join_next().is_some() {}
         refreshes.spawn_on(
-            async move { cache.refresh(&key, || unwrap_cek(&*provider, &value, limit)).await },
+            async move { cache.refresh(&key, || unwrap_cek(&*provider, &name, &key, limit)).await },
             &runtime,
         );
     }
@@ -215,12 +232,13 @@ impl KeyStores {
 
 async fn unwrap_cek(
     provider: &dyn KeyStoreProvider,
-    value: &EncryptedCekValue,
+    name: &str,
+    value: &CacheKey,
     limit: Option<Duration>,
 ) -> Result<Cek, KeyStoreError> {
     let call =
         async { provider.unwrap_cek(&value.key_path, &value.algorithm, &value.envelope).await };
-    bounded(call, &value.provider_name, limit).await
+    bounded(call, name, limit).await
 }
 
 /// A call to a provider: its panic is an error, so that nothing stays locked, and so is its silence.
@@ -246,7 +264,24 @@ async fn bounded<T>(
 }
 
 fn cache_key(value: &EncryptedCekValue) -> CacheKey {
-    Arc::new(EncryptedCekValue { provider_name: fold(&value.provider_name), ..value.clone() })
+    let mut key = value.clone();
+    key.provider_name = fold(&value.provider_name);
+    if let Some(algorithm) = known_algorithm(&value.algorithm) {
+        key.algorithm = algorithm.to_owned();
+    }
+    Arc::new(key)
+}
+
+fn check_length(key_path: &str) -> Result<(), KeyStoreError> {
+    match key_path.encode_utf16().count() {
+        0..=LONGEST_KEY_PATH => Ok(()),
+        found => Err(KeyStoreError::KeyPathTooLong { found, limit: LONGEST_KEY_PATH }),
+    }
+}
+
+/// The one spelling of an algorithm, so that a server cannot have one key opened and cached in each.
+fn known_algorithm(name: &str) -> Option<&'static str> {
+    [RSA_OAEP, RSA_OAEP_IN_VAULTS].into_iter().find(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// Provider names compare as in SqlClient: without regard to ASCII case.
@@ -342,11 +377,12 @@ impl KeyStoresBuilder {
             names.push(name);
         }
         let Self { ttl, capacity, failure_pause, .. } = self;
-        let measures = Measures { ttl, capacity, failure_pause };
+        let call_time_limit = (!self.call_time_limit.is_zero()).then_some(self.call_time_limit);
+        let measures = Measures { ttl, capacity, failure_pause, call_time_limit };
         Ok(KeyStores {
             providers,
             names,
-            call_time_limit: (!self.call_time_limit.is_zero()).then_some(self.call_time_limit),
+            call_time_limit,
             cache: Arc::new(CekCache::new(measures)),
             signatures: SignatureCache::new(ttl),
             refreshes: Mutex::default(),

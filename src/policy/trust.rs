@@ -1,6 +1,6 @@
 //! Which column master keys a server may name.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 
 use crate::keystore::{EncryptedCekValue, FailedCekValue, KeyStoreError, UntrustedKeyPath};
 
@@ -21,8 +21,12 @@ const DEFAULT_PORT: u16 = 1433;
 ///
 /// The first row is SqlClient's `ColumnEncryptionTrustedMasterKeyPaths`: a server without an entry is
 /// believed, one whose entry is empty may name nothing. Paths compare without regard to case, as
-/// there. What SqlClient has not: strictness, and an entry that pins the key store together with the
-/// path, see [`TrustedKey`].
+/// there, but of ASCII letters only. What SqlClient has not: strictness, and an entry that pins the key
+/// store together with the path, see [`TrustedKey`].
+///
+/// A key store is asked for the path as it is listed, however the server writes it: where case counts
+/// in a key store, a server cannot reach a key that is not listed by writing a listed one differently.
+/// Of listed paths that differ in case only, the server's own spelling is taken.
 ///
 /// ```
 /// use always_encrypted::policy::TrustedKeyPaths;
@@ -43,6 +47,11 @@ const DEFAULT_PORT: u16 = 1433;
 /// gateways send a connection changes nothing. An entry may leave out instance and port, and then
 /// holds for those of the host that have no entry of their own: SqlClient compares the whole text, so
 /// that a port added to the connection string loses the entry, and with it the protection.
+///
+/// Case, the dot that may end a host's name, and the notation of an IP address do not count either.
+/// Different names of one server do: nothing is resolved, so that `localhost` and `127.0.0.1`, a host
+/// and its alias, a short name and the full one need an entry each. [`strict`](Self::strict) refuses
+/// where one has been forgotten.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedKeyPaths {
     /// What holds for servers without an entry.
@@ -55,13 +64,13 @@ pub struct TrustedKeyPaths {
 /// A column master key that may be named: a path, and the key store if that is pinned as well.
 ///
 /// Made of a path, `"keys/1".into()`, or of a key store's name and a path,
-/// `("VAULT", "keys/1").into()`. Neither is sensitive to case. Pin the key store where two that this
-/// process has know the same paths.
+/// `("VAULT", "keys/1").into()`. Neither is sensitive to ASCII case; the key store gets the path as it
+/// is written here. Pin the key store where two that this process has know the same paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustedKey {
     /// In lower case.
     provider: Option<String>,
-    /// In lower case.
+    /// As the key store is asked for it.
     key_path: String,
 }
 
@@ -72,7 +81,8 @@ enum Trust {
     Only(Vec<TrustedKey>),
 }
 
-/// An address without its spellings: in lower case, without protocol, brackets and default instance.
+/// An address without its spellings: in lower case, without protocol, brackets, last dot and default
+/// instance, an IP address in its one notation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Server {
     host: String,
@@ -114,7 +124,7 @@ impl TrustedKeyPaths {
     /// `provider`.
     #[must_use]
     pub fn trusts(&self, server: &str, provider: &str, key_path: &str) -> bool {
-        self.rule(&Server::read(server)).trusts(provider, key_path)
+        self.rule(&Server::read(server)).listed(provider, key_path).is_some()
     }
 
     /// What holds for one server, for a connection to it. Its name appears in the errors.
@@ -127,21 +137,28 @@ impl TrustedKeyPaths {
         }
     }
 
-    /// The values of a CEK that may be tried, in their order, and those that may not with the reason.
-    /// To be called on what [`for_server`](Self::for_server) gave.
+    /// The values of a CEK that may be tried, in their order and with their paths as they are listed,
+    /// and those that may not with the reason. To be called on what [`for_server`](Self::for_server)
+    /// gave.
     pub(crate) fn sort(
         &self,
         values: &[EncryptedCekValue],
     ) -> (Vec<EncryptedCekValue>, Vec<FailedCekValue>) {
-        let (trusted, refused): (Vec<_>, Vec<_>) = values
-            .iter()
-            .partition(|value| self.elsewhere.trusts(&value.provider_name, &value.key_path));
-        let refused = refused.into_iter().map(|value| FailedCekValue {
-            provider: value.provider_name.clone(),
-            key_path: value.key_path.clone(),
-            error: KeyStoreError::UntrustedKeyPath(self.untrusted(value)),
-        });
-        (trusted.into_iter().cloned().collect(), refused.collect())
+        let (mut trusted, mut refused) = (Vec::new(), Vec::new());
+        for value in values {
+            match self.elsewhere.listed(&value.provider_name, &value.key_path) {
+                Some(listed) => {
+                    let key_path = listed.to_owned();
+                    trusted.push(EncryptedCekValue { key_path, ..value.clone() });
+                }
+                None => refused.push(FailedCekValue {
+                    provider: value.provider_name.clone(),
+                    key_path: value.key_path.clone(),
+                    error: KeyStoreError::UntrustedKeyPath(self.untrusted(value)),
+                }),
+            }
+        }
+        (trusted, refused)
     }
 
     /// The error of a key none of whose values may be tried.
@@ -173,13 +190,15 @@ impl Trust {
         Self::Only(keys.into_iter().map(Into::into).collect())
     }
 
-    fn trusts(&self, provider: &str, key_path: &str) -> bool {
-        let Self::Only(keys) = self else { return true };
-        let named = TrustedKey::new(Some(provider), key_path);
-        keys.iter().any(|key| {
-            key.key_path == named.key_path
-                && (key.provider.is_none() || key.provider == named.provider)
-        })
+    /// The path as it is listed, if it is.
+    fn listed<'a>(&'a self, provider: &str, key_path: &'a str) -> Option<&'a str> {
+        let Self::Only(keys) = self else { return Some(key_path) };
+        let named = |key: &&TrustedKey| {
+            key.key_path.eq_ignore_ascii_case(key_path)
+                && key.provider.as_ref().is_none_or(|pinned| pinned.eq_ignore_ascii_case(provider))
+        };
+        let mut found = keys.iter().filter(named).map(|key| key.key_path.as_str());
+        found.clone().find(|listed| *listed == key_path).or_else(|| found.next())
     }
 }
 
@@ -188,7 +207,7 @@ impl TrustedKey {
         Self {
             // As the registry compares them.
             provider: provider.map(str::to_ascii_lowercase),
-            key_path: key_path.to_lowercase(),
+            key_path: key_path.to_owned(),
         }
     }
 }
@@ -228,11 +247,20 @@ impl Server {
             None => (rest.trim(), None),
         };
         let host = match host {
-            "." | "(local)" => "localhost",
-            _ => host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host),
+            "." | "(local)" => "localhost".to_owned(),
+            _ => Self::one_notation(host),
         };
         let instance = instance.filter(|name| !matches!(*name, "" | "mssqlserver"));
-        Self { host: host.to_owned(), instance: instance.map(str::to_owned), port }
+        Self { host, instance: instance.map(str::to_owned), port }
+    }
+
+    fn one_notation(host: &str) -> String {
+        let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        let host = host.strip_suffix('.').unwrap_or(host);
+        match host.parse::<IpAddr>() {
+            Ok(address) => address.to_canonical().to_string(),
+            Err(_) => host.to_owned(),
+        }
     }
 }
 
@@ -289,6 +317,8 @@ mod tests {
         for name in [
             "DB.example.com",
             "tcp:db.example.com",
+            "db.example.com.",
+            r"tcp:db.example.com.\chat,50000",
             "db.example.com,1433",
             "db.example.com , 50000",
             r"db.example.com\CHAT",
@@ -296,10 +326,17 @@ mod tests {
         ] {
             assert!(!trusts(&trusted, name, "k/2"), "{name} has lost its entry");
         }
-        assert!(trusts(&trusted, "db.example.com.evil.org", "k/2"));
+        for other in ["db.example.com.evil.org", "db.example.com..", "db"] {
+            assert!(trusts(&trusted, other, "k/2"), "{other} is another server");
+        }
         for (entry, name) in [
             (".", "localhost"),
             ("[::1],1433", "::1"),
+            ("::1", "0:0:0:0:0:0:0:1"),
+            ("[2001:DB8::A],1433", "2001:db8:0:0::a"),
+            ("10.0.0.1", "::ffff:10.0.0.1"),
+            ("db.", "db"),
+            ("localhost.", "."),
             ("db", r"db\MSSQLSERVER"),
             ("db,1433", "db"),
             (r"db\chat", r"db\chat,50000"),
@@ -327,6 +364,36 @@ mod tests {
         ] {
             assert!(trusts(&trusted, name, path), "{name} has another entry than {path}");
         }
+    }
+
+    /// The path that a key store is asked for.
+    fn asked(trusted: &TrustedKeyPaths, key_path: &str) -> Option<String> {
+        let value = EncryptedCekValue {
+            envelope: vec![],
+            provider_name: "STORE".into(),
+            key_path: key_path.into(),
+            algorithm: String::new(),
+        };
+        let (tried, _) = trusted.for_server("db").sort(&[value]);
+        tried.into_iter().next().map(|value| value.key_path)
+    }
+
+    #[test]
+    fn a_key_store_where_case_counts_is_asked_for_no_key_that_is_not_listed() {
+        let trusted = TrustedKeyPaths::only(["vault/Cmk", "vault/\u{e9}"]);
+        for spelling in ["vault/Cmk", "vault/CMK", "VAULT/cmk"] {
+            assert_eq!(asked(&trusted, spelling).as_deref(), Some("vault/Cmk"));
+        }
+        // The Kelvin sign, whose small letter is k, and an accent.
+        for other in ["vault/Cm\u{212a}", "vault/\u{c9}"] {
+            assert_eq!(asked(&trusted, other), None, "{other} is another key");
+        }
+        let two: [TrustedKey; 3] = ["cmk".into(), ("OTHER", "CMK").into(), "Cmk".into()];
+        let trusted = TrustedKeyPaths::only(two);
+        for (spelling, listed) in [("cmk", "cmk"), ("Cmk", "Cmk"), ("CMK", "cmk")] {
+            assert_eq!(asked(&trusted, spelling).as_deref(), Some(listed));
+        }
+        assert_eq!(asked(&TrustedKeyPaths::any(), "CMK").as_deref(), Some("CMK"));
     }
 
     #[test]

@@ -1,25 +1,30 @@
 //! The failures of a moment ago, so that a key store that is down is not asked by every query.
 //!
-//! A failure is no verdict: it is remembered for the pause and no longer, and only as many are.
+//! A failure is no verdict: it is remembered for the pause and no longer, and only as many are. Nothing
+//! that the server sent is kept but what the error tells of it.
 
 use std::{
     collections::{HashMap, VecDeque},
     time::Duration,
 };
 
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::{CacheKey, KeyStoreError};
 
-/// How many are remembered. An envelope may have 64 kilobytes, and the server sends as many as it
-/// likes.
+/// How many are remembered; the server sends as many values as it likes. The error of each may tell a
+/// key path, of which the registry takes 4000 characters and no more.
 const LIMIT: usize = 256;
+
+/// A value that failed, by its SHA-256: an envelope alone may have 64 kilobytes.
+type FailedValue = [u8; 32];
 
 #[derive(Default)]
 pub(super) struct Failures {
-    errors: HashMap<CacheKey, (Instant, KeyStoreError)>,
+    errors: HashMap<FailedValue, (Instant, KeyStoreError)>,
     /// The keys of `errors`, oldest first.
-    order: VecDeque<CacheKey>,
+    order: VecDeque<FailedValue>,
 }
 
 impl Failures {
@@ -28,25 +33,35 @@ impl Failures {
         if pause.is_zero() {
             return;
         }
-        if self.errors.remove(key).is_some() {
-            self.order.retain(|known| known != key);
+        let value = digest(key);
+        if self.errors.remove(&value).is_some() {
+            self.order.retain(|known| *known != value);
         }
         while self.errors.len() >= LIMIT
             && let Some(oldest) = self.order.pop_front()
         {
             self.errors.remove(&oldest);
         }
-        self.errors.insert(CacheKey::clone(key), (Instant::now(), error.clone()));
-        self.order.push_back(CacheKey::clone(key));
+        self.errors.insert(value, (Instant::now(), error.clone()));
+        self.order.push_back(value);
     }
 
     /// How the key failed, if that is not longer ago than the pause.
     pub(super) fn recent(&mut self, key: &CacheKey, pause: Duration) -> Option<KeyStoreError> {
         self.forget_older_than(pause);
-        self.errors.get(key).map(|(_, error)| error.clone())
+        if self.errors.is_empty() {
+            return None;
+        }
+        self.errors.get(&digest(key)).map(|(_, error)| error.clone())
     }
 
-    fn forget_older_than(&mut self, pause: Duration) {
+    /// When the oldest is to be forgotten.
+    pub(super) fn next_expiry(&self, pause: Duration) -> Option<Instant> {
+        let (at, _) = self.errors.get(self.order.front()?)?;
+        at.checked_add(pause)
+    }
+
+    pub(super) fn forget_older_than(&mut self, pause: Duration) {
         let now = Instant::now();
         while let Some(oldest) = self.order.front()
             && self
@@ -59,6 +74,22 @@ impl Failures {
             }
         }
     }
+}
+
+/// Each part with its length before it, so that no two values run together to the same bytes.
+fn digest(key: &CacheKey) -> FailedValue {
+    let parts: [&[u8]; 4] = [
+        key.provider_name.as_bytes(),
+        key.key_path.as_bytes(),
+        key.algorithm.as_bytes(),
+        &key.envelope,
+    ];
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
 }
 
 #[cfg(test)]
@@ -89,5 +120,35 @@ mod tests {
         tokio::time::advance(pause).await;
         assert!(failures.recent(&key(10 * LIMIT - 1), pause).is_none());
         assert!(failures.errors.is_empty() && failures.order.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_envelope_is_kept_for_the_sake_of_its_failure() {
+        let (mut failures, key) = (Failures::default(), key(1));
+        failures.record(&key, &KeyStoreError::other("down"), Duration::from_secs(1));
+        assert_eq!(std::sync::Arc::strong_count(&key), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_failure_of_one_value_is_not_that_of_another_whose_parts_run_together_alike() {
+        let (mut failures, pause) = (Failures::default(), Duration::from_secs(1));
+        let first = EncryptedCekValue { envelope: vec![], ..EncryptedCekValue::clone(&key(1)) };
+        failures.record(&CacheKey::new(first.clone()), &KeyStoreError::other("down"), pause);
+        for other in [
+            EncryptedCekValue {
+                provider_name: "storep".into(),
+                key_path: "ath".into(),
+                ..first.clone()
+            },
+            EncryptedCekValue {
+                key_path: "pathRSA".into(),
+                algorithm: "_OAEP".into(),
+                ..first.clone()
+            },
+            EncryptedCekValue { envelope: vec![0], ..first.clone() },
+        ] {
+            assert!(failures.recent(&CacheKey::new(other), pause).is_none());
+        }
+        assert!(failures.recent(&CacheKey::new(first), pause).is_some());
     }
 }

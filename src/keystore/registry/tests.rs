@@ -220,6 +220,29 @@ async fn a_provider_that_hangs_is_given_up() {
     assert_eq!(stores.statistics().failures, 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_query_that_is_set_aside_while_it_fetches_a_key_does_not_hold_up_the_others() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&calls);
+    let store = FnKeyStore::new("STORE").unwrap_with(move |_path, envelope| {
+        let call = counter.fetch_add(1, Ordering::SeqCst);
+        async move {
+            if call == 0 {
+                std::future::pending::<()>().await;
+            }
+            Ok(Cek::try_from(&*envelope)?)
+        }
+    });
+    let stores = KeyStores::builder().provider(store).build().unwrap();
+    let values = [value("STORE", 1)];
+    let mut set_aside = std::pin::pin!(stores.cell_key(&values));
+    assert!(set_aside.as_mut().now_or_never().is_none());
+    let begun = tokio::time::Instant::now();
+    let other = tokio::time::timeout(Duration::from_secs(3600), stores.cell_key(&values));
+    assert!(opens_cells_of(&other.await.expect("it hangs").unwrap(), 1));
+    assert_eq!(begun.elapsed(), DEFAULT_CALL_TIME_LIMIT + Duration::from_secs(1));
+}
+
 #[tokio::test]
 async fn a_key_of_31_bytes_is_an_error_with_its_length() {
     let (provider, _) = Scripted::new("STORE", Does::OpenShort);
@@ -363,6 +386,44 @@ async fn the_case_of_a_providers_name_does_not_count() {
     stores.cell_key(&[value("mssql_certificate_store", 1)]).await.unwrap();
     assert_eq!(calls.load(Ordering::SeqCst), 1, "two cases, two cache entries");
     assert!(stores.provider("mssql_CERTIFICATE_store").is_some());
+}
+
+#[tokio::test]
+async fn the_case_of_the_algorithm_does_not_count_and_no_other_reaches_a_provider() {
+    let (provider, calls) = Scripted::new("STORE", Does::Open);
+    let stores = KeyStores::builder().provider(provider).build().unwrap();
+    for spelling in ["RSA_OAEP", "rsa_oaep", "rSA_OAEP", "RsA_OaEp"] {
+        let value = EncryptedCekValue { algorithm: spelling.into(), ..value("STORE", 1) };
+        stores.cell_key(&[value]).await.unwrap();
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 1, "two cases, two cache entries");
+    for other in ["RSA_OAEP ", "RSA1_5", "", "R\u{17f}A_OAEP"] {
+        let value = EncryptedCekValue { algorithm: other.into(), ..value("STORE", 1) };
+        let Err(CekError::NoneOpened { attempts }) = stores.cell_key(&[value]).await else {
+            panic!("{other:?} was taken");
+        };
+        assert!(
+            matches!(&attempts[0].error, KeyStoreError::UnsupportedAlgorithm { found } if found == other)
+        );
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 1, "the provider was asked");
+    assert_eq!(stores.statistics().entries, 1);
+}
+
+#[tokio::test]
+async fn a_key_path_longer_than_sql_server_stores_reaches_no_provider() {
+    let (provider, calls) = Scripted::new("STORE", Does::Open);
+    let stores = KeyStores::builder().provider(provider).build().unwrap();
+    let of = |n| EncryptedCekValue { key_path: "\u{10ffff}".repeat(n), ..value("STORE", 1) };
+    stores.cell_key(&[of(2000)]).await.unwrap();
+    let Err(CekError::NoneOpened { attempts }) = stores.cell_key(&[of(2001)]).await else {
+        panic!("it was taken");
+    };
+    let error = &attempts[0].error;
+    assert!(matches!(error, KeyStoreError::KeyPathTooLong { found: 4002, limit: 4000 }), "{error}");
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    let verdict = stores.verify_cmk_metadata("STORE", &of(2001).key_path, true, &[1]).await;
+    assert!(matches!(verdict, Err(KeyStoreError::KeyPathTooLong { .. })));
 }
 
 #[tokio::test]

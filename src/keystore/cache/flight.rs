@@ -1,0 +1,103 @@
+//! One call for a key, and those who wait for what comes of it.
+//!
+//! The outcome is there for all at once, so that a waiter that is not polled any more holds up nobody;
+//! nor does a caller that is not: the others wait for it as long as a call may take, and no longer.
+
+use std::{
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
+
+use super::Outcome;
+
+#[derive(Default)]
+pub(super) struct Flight {
+    phase: Mutex<Phase>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+enum Phase {
+    /// Nobody is making the call: not yet, or whoever did was cancelled.
+    #[default]
+    Free,
+    CalledSince(Instant),
+    Landed(Outcome),
+}
+
+/// What a part in the flight comes to.
+pub(super) enum Turn {
+    /// The call is to be made by whoever gets this.
+    Yours(Call),
+    Landed(Outcome),
+    /// The one who makes the call has not ended it in time: it is not being polled.
+    Overdue,
+}
+
+/// The right to make the call, which passes to another if it is dropped without an outcome.
+pub(super) struct Call(Arc<Flight>);
+
+impl Flight {
+    /// Waits until there is an outcome or nobody else makes the call. Nobody's call is waited for
+    /// longer than `patience`, counted from its beginning.
+    pub(super) async fn turn(self: &Arc<Self>, patience: Option<Duration>) -> Turn {
+        loop {
+            // Made before the look at the phase, so that no change in between goes unnoticed.
+            let changed = self.changed.notified();
+            let since = match &mut *self.phase() {
+                Phase::Landed(outcome) => return Turn::Landed(outcome.clone()),
+                Phase::CalledSince(since) => *since,
+                free @ Phase::Free => {
+                    *free = Phase::CalledSince(Instant::now());
+                    return Turn::Yours(Call(Arc::clone(self)));
+                }
+            };
+            match patience.and_then(|patience| since.checked_add(patience)) {
+                // Only a runtime has a clock that wakes us.
+                Some(end) if Handle::try_current().is_ok() => {
+                    let silent = timeout_at(end, changed).await.is_err();
+                    if silent && self.is_called_since(since) {
+                        return Turn::Overdue;
+                    }
+                }
+                _ => changed.await,
+            }
+        }
+    }
+
+    fn is_called_since(&self, since: Instant) -> bool {
+        matches!(&*self.phase(), Phase::CalledSince(begun) if *begun == since)
+    }
+
+    fn enter(&self, phase: Phase) {
+        let left = mem::replace(&mut *self.phase(), phase);
+        drop(left);
+        self.changed.notify_waiters();
+    }
+
+    /// Nothing under this lock panics.
+    fn phase(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Call {
+    pub(super) fn landed(self, outcome: Outcome) {
+        self.0.enter(Phase::Landed(outcome));
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if !matches!(*self.0.phase(), Phase::Landed(_)) {
+            self.0.enter(Phase::Free);
+        }
+    }
+}
