@@ -22,6 +22,7 @@ pub fn cases() -> Vec<Case> {
     cases![
         a_pfx_in_every_encoding_that_is_exported_gives_its_key,
         a_pfx_with_an_empty_password_needs_none,
+        a_wrong_password_is_told_from_damage_although_there_is_no_mac,
         a_pfx_with_a_chain_and_names_serves_its_own_certificate_only,
         a_pfx_with_several_keys_serves_each,
         a_key_in_every_pem_form_serves_beside_its_certificate,
@@ -101,6 +102,25 @@ async fn a_pfx_with_an_empty_password_needs_none() {
         assert_serves(&bench, &store, "a", how).await;
         let store = open(&bench, &dir, FilePasswords::same("")).await;
         assert_serves(&bench, &store, "a", how).await;
+    }
+}
+
+async fn a_wrong_password_is_told_from_damage_although_there_is_no_mac() {
+    let bench = Bench::new();
+    bench.certificate("a");
+    for (number, how) in ["", "-legacy"].iter().enumerate() {
+        let dir = format!("keys{number}");
+        bench.subdir(&dir);
+        bench.openssl(&format!(
+            "pkcs12 -export -inkey a.key -in a.crt -passout pass:{PASSWORD} -nomac -noiter {how} \
+             -out {dir}/a.pfx"
+        ));
+        // One in 256 passwords leaves what looks like padding.
+        for password in 0..1000 {
+            let store = open(&bench, &dir, FilePasswords::same(password.to_string())).await;
+            let skipped = store.skipped();
+            assert_eq!(skipped[0].problem, KeyFileProblem::WrongPassword, "{how} {password}");
+        }
     }
 }
 

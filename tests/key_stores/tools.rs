@@ -114,7 +114,7 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 pub fn unhex(text: &str) -> Vec<u8> {
-    assert!(text.len() % 2 == 0 && text.bytes().all(|b| b.is_ascii_hexdigit()), "{text}");
+    assert!(text.len().is_multiple_of(2) && text.bytes().all(|b| b.is_ascii_hexdigit()), "{text}");
     let pairs = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
     pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
 }

@@ -44,8 +44,8 @@ pub struct NewCmk {
 pub enum NewKeyFile {
     /// `<thumbprint>.crt` and `<thumbprint>.key`, unencrypted.
     PemPair,
-    /// `<thumbprint>.pfx`, encrypted by AES-256 under the directory's password for it. Windows reads
-    /// it since Windows 10 1709 and Server 2019.
+    /// `<thumbprint>.pfx`, encrypted by AES-256 with HMAC-SHA-256 under the directory's password for
+    /// it: the form of OpenSSL 3 and keytool, and of Windows since Windows 10 1709 and Server 2019.
     Pfx,
 }
 

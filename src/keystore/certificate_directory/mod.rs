@@ -111,6 +111,10 @@ const READING_INTERVAL: Duration = Duration::from_secs(1);
 /// and the remedy ([`KeyFileProblem`](super::KeyFileProblem)), when a key is not found. A certificate
 /// whose key is of no use is told from one that is not there.
 ///
+/// Not read are PKCS#12 files whose password is null and not the empty one, as .NET's
+/// `Export(X509ContentType.Pfx)` makes them, and those with the MAC of RFC 9579 (PBMAC1): export with
+/// a password, and with a MAC of SHA-256.
+///
 /// # Example
 ///
 /// ```
@@ -311,10 +315,12 @@ impl CertificateDirectory {
         if let Some(key) = self.files.index().key(&thumbprint) {
             return Ok(key);
         }
-        if self.files.may_read() {
-            let files = Arc::clone(&self.files);
-            local_key::blocking(&self.name, move || files.rescan_unless_newer_than(begun)).await?;
-        }
+        let (files, may_read) = (Arc::clone(&self.files), self.files.may_read());
+        let look = move || match may_read {
+            true => files.rescan_unless_newer_than(begun),
+            false => files.await_reading(),
+        };
+        local_key::blocking(&self.name, look).await?;
         let index = self.files.index();
         if let Some(key) = index.key(&thumbprint) {
             return Ok(key);
@@ -370,6 +376,12 @@ impl Files {
 
     fn may_read(&self) -> bool {
         self.allowance.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now())
+    }
+
+    /// Waits for the reading that is under way, if there is one: it may find what is missing.
+    fn await_reading(&self) -> Result<(), KeyStoreError> {
+        drop(self.current.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(())
     }
 
     fn rescan(&self) -> Result<(), KeyStoreError> {

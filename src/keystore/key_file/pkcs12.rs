@@ -6,6 +6,7 @@ use p12_keystore::{
     Certificate, KeyStore, KeyStoreEntry, Pkcs12Archive, PrivateKey, PrivateKeyChain,
     error::Error as Pkcs12Error,
 };
+use x509_cert::der::{self, Decode, Reader as _, SliceReader, asn1::AnyRef};
 use zeroize::Zeroizing;
 
 use super::{CmkCertificate, FilePasswords};
@@ -40,10 +41,28 @@ pub(in crate::keystore) fn open(
         Pkcs12Error::MacError(_) | Pkcs12Error::Pkcs5Error(_) | Pkcs12Error::UnpadError => {
             KeyFileProblem::WrongPassword
         }
+        // What comes out under a wrong password may happen to be padded well.
+        Pkcs12Error::DerError(_) | Pkcs12Error::InvalidPrivateKey | Pkcs12Error::X509Error(_)
+            if has_no_mac(bytes) =>
+        {
+            KeyFileProblem::WrongPassword
+        }
         other => {
             KeyFileProblem::Malformed { expected: "a PKCS#12 file", message: other.to_string() }
         }
     })
+}
+
+/// Whether it is a PKCS#12 file on the outside, and nothing in it tells a wrong password from damage.
+fn has_no_mac(bytes: &[u8]) -> bool {
+    let read = || -> der::Result<bool> {
+        SliceReader::new(bytes)?.sequence(|parts| -> der::Result<bool> {
+            u8::decode(parts)?;
+            AnyRef::decode(parts)?;
+            Ok(parts.is_finished())
+        })
+    };
+    read().unwrap_or(false)
 }
 
 /// Writes a PKCS#12 file of one key: AES-256 and HMAC-SHA-256, as Windows since Server 2019, OpenSSL
