@@ -296,8 +296,11 @@ pub(super) fn loss(error: &Error) -> Loss {
             | R::TokenNotRecognized
             | R::SlotIdInvalid
             | R::CryptokiNotInitialized => Loss::Sessions,
-            // A logout elsewhere in the process takes the handles of private objects with it.
-            R::UserNotLoggedIn | R::KeyHandleInvalid | R::ObjectHandleInvalid => Loss::Login,
+            // A logout elsewhere in the process takes the handles of private objects with it. A device
+            // error is what modules say whose connection to the device has broken.
+            R::UserNotLoggedIn | R::KeyHandleInvalid | R::ObjectHandleInvalid | R::DeviceError => {
+                Loss::Login
+            }
             _ => Loss::None,
         },
         _ => Loss::None,
@@ -363,7 +366,8 @@ mod tests {
             (R::PinIncorrect, Loss::None),
             (R::PinLocked, Loss::None),
             (R::EncryptedDataInvalid, Loss::None),
-            (R::DeviceError, Loss::None),
+            (R::DeviceError, Loss::Login),
+            (R::GeneralError, Loss::None),
         ] {
             assert_eq!(loss(&Error::Pkcs11(code, Function::Decrypt)), expected, "{code:?}");
         }
