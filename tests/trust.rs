@@ -162,7 +162,7 @@ async fn the_entry_of_the_server_holds_with_the_key_store_pinned_or_not() {
         assert_eq!(calls.load(Ordering::SeqCst), 0, "the key store was asked");
     }
     let trusted = [
-        strict().at_server("127.0.0.1", [PATH.to_uppercase()]),
+        strict().at_server("127.0.0.1", [PATH]),
         strict().at_server("tcp:127.0.0.1", [(PROVIDER.to_lowercase(), PATH)]),
         TrustedKeyPaths::any().at_server("db.example.com", ["vault/other"]),
     ];
@@ -171,6 +171,17 @@ async fn the_entry_of_the_server_holds_with_the_key_store_pinned_or_not() {
         let mut client = connector.connect().await.unwrap();
         client.execute(INSERT, &[&(id as i32), &SECRET]).await.unwrap();
     }
+    // Case counts in this key store, and it is asked for the path that is listed, not for the server's.
+    let listed = PATH.to_uppercase();
+    let (connector, _) = configured(&database, strict().at_server("127.0.0.1", [listed.as_str()]));
+    let error = refusal(&connector).await;
+    let SessionError::Key { source: CekError::NoneOpened { attempts }, .. } = &*error else {
+        panic!("{error}");
+    };
+    assert!(
+        matches!(&attempts[0].error, KeyStoreError::KeyNotFound { key_path, .. } if *key_path == listed),
+        "{error}"
+    );
     database.assert_never_on_the_wire(SECRET);
 }
 

@@ -264,12 +264,12 @@ async fn bounded<T>(
 }
 
 fn cache_key(value: &EncryptedCekValue) -> CacheKey {
-    let mut key = value.clone();
-    key.provider_name = fold(&value.provider_name);
-    if let Some(algorithm) = known_algorithm(&value.algorithm) {
-        key.algorithm = algorithm.to_owned();
-    }
-    Arc::new(key)
+    Arc::new(EncryptedCekValue {
+        envelope: value.envelope.clone(),
+        provider_name: fold(&value.provider_name),
+        key_path: value.key_path.clone(),
+        algorithm: known_algorithm(&value.algorithm).unwrap_or(&value.algorithm).to_owned(),
+    })
 }
 
 fn check_length(key_path: &str) -> Result<(), KeyStoreError> {

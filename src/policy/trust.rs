@@ -25,8 +25,9 @@ const DEFAULT_PORT: u16 = 1433;
 /// store together with the path, see [`TrustedKey`].
 ///
 /// A key store is asked for the path as it is listed, however the server writes it: where case counts
-/// in a key store, a server cannot reach a key that is not listed by writing a listed one differently.
-/// Of listed paths that differ in case only, the server's own spelling is taken.
+/// in a key store, a server cannot reach a key that is not listed by writing a listed one differently,
+/// and paths are to be listed as the key store has them. If several that are listed differ in case only,
+/// it is the one that the server wrote, or the first.
 ///
 /// ```
 /// use always_encrypted::policy::TrustedKeyPaths;
