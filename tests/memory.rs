@@ -18,12 +18,15 @@ struct Measuring;
 
 static NOW: AtomicUsize = AtomicUsize::new(0);
 static MOST: AtomicUsize = AtomicUsize::new(0);
+/// All that was ever asked for.
+static TOTAL: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: everything is handed on to the system's allocator as it came.
 unsafe impl GlobalAlloc for Measuring {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let now = NOW.fetch_add(layout.size(), Relaxed) + layout.size();
         MOST.fetch_max(now, Relaxed);
+        TOTAL.fetch_add(layout.size(), Relaxed);
         unsafe { System.alloc(layout) }
     }
 
@@ -172,4 +175,70 @@ fn a_large_plain_value_is_held_once() {
     assert!(taken > LEN);
     println!("a plain value of {LEN} bytes: at most {multiple:.2} times its size");
     assert!(multiple < 1.1, "{multiple}");
+}
+
+/// As UTF-16 it may be twice as long as its cell, which goes as that comes.
+#[test]
+fn a_large_text_of_a_utf8_collation_is_held_as_utf16_and_no_more() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = TestKey::new(1);
+    let utf8 = vec![0xA7, 0xFF, 0xFF, 9, 4, 0xD0, 0x04, 0x34];
+    let columns = [Col::Encrypted("Content", VARBINARY_MAX.to_vec(), 0, utf8)];
+    for (text, most) in [("0123456789abcdef", 2.1), ("\u{4e2d}\u{1f980}\u{e9}", 1.6)] {
+        let text = text.repeat(LEN / text.len());
+        let stored = cell(&key, text.as_bytes());
+        let metadata = col_metadata(Some(std::slice::from_ref(&key)), &columns);
+        let rows = [metadata, row(&[plp(&stored, 8000)]), done(0)].concat();
+        let response = message(REPLY, &rows);
+        drop((stored, rows));
+        let mut harness = Harness::logged_in();
+        harness.app(&batch("SELECT Content FROM Messages"));
+        let mut taken = 0;
+        let multiple = multiple_of_len(|| {
+            for packet in response.chunks(4096) {
+                harness.session.receive_from_server(packet, Instant::now());
+                harness.provide_keys();
+                while !harness.session.to_app().is_empty() {
+                    let len = harness.session.to_app().len();
+                    harness.session.taken_by_app(len);
+                    taken += len;
+                }
+            }
+        });
+        assert!(taken > 2 * text.encode_utf16().count());
+        println!("UTF-8 of {LEN} bytes: at most {multiple:.2} times its size");
+        assert!(multiple < most, "{multiple}");
+    }
+}
+
+/// Each block that is asked for is wiped when it goes, so it must not be sized by what a server says
+/// that its columns could hold.
+#[test]
+fn rows_of_nulls_cost_what_they_are_and_not_what_their_types_could_hold() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    const COLUMNS: usize = 300;
+    let char_8000 = || vec![0xAF, 0x40, 0x1F, 9, 4, 0xD0, 0x04, 0x34];
+    let result = |wire: &[u8], first: &[u8], null: &[u8], rows: usize| {
+        let mut columns = vec![Col::Plain("First", VARBINARY_MAX.to_vec())];
+        columns.resize_with(COLUMNS, || Col::Encrypted("C", wire.to_vec(), 0, char_8000()));
+        let mut values = vec![null.to_vec(); COLUMNS];
+        values[0] = plp(first, 8000);
+        let rows = row(&values).repeat(rows);
+        [col_metadata(Some(&[TestKey::new(1)]), &columns), rows, done(0)].concat()
+    };
+    let short = result(&VARBINARY, b"", &[0xFF; 2], 50);
+    let long = result(&VARBINARY_MAX, &[7; 100_000], &[0xFF; 8], 1);
+    for (name, response) in [("short rows", short), ("a long row", long)] {
+        let response = message(REPLY, &response);
+        let mut harness = Harness::logged_in();
+        harness.app(&batch("SELECT * FROM Wide"));
+        let before = TOTAL.load(Relaxed);
+        for packet in response.chunks(4096) {
+            harness.session.receive_from_server(packet, Instant::now());
+            harness.session.taken_by_app(usize::MAX);
+        }
+        let total = TOTAL.load(Relaxed) - before;
+        println!("{name} of {} bytes in all: {total} bytes were asked for", response.len());
+        assert!(total < 4 << 20, "{name}: {total}");
+    }
 }

@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::time::Instant;
+
 use always_encrypted::policy::TrustedKeyPaths;
 use proptest::prelude::*;
 use support::*;
@@ -51,9 +53,12 @@ fn login_asks_for_the_feature_and_hides_its_acknowledgement() {
     let reply = messages(&harness.drain_to_app()).pop().unwrap().1;
     let at = usize::from(u16::from_be_bytes([reply[6], reply[7]]));
     assert_eq!(reply[at], 0x02, "the driver must not try TLS of its own");
-    let login = harness.app(&login7());
+    harness.session.receive_from_app(&login7(), Instant::now());
+    assert!(!harness.session.login_tls_ends(), "LOGIN7 itself goes under TLS");
+    let login = harness.drain_to_server();
     assert!(messages(&login)[0].1.ends_with(&[4, 1, 0, 0, 0, 1, 0xFF]));
     assert!(harness.session.login_tls_ends());
+    assert!(!harness.session.login_tls_ends(), "it is said once");
     let features = [0xAE, 4, 1, 0, 0, 0, 1, 0x0A, 1, 0, 0, 0, 1, 0xFF];
     let reply = harness.server(&message(REPLY, &login_reply(&features)));
     let expected = login_reply(&[0xAE, 0x0A, 1, 0, 0, 0, 1, 0xFF]);

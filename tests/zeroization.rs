@@ -496,6 +496,32 @@ fn a_bulk_load_leaves_nothing() {
     }
 }
 
+/// NULL of a bounded varbinary has two bytes, and eight where it is shown as one of `(max)`.
+#[test]
+fn a_row_that_grows_by_its_nulls_leaves_nothing() {
+    let key = TestKey::new(1);
+    let mut columns = vec![Col::Encrypted("Text", VARBINARY.to_vec(), 0, nvarchar(100))];
+    let null = || Col::Encrypted("Null", VARBINARY.to_vec(), 0, VARBINARY_MAX.to_vec());
+    columns.resize_with(301, null);
+    let mut values = vec![vec![0xFF; 2]; columns.len()];
+    values[0] = ushort(&cell(&key, &utf16(TEXT)));
+    let metadata = col_metadata(Some(&[key]), &columns);
+    // The row comes in a packet of its own, so that it goes where nothing else has made room.
+    let metadata = message_in(REPLY, &metadata, 8 + metadata.len());
+    let row = message(REPLY, &[row(&values), done(0)].concat());
+    let mut reply = [metadata, row].concat();
+    reply[1] = 0;
+    let mut quiet = Quiet::logged_in();
+    quiet.app(&batch("SELECT * FROM Messages"), 4096);
+    quiet.sent();
+    let count = session_findings_in(|| {
+        quiet.server(&reply, 4096);
+        assert!(quiet.taken() > 300 * 8);
+        drop(quiet);
+    });
+    assert_eq!(count, 0);
+}
+
 #[test]
 fn an_output_parameter_leaves_nothing() {
     let key = TestKey::new(1);

@@ -228,7 +228,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.session.to_server().len() > HIGH_WATER {
+        if self.session.to_server_len() > HIGH_WATER {
             ready!(self.poll_send(cx))?;
         }
         self.session.receive_from_app(buf, Instant::now());

@@ -11,7 +11,7 @@ use super::{
     layout::{BLOCK, CIPHERTEXT, IV, TAG, VERSION, VERSION_LEN, unpad},
 };
 
-/// How much ciphertext lies in one piece. Pieces are never moved, so a cell is there once, however
+/// How much ciphertext lies in one piece. Full pieces are never moved, so a cell is there once, however
 /// long it gets.
 const PIECE: usize = 64 * 1024;
 
@@ -70,7 +70,10 @@ impl<K: Borrow<CellKey>> CellDecryptor<K> {
         while !rest.is_empty() {
             let room = self.pieces.back().map_or(0, |piece| PIECE - piece.len());
             if room == 0 {
-                self.pieces.push_back(Vec::with_capacity(PIECE));
+                // Most cells are short, and the first piece grows with its own; a copy that it leaves
+                // is ciphertext.
+                let capacity = if self.pieces.is_empty() { 0 } else { PIECE };
+                self.pieces.push_back(Vec::with_capacity(capacity));
                 continue;
             }
             let (now, later) = rest.split_at(rest.len().min(room));
@@ -204,6 +207,18 @@ mod tests {
             for size in [1000, 4096, PIECE, PIECE + 49, cell.len()] {
                 assert!(decrypt(&key, cell.chunks(size)).unwrap() == plaintext, "{len}, {size}");
             }
+        }
+    }
+
+    #[test]
+    fn a_short_cell_takes_no_room_for_a_long_one() {
+        let key = CellKey::new(&Cek::from([5; 32]));
+        for len in [0, 100, 5000] {
+            let cell = key.encrypt(&vec![7; len], EncryptionType::Randomized).unwrap();
+            let mut decryptor = CellDecryptor::new(&key);
+            cell.chunks(40).for_each(|chunk| decryptor.update(chunk));
+            let capacity: usize = decryptor.pieces.iter().map(Vec::capacity).sum();
+            assert!(capacity <= 2 * cell.len(), "{capacity} bytes for {}", cell.len());
         }
     }
 

@@ -262,6 +262,13 @@ impl Session {
         self.to_server.as_slice()
     }
 
+    /// How many bytes wait for the server, those that are not yet to be seen in [`Self::to_server`]
+    /// among them. A driver that writes on while there are many is better kept waiting.
+    #[must_use]
+    pub fn to_server_len(&self) -> usize {
+        self.to_server.len()
+    }
+
     /// That many bytes have been sent to the server.
     pub fn sent_to_server(&mut self, len: usize) {
         self.to_server.consume(len);
@@ -284,10 +291,11 @@ impl Session {
         std::mem::take(&mut self.key_requests)
     }
 
-    /// Whether all of LOGIN7 has been put into [`Self::to_server`]. Once these bytes are sent, TLS
-    /// that is for the login only is over. Says so once.
+    /// Whether all of LOGIN7 has been sent, so that TLS that is for the login only is over. Says so
+    /// once, and not before [`Self::to_server`] is empty: LOGIN7 may be longer than what is to be
+    /// seen there at a time.
     pub fn login_tls_ends(&mut self) -> bool {
-        std::mem::take(&mut self.login_tls_ends)
+        self.to_server.as_slice().is_empty() && std::mem::take(&mut self.login_tls_ends)
     }
 
     /// Whether the connection cannot go on. What [`Self::to_app`] holds is still to be delivered.

@@ -65,6 +65,15 @@ impl Outgoing {
         self.ready.as_slice()
     }
 
+    /// How much waits in all, not counting the headers of packets that are yet to be cut.
+    pub(super) fn len(&self) -> usize {
+        let waiting = self.waiting.iter().map(|waiting| match waiting {
+            Waiting::Packets(packets) => packets.len(),
+            Waiting::Message(message) => message.payload.len(),
+        });
+        self.ready.len() + waiting.sum::<usize>()
+    }
+
     /// That many of them have been taken.
     pub(super) fn consume(&mut self, len: usize) {
         self.ready.consume(len);
@@ -167,11 +176,13 @@ mod tests {
         let mut outgoing = Outgoing::default();
         outgoing.push(message(false, long.clone()));
         assert!(outgoing.as_slice().len() < 2 * WINDOW, "all of it is there a second time");
+        assert!(outgoing.len() >= long.len(), "what is not cut yet waits as well");
         outgoing.packets().extend(&[6, 1, 0, 9, 0, 0, 1, 0, 0xAA]);
         outgoing.packets().extend(&[6, 1, 0, 9, 0, 0, 1, 0, 0xBB]);
         outgoing.push(message(true, vec![0xCC]));
         let (payload, statuses) = drain(&mut outgoing, 1000);
         assert!(payload == [&long[..], &[0xAA, 0xBB, 0xCC]].concat());
         assert_eq!(statuses[statuses.len() - 3..], [1, 1, 9]);
+        assert_eq!(outgoing.len(), 0);
     }
 }

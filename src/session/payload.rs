@@ -14,6 +14,8 @@ const PIECE: usize = 64 * 1024;
 #[derive(Default)]
 pub(super) struct Payload {
     pieces: VecDeque<Piece>,
+    /// How long they are together. It is asked for at every packet, and there may be as many pieces.
+    in_pieces: usize,
     /// What comes after them.
     tail: WipedBuffer,
 }
@@ -24,18 +26,9 @@ enum Piece {
     Cell(VerifiedCell<Arc<CellKey>>),
 }
 
-impl Piece {
-    fn len(&self) -> usize {
-        match self {
-            Self::Bytes(bytes) => bytes.len(),
-            Self::Cell(cell) => cell.len(),
-        }
-    }
-}
-
 impl Payload {
     pub(super) fn len(&self) -> usize {
-        self.pieces.iter().map(Piece::len).sum::<usize>() + self.tail.len()
+        self.in_pieces + self.tail.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -49,16 +42,23 @@ impl Payload {
 
     /// Appends bytes. What is there already is not moved for them if it is long.
     pub(super) fn extend(&mut self, bytes: &[u8]) {
-        if self.tail.len() + bytes.len() > PIECE {
+        self.room(bytes.len()).extend_from_slice(bytes);
+    }
+
+    /// Where up to `most` bytes may be appended. What is there already is not moved for them if it is
+    /// long.
+    pub(super) fn room(&mut self, most: usize) -> &mut Vec<u8> {
+        if self.tail.len() + most > PIECE {
             self.close_tail();
-            self.tail.spare(PIECE);
+            self.tail.spare(most.max(PIECE));
         }
-        self.tail.extend(bytes);
+        self.tail.spare(most)
     }
 
     /// Appends the plaintext of a cell.
     pub(super) fn push_cell(&mut self, cell: VerifiedCell<Arc<CellKey>>) {
         self.close_tail();
+        self.in_pieces += cell.len();
         self.pieces.push_back(Piece::Cell(cell));
     }
 
@@ -66,11 +66,13 @@ impl Payload {
     pub(super) fn append(&mut self, other: &mut Self) {
         self.close_tail();
         self.pieces.append(&mut other.pieces);
+        self.in_pieces += std::mem::take(&mut other.in_pieces);
         self.tail = std::mem::take(&mut other.tail);
     }
 
     /// Puts bytes in front.
     pub(super) fn prepend(&mut self, bytes: Vec<u8>) {
+        self.in_pieces += bytes.len();
         self.pieces.push_front(Piece::Bytes(bytes.into()));
     }
 
@@ -88,6 +90,7 @@ impl Payload {
 
     fn close_tail(&mut self) {
         if !self.tail.is_empty() {
+            self.in_pieces += self.tail.len();
             self.pieces.push_back(Piece::Bytes(std::mem::take(&mut self.tail)));
         }
     }
@@ -99,7 +102,11 @@ impl Payload {
                 Piece::Bytes(bytes) if bytes.is_empty() => {
                     self.pieces.pop_front();
                 }
-                Piece::Bytes(bytes) => len -= take_front(bytes, len, out),
+                Piece::Bytes(bytes) => {
+                    let taken = take_front(bytes, len, out);
+                    len -= taken;
+                    self.in_pieces -= taken;
+                }
                 Piece::Cell(cell) => match cell.next_piece() {
                     Some(mut plaintext) => {
                         let bytes = std::mem::take(&mut *plaintext).into();
@@ -123,7 +130,7 @@ impl From<Vec<u8>> for Payload {
 
 impl From<WipedBuffer> for Payload {
     fn from(tail: WipedBuffer) -> Self {
-        Self { pieces: VecDeque::new(), tail }
+        Self { tail, ..Self::default() }
     }
 }
 
@@ -164,7 +171,9 @@ mod tests {
             let (mut out, mut sizes) = (WipedBuffer::default(), Vec::new());
             while !payload.is_empty() {
                 let before = out.len();
+                let left = payload.len();
                 payload.take_into(size, &mut out);
+                assert_eq!(payload.len(), left - (out.len() - before));
                 sizes.push(out.len() - before);
             }
             assert!(out.as_slice() == expected, "{size}");

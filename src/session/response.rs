@@ -12,6 +12,7 @@ mod return_value;
 mod rows;
 mod shown;
 mod totals;
+mod transcode;
 
 use std::{collections::VecDeque, sync::Arc};
 

@@ -14,7 +14,10 @@
 //! login acknowledged the feature; a count of columns of 0xFFFF means no metadata and no table.
 
 use super::{CekIdentity, EncryptedCekValue, Malformed, Reader, TypeInfo, reader::push_utf16};
-use crate::crypto::EncryptionType;
+use crate::{
+    crypto::EncryptionType,
+    value::{Length, SqlType},
+};
 
 const COLMETADATA: u8 = 0x81;
 const NO_METADATA: u16 = 0xFFFF;
@@ -31,6 +34,8 @@ pub(crate) const AEAD_AES_256_CBC_HMAC_SHA_256: u8 = 0x02;
 const CUSTOM_ALGORITHM: u8 = 0x00;
 /// The internal name of the same algorithm.
 const AEAD_NAME: &str = "AEAD_AES_256_CBC_HMAC_SHA256";
+/// The longest types that are not `(max)`: 8000 bytes, or 4000 code units of two bytes.
+const MAX_BOUNDED_BYTES: usize = 8000;
 /// The only rules for normal forms there are.
 pub(crate) const NORMALIZATION_VERSION: u8 = 0x01;
 
@@ -265,8 +270,12 @@ impl CryptoMetadata {
         if reader.u8(WHAT)? != NORMALIZATION_VERSION {
             return Err(Malformed::of("CryptoMetadata: unknown normalization version"));
         }
-        if base_type.sql_type().is_none() {
-            return Err(Malformed::of("CryptoMetadata: a type that cannot be encrypted"));
+        let sql_type = base_type
+            .sql_type()
+            .ok_or(Malformed::of("CryptoMetadata: a type that cannot be encrypted"))?;
+        // A short value of a fixed type is padded to the type's length, whatever that is.
+        if !is_max(sql_type) && sql_type.max_normal_form_len() > MAX_BOUNDED_BYTES {
+            return Err(Malformed::of("CryptoMetadata: a type longer than any"));
         }
         Ok(Self { cek_ordinal, user_type, base_type, encryption_type })
     }
@@ -282,6 +291,14 @@ impl CryptoMetadata {
         out.push(self.encryption_type.wire_value());
         out.push(NORMALIZATION_VERSION);
     }
+}
+
+fn is_max(sql_type: SqlType) -> bool {
+    use SqlType as T;
+    matches!(
+        sql_type,
+        T::VarChar(Length::Max) | T::NVarChar(Length::Max) | T::VarBinary(Length::Max)
+    )
 }
 
 fn read_cek_table(reader: &mut Reader<'_>) -> Result<Vec<CekEntry>, Malformed> {
@@ -391,6 +408,33 @@ mod tests {
         bytes[at] = 1;
         let error = ColMetadata::read(&mut Reader::new(&bytes)).unwrap_err();
         assert_eq!(error.what, "encrypted column: its key is not in the CEK table");
+    }
+
+    #[test]
+    fn a_plaintext_type_longer_than_any_is_refused() {
+        let bytes = captured();
+        let at = bytes.len() - (9 + 3 + 8);
+        assert_eq!(bytes[at..at + 3], [0xA7, 0, 2]);
+        let read = |id: u8, len: u16| {
+            let mut bytes = bytes.clone();
+            bytes[at] = id;
+            bytes[at + 1..at + 3].copy_from_slice(&len.to_le_bytes());
+            if matches!(id, 0xA5 | 0xAD) {
+                bytes.drain(at + 3..at + 8);
+            }
+            ColMetadata::read(&mut Reader::new(&bytes)).map(drop)
+        };
+        let longer = Err(Malformed::of("CryptoMetadata: a type longer than any"));
+        let varying = [0xA5, 0xA7, 0xE7];
+        for id in [0xAD, 0xAF, 0xEF].into_iter().chain(varying) {
+            assert_eq!(read(id, 8000), Ok(()), "{id:#x}");
+            for len in [8002, 0xFFFE] {
+                assert_eq!(read(id, len), longer, "{id:#x} {len}");
+            }
+            // The other types have no (max).
+            let max = if varying.contains(&id) { Ok(()) } else { longer };
+            assert_eq!(read(id, 0xFFFF), max, "{id:#x}");
+        }
     }
 
     #[test]

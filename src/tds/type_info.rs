@@ -393,7 +393,7 @@ pub fn write_value(
     Ok(())
 }
 
-/// Appends what stands in front of a varbinary value of `len` bytes.
+/// Appends what stands in front of a value of `len` bytes of a string or binary type.
 pub(crate) fn write_value_head(
     encoding: ValueEncoding,
     len: usize,
@@ -412,7 +412,7 @@ pub(crate) fn write_value_head(
                 out.extend_from_slice(&len.to_le_bytes());
             }
         }
-        _ => return Err(Malformed::of("value: not of type varbinary")),
+        _ => return Err(Malformed::of("value: not of a string or binary type")),
     }
     Ok(())
 }

@@ -7,8 +7,11 @@ use super::{Progress, SessionError, Shown, malformed, shown::Named};
 use crate::{
     crypto::CellKey,
     keystore::EncryptedCekValue,
-    tds::{ColMetadata, Malformed, ValueEncoding, ValueRange, token_id, write_null},
+    tds::{ColMetadata, Malformed, ValueEncoding, ValueRange, WipedBuffer, token_id, write_null},
 };
+
+/// The longest that NULL is on the wire, whatever it came as.
+const MOST_OF_NULL: usize = 8;
 
 /// The columns of the result set that is passing.
 #[derive(Default)]
@@ -17,11 +20,8 @@ pub(super) struct Columns {
     encodings: Vec<ValueEncoding>,
     shown: Vec<Option<Shown>>,
     keys: Vec<Option<Arc<CellKey>>>,
-    ceks_in_use: Vec<usize>,
-    /// How much longer than it came a row can go out, beside being doubled.
-    padding: usize,
-    /// Whether text can become twice as long.
-    doubled: bool,
+    /// The keys that columns are encrypted under, each once, with these columns in their order.
+    by_cek: Vec<(usize, Vec<usize>)>,
 }
 
 impl Columns {
@@ -31,13 +31,17 @@ impl Columns {
         let shown = columns.map(|c| c.crypto.as_ref().map(Shown::of).transpose());
         let shown: Vec<Option<Shown>> = shown.collect::<Result<_, _>>()?;
         let keys = vec![None; metadata.ceks.len()];
-        let padding = shown.iter().flatten().map(Shown::most_padding).sum();
-        let doubled = shown.iter().flatten().any(|s| s.transcode);
-        let ceks = shown.iter().flatten().map(|s| usize::from(s.crypto.cek_ordinal));
-        let mut ceks_in_use: Vec<usize> = ceks.collect();
-        ceks_in_use.sort_unstable();
-        ceks_in_use.dedup();
-        Ok(Self { metadata, encodings, shown, keys, ceks_in_use, padding, doubled })
+        let cek_of = |(index, shown): (usize, &Option<Shown>)| {
+            shown.as_ref().map(|shown| (usize::from(shown.crypto.cek_ordinal), index))
+        };
+        let mut encrypted: Vec<_> = shown.iter().enumerate().filter_map(cek_of).collect();
+        encrypted.sort_unstable();
+        let by_cek = encrypted.chunk_by(|a, b| a.0 == b.0);
+        let by_cek = by_cek.filter_map(|columns| {
+            Some((columns.first()?.0, columns.iter().map(|(_, index)| *index).collect()))
+        });
+        let by_cek = by_cek.collect();
+        Ok(Self { metadata, encodings, shown, keys, by_cek })
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -57,17 +61,13 @@ impl Columns {
     }
 
     pub(super) fn any_encrypted(&self) -> bool {
-        !self.ceks_in_use.is_empty()
+        !self.by_cek.is_empty()
     }
 
-    /// The keys that columns are encrypted under, each once.
-    pub(super) fn ceks_in_use(&self) -> &[usize] {
-        &self.ceks_in_use
-    }
-
-    /// The key that a column is encrypted under.
-    pub(super) fn cek_of(&self, index: usize) -> Option<usize> {
-        self.shown(index).map(|shown| usize::from(shown.crypto.cek_ordinal))
+    /// The keys that columns are encrypted under, each once, with these columns in their order: no
+    /// column is under two keys.
+    pub(super) fn by_cek(&self) -> &[(usize, Vec<usize>)] {
+        &self.by_cek
     }
 
     /// How the application sees a column; `None` if it is not encrypted.
@@ -139,32 +139,61 @@ impl Columns {
         }
     }
 
-    /// The most bytes that `len` bytes of a row can become. A decrypted row is shorter than the
-    /// encrypted one: every cell has 49 bytes and more to lose, and only fixed-length strings and the
-    /// length fields to gain. UTF-8 becomes UTF-16.
-    pub(super) fn most_written(&self, len: usize) -> usize {
-        (1 + usize::from(self.doubled)) * (len + self.padding)
-    }
-
     /// Appends a value of a row that is not a cell: positions count from the front of `bytes`.
     pub(super) fn write_stored(
         &self,
         index: usize,
         value: ValueRange,
         bytes: &[u8],
-        out: &mut Vec<u8>,
+        out: &mut WipedBuffer,
     ) -> Result<(), SessionError> {
         match (self.shown(index), value) {
             (_, ValueRange::NullByBitmap) => {}
-            (None, ValueRange::Null) => write_null(self.encoding(index), out),
+            (None, ValueRange::Null) => write_null(self.encoding(index), out.spare(MOST_OF_NULL)),
             (None, ValueRange::At { start, end }) => {
-                out.extend_from_slice(bytes.get(start..end).unwrap_or_default());
+                out.extend(bytes.get(start..end).unwrap_or_default());
             }
-            (Some(shown), ValueRange::Null) => write_null(shown.type_info.encoding(), out),
+            (Some(shown), ValueRange::Null) => {
+                write_null(shown.type_info.encoding(), out.spare(MOST_OF_NULL));
+            }
             (Some(_), ValueRange::At { .. }) => {
                 return Err(malformed("row: its key was not asked for"));
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tds::Reader;
+
+    /// COLMETADATA of columns encrypted under the keys of these ordinals; `None` is a plain one.
+    fn columns(ceks: u16, of: &[Option<u16>]) -> Columns {
+        let mut bytes = vec![token_id::COLMETADATA];
+        bytes.extend((of.len() as u16).to_le_bytes());
+        bytes.extend(ceks.to_le_bytes());
+        bytes.extend(vec![0; usize::from(ceks) * 21]);
+        for cek in of {
+            bytes.extend([0; 4]);
+            bytes.extend(if cek.is_some() { [0, 0x08] } else { [0; 2] });
+            bytes.extend([0xA5, 0x40, 0x1F]);
+            if let Some(cek) = cek {
+                bytes.extend(cek.to_le_bytes());
+                bytes.extend([0, 0, 0, 0, 0x26, 4, 2, 1, 1]);
+            }
+            bytes.push(0);
+        }
+        Columns::of(ColMetadata::read(&mut Reader::new(&bytes)).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn however_many_keys_there_are_each_value_is_looked_at_under_its_own_only() {
+        let of = [Some(2), None, Some(0), Some(2), None, Some(0)];
+        assert_eq!(columns(3, &of).by_cek(), [(0, vec![2, 5]), (2, vec![0, 3])]);
+        let of: Vec<_> = (0..4000).map(Some).collect();
+        let columns = columns(4000, &of);
+        assert_eq!(columns.by_cek().iter().map(|(_, columns)| columns.len()).sum::<usize>(), 4000);
     }
 }

@@ -131,7 +131,7 @@ impl Response {
         len: usize,
         written: &mut Payload,
     ) -> Result<(), SessionError> {
-        let out = written.tail().spare(self.columns.most_written(len));
+        let out = written.tail();
         let bytes = self.inbox.as_mut_slice();
         let (Some(shown), ValueRange::At { .. }) = (self.columns.shown(index), value) else {
             return self.columns.write_stored(index, value, bytes, out);

@@ -3,10 +3,10 @@
 use zeroize::Zeroizing;
 
 use super::{Discard, Response, Scratch, SessionError, Shown, shown::Named};
-use crate::tds::{ReturnValue, write_value};
+use crate::tds::{ReturnValue, WipedBuffer, write_value};
 
-/// The longest padded value of a fixed-length type, and the length fields of a long one.
-const MAX_LENGTH_FIELDS: usize = 8000 + 16;
+/// More than stands in front of a value: its name has at most 255 code units.
+const MOST_OF_HEAD: usize = 600;
 
 impl Response {
     pub(super) fn return_value(&mut self) -> Result<bool, SessionError> {
@@ -16,13 +16,12 @@ impl Response {
         };
         let len = value.wire_len();
         if self.discarding == Discard::Nothing {
-            // A head of at most 600 bytes, and what the value can grow to.
-            let room = 600 + 2 * (len + MAX_LENGTH_FIELDS);
-            let mut out = Zeroizing::new(Vec::with_capacity(room));
+            let mut out = WipedBuffer::default();
             match &value.crypto {
-                None => out.extend_from_slice(self.inbox.as_slice().get(..len).unwrap_or_default()),
+                None => out.extend(self.inbox.as_slice().get(..len).unwrap_or_default()),
                 Some(_) if self.ciphertext => {
-                    value.write_stored(&mut out).map_err(SessionError::ServerMalformed)?;
+                    let out = out.spare(MOST_OF_HEAD + len);
+                    value.write_stored(out).map_err(SessionError::ServerMalformed)?;
                 }
                 Some(crypto) => {
                     let shown = Shown::of(crypto).map_err(SessionError::ServerMalformed)?;
@@ -30,7 +29,7 @@ impl Response {
                 }
             }
             self.returned.value(&value);
-            self.outbox.tail().extend(&out);
+            self.outbox.tail().extend(out.as_slice());
             self.started = true;
         }
         self.inbox.consume(len);
@@ -42,7 +41,7 @@ impl Response {
         &mut self,
         value: &ReturnValue,
         shown: &Shown,
-        out: &mut Vec<u8>,
+        out: &mut WipedBuffer,
     ) -> Result<(), SessionError> {
         let name = match value.name.as_str() {
             "" => format!("number {}", value.ordinal()),
@@ -52,9 +51,10 @@ impl Response {
         let outputs = self.outputs.front_mut();
         let output = outputs.and_then(|o| o.take(&value.name, value.ordinal()));
         let output = output.ok_or_else(unknown)?;
-        value.write_decrypted_head(&shown.type_info, out);
+        let head = out.spare(MOST_OF_HEAD);
+        value.write_decrypted_head(&shown.type_info, head);
         let Some(cell) = &value.data else {
-            return write_value(shown.type_info.encoding(), None, out)
+            return write_value(shown.type_info.encoding(), None, head)
                 .map_err(SessionError::ServerMalformed);
         };
         let key = output.key.as_ref().ok_or_else(unknown)?;

@@ -7,8 +7,8 @@ use super::{
     Columns, Discard, Response, RowProgress, Scratch, SessionError, long_row::LONG, malformed,
 };
 use crate::{
-    crypto::{CellToDecrypt, InvalidCell},
-    tds::{Malformed, ValueRange, token_id, value_data_in_place},
+    crypto::{CellKey, CellToDecrypt, InvalidCell},
+    tds::{Malformed, ValueRange, WipedBuffer, token_id, value_data_in_place},
 };
 
 /// So many values are found before their rows are written.
@@ -63,24 +63,32 @@ impl Rows {
         self.ends.push(before + len);
     }
 
-    /// Decrypts all cells where they lie.
+    /// Decrypts all cells where they lie. Each is visited under its own key only: a result set may
+    /// have as many keys as columns.
     fn decrypt(&mut self, columns: &Columns, bytes: &mut [u8]) {
-        for cek in columns.ceks_in_use() {
-            self.decrypt_under(*cek, columns, bytes);
+        for (cek, of_cek) in columns.by_cek() {
+            if let Some(key) = columns.key(*cek) {
+                self.decrypt_under(key, of_cek, columns, bytes);
+            }
         }
     }
 
-    fn decrypt_under(&mut self, cek: usize, columns: &Columns, mut bytes: &mut [u8]) {
-        let Some(key) = columns.key(cek) else { return };
+    /// Decrypts those of some columns, which are `key`'s.
+    fn decrypt_under(
+        &mut self,
+        key: &CellKey,
+        of_key: &[usize],
+        columns: &Columns,
+        mut bytes: &mut [u8],
+    ) {
         let mut cells = emptied(std::mem::take(&mut self.cells));
         self.at.clear();
         let mut before = 0;
-        let indices = (0..columns.len()).cycle();
-        for (at, (found, index)) in self.values.iter_mut().zip(indices).enumerate() {
+        let rows = (0..self.values.len()).step_by(columns.len().max(1));
+        for (row, index) in rows.flat_map(|row| of_key.iter().map(move |index| (row, *index))) {
+            let at = row + index;
+            let Some(found) = self.values.get_mut(at) else { continue };
             let Found::Stored(ValueRange::At { start, end }) = *found else { continue };
-            if columns.cek_of(index) != Some(cek) {
-                continue;
-            }
             let (value, rest) =
                 std::mem::take(&mut bytes).split_at_mut_checked(end - before).unwrap_or_default();
             (bytes, before) = (rest, end);
@@ -188,9 +196,8 @@ impl Response {
         let (mut start, mut values) = (0, rows.values.chunks(self.columns.len()));
         for &end in &rows.ends {
             let written = out.len();
-            let space = out.spare(self.columns.most_written(end - start));
             let of = Row { columns: &self.columns, bytes, start };
-            let passed = of.write(values.next().unwrap_or_default(), &mut self.scratch, space);
+            let passed = of.write(values.next().unwrap_or_default(), &mut self.scratch, out);
             if passed.is_err() {
                 out.truncate(written);
                 return passed;
@@ -213,11 +220,11 @@ impl Row<'_> {
         &self,
         values: &[Found],
         clear: &mut Scratch,
-        out: &mut Vec<u8>,
+        out: &mut WipedBuffer,
     ) -> Result<(), SessionError> {
         let head = self.bytes.get(self.start..).unwrap_or_default();
         let head = head.get(..self.columns.row_head_len(head)).unwrap_or_default();
-        out.extend_from_slice(head);
+        out.extend(head);
         for (index, found) in values.iter().enumerate() {
             match (*found, self.columns.shown(index)) {
                 (Found::Clear { start, end }, Some(shown)) => {

@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::{Scratch, SessionError};
+use super::{
+    Scratch, SessionError,
+    transcode::{Transcoder, utf16_len},
+};
 use crate::{
     crypto::{CellKey, InvalidCell, VerifiedCell},
     keystore::EncryptedCekValue,
     session::payload::Payload,
     tds::{
-        CryptoMetadata, Malformed, TypeInfo, collation_is_utf8, write_value, write_value_head,
-        write_value_tail,
+        CryptoMetadata, Malformed, TypeInfo, WipedBuffer, collation_is_utf8, push_utf16,
+        write_value, write_value_head, write_value_tail,
     },
     value::{Length, SqlType, ValueError, denormalize, denormalized_in_place, is_own_normal_form},
 };
@@ -45,16 +48,6 @@ impl Shown {
         Ok(Self { crypto: crypto.clone(), sql_type, type_info, transcode })
     }
 
-    /// How much longer than its cell a value of the column can come out.
-    pub(super) fn most_padding(&self) -> usize {
-        match self.sql_type {
-            SqlType::Char(_) | SqlType::NChar(_) | SqlType::Binary(_) => {
-                self.sql_type.max_normal_form_len()
-            }
-            _ => 0,
-        }
-    }
-
     /// Decrypts a cell where it stands and appends the value as the application's type encodes it.
     /// `clear` is a buffer to work in.
     pub(super) fn decrypt(
@@ -63,19 +56,20 @@ impl Shown {
         cell: &mut [u8],
         named: Named<'_>,
         clear: &mut Scratch,
-        out: &mut Vec<u8>,
+        out: &mut WipedBuffer,
     ) -> Result<(), SessionError> {
         let plaintext = key.decrypt_in_place(cell).map_err(|source| named.invalid(source))?;
         self.write(cell.get(plaintext).unwrap_or_default(), named.column, clear, out)
     }
 
-    /// Appends a value, given its normal form, as the application's type encodes it.
+    /// Appends a value, given its normal form, as the application's type encodes it. Room is made for
+    /// what it turns out to be, not for what its type could hold.
     pub(super) fn write(
         &self,
         normal_form: &[u8],
         column: &str,
         clear: &mut Scratch,
-        out: &mut Vec<u8>,
+        out: &mut WipedBuffer,
     ) -> Result<(), SessionError> {
         let no_value = |source| SessionError::CellValue { column: column.to_owned(), source };
         let in_place = denormalized_in_place(self.sql_type, normal_form).map_err(no_value)?;
@@ -89,17 +83,21 @@ impl Shown {
         };
         let encoding = self.type_info.encoding();
         let written = if self.transcode {
-            let text = utf8_to_utf16(data)
-                .ok_or_else(|| no_value(ValueError::InvalidUtf8 { sql_type: self.sql_type }))?;
-            write_value(encoding, Some(&text), out)
+            let text = std::str::from_utf8(data).map_err(|_| no_value(self.no_utf8()))?;
+            let len = utf16_len(text);
+            let out = out.spare(VALUE_HEAD + len);
+            let head = write_value_head(encoding, len, out);
+            push_utf16(text, out);
+            write_value_tail(encoding, out);
+            head
         } else {
-            write_value(encoding, Some(data), out)
+            write_value(encoding, Some(data), out.spare(VALUE_HEAD + data.len()))
         };
         written.map_err(SessionError::ServerMalformed)
     }
 
     /// Appends the value of a cell that came in chunks. If its plaintext is what the application
-    /// gets, it is made when that takes it.
+    /// gets, it is made when that takes it; text that changes its form is made of it piece by piece.
     pub(super) fn write_cell(
         &self,
         mut cell: VerifiedCell<Arc<CellKey>>,
@@ -109,11 +107,17 @@ impl Shown {
     ) -> Result<(), SessionError> {
         let no_value = |source| SessionError::CellValue { column: column.to_owned(), source };
         let len = cell.len();
-        if is_own_normal_form(self.sql_type, len).map_err(no_value)? && !self.transcode {
+        if is_own_normal_form(self.sql_type, len).map_err(no_value)? {
+            let mut value = Payload::default();
+            if self.transcode {
+                Self::transcode_cell(cell, &mut value).ok_or_else(|| no_value(self.no_utf8()))?;
+            } else {
+                value.push_cell(cell);
+            }
             let encoding = self.type_info.encoding();
-            write_value_head(encoding, len, out.tail().spare(VALUE_HEAD))
+            write_value_head(encoding, value.len(), out.tail().spare(VALUE_HEAD))
                 .map_err(SessionError::ServerMalformed)?;
-            out.push_cell(cell);
+            out.append(&mut value);
             write_value_tail(encoding, out.tail().spare(VALUE_HEAD));
             return Ok(());
         }
@@ -121,12 +125,24 @@ impl Shown {
         while let Some(piece) = cell.next_piece() {
             normal_form.extend_from_slice(&piece);
         }
-        let room = VALUE_HEAD + self.most_padding() + if self.transcode { 2 * len } else { len };
-        self.write(&normal_form, column, clear, out.tail().spare(room))
+        self.write(&normal_form, column, clear, out.tail())
+    }
+
+    /// The plaintext goes as its text comes.
+    fn transcode_cell(mut cell: VerifiedCell<Arc<CellKey>>, out: &mut Payload) -> Option<()> {
+        let mut transcoder = Transcoder::default();
+        while let Some(piece) = cell.next_piece() {
+            transcoder.update(&piece, out)?;
+        }
+        transcoder.finish()
+    }
+
+    fn no_utf8(&self) -> ValueError {
+        ValueError::InvalidUtf8 { sql_type: self.sql_type }
     }
 }
 
-/// More than stands in front of a value and behind it.
+/// The most that stands in front of a value and behind it.
 const VALUE_HEAD: usize = 16;
 
 /// What an error about a cell says of it.
@@ -147,13 +163,4 @@ impl Named<'_> {
             source,
         }
     }
-}
-
-/// SQL Server would not have stored bytes that are no UTF-8; a client may have. They are refused and
-/// not replaced.
-fn utf8_to_utf16(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let text = std::str::from_utf8(text).ok()?;
-    let mut out = Zeroizing::new(Vec::with_capacity(2 * text.len()));
-    out.extend(text.encode_utf16().flat_map(u16::to_le_bytes));
-    Some(out)
 }
