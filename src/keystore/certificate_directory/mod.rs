@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{sync, time::Instant};
 
 use super::{
     BoxFuture, FilePasswords, KeyFileWarning, KeyStoreError, KeyStoreProvider,
@@ -147,8 +147,10 @@ struct Files {
     index: RwLock<Arc<scan::Index>>,
     /// How many readings have begun.
     begun: AtomicU64,
-    /// Held while the directory is read: which reading, counted from 1, made the index.
-    current: Mutex<u64>,
+    /// Held while the directory is read: which reading, counted from 1, made the index. Callers wait
+    /// for it in async code: the blocking pool is everybody's, and a server that names unknown keys
+    /// could otherwise fill it with those who wait for one slow reading.
+    current: Arc<sync::Mutex<u64>>,
     /// How many readings unknown key paths may still cause.
     allowance: Mutex<Allowance>,
     warnings: Warnings,
@@ -179,7 +181,7 @@ impl CertificateDirectory {
             passwords,
             index: RwLock::default(),
             begun: AtomicU64::new(0),
-            current: Mutex::new(0),
+            current: Arc::default(),
             allowance: Mutex::new(Allowance { left: READINGS_IN_A_ROW, counted: Instant::now() }),
             warnings: Warnings::default(),
         });
@@ -218,8 +220,7 @@ impl CertificateDirectory {
     ///
     /// As [`open`](Self::open); what was known before stays then.
     pub async fn rescan(&self) -> Result<(), KeyStoreError> {
-        let files = Arc::clone(&self.files);
-        local_key::blocking(&self.name, move || files.rescan()).await
+        self.files.rescan_unless_newer_than(&self.name, u64::MAX).await
     }
 
     /// The certificates that have a usable key, as of the last reading.
@@ -299,12 +300,11 @@ impl CertificateDirectory {
         make: impl FnOnce() -> Result<Arc<CmkPrivateKey>, KeyStoreError> + Send + 'static,
     ) -> Result<CertificateKeyPath, KeyStoreError> {
         let files = Arc::clone(&self.files);
-        let work = move || {
-            let thumbprint = new.write(&files.dir, &files.passwords, &*make()?)?;
-            files.rescan()?;
-            Ok(CertificateKeyPath { location: Some(new.location), thumbprint })
-        };
-        local_key::blocking(&self.name, work).await
+        let location = new.location;
+        let write = move || new.write(&files.dir, &files.passwords, &*make()?);
+        let thumbprint = local_key::blocking(&self.name, write).await?;
+        self.rescan().await?;
+        Ok(CertificateKeyPath { location: Some(location), thumbprint })
     }
 
     /// Finds the key of a path. Reads the directory again if it is not known.
@@ -315,12 +315,11 @@ impl CertificateDirectory {
         if let Some(key) = self.files.index().key(&thumbprint) {
             return Ok(key);
         }
-        let (files, may_read) = (Arc::clone(&self.files), self.files.may_read());
-        let look = move || match may_read {
-            true => files.rescan_unless_newer_than(begun),
-            false => files.await_reading(),
-        };
-        local_key::blocking(&self.name, look).await?;
+        if self.files.may_read() {
+            self.files.rescan_unless_newer_than(&self.name, begun).await?;
+        } else {
+            self.files.await_reading().await;
+        }
         let index = self.files.index();
         if let Some(key) = index.key(&thumbprint) {
             return Ok(key);
@@ -379,23 +378,29 @@ impl Files {
     }
 
     /// Waits for the reading that is under way, if there is one: it may find what is missing.
-    fn await_reading(&self) -> Result<(), KeyStoreError> {
-        drop(self.current.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok(())
-    }
-
-    fn rescan(&self) -> Result<(), KeyStoreError> {
-        self.rescan_unless_newer_than(u64::MAX)
+    async fn await_reading(&self) {
+        drop(self.current.lock().await);
     }
 
     /// Reads the directory, unless the index comes from a reading that began after the first
     /// `begun` ones: many callers that miss at once are served by one reading.
-    fn rescan_unless_newer_than(&self, begun: u64) -> Result<(), KeyStoreError> {
-        // A panic under this lock changes nothing: the index is put in place whole.
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+    async fn rescan_unless_newer_than(
+        self: &Arc<Self>,
+        provider: &str,
+        begun: u64,
+    ) -> Result<(), KeyStoreError> {
+        let mut current = Arc::clone(&self.current).lock_owned().await;
         if *current > begun {
             return Ok(());
         }
+        let files = Arc::clone(self);
+        // The guard goes along, so that a caller who gives up does not let a second reading begin.
+        local_key::blocking(provider, move || files.read(&mut current)).await
+    }
+
+    /// Reads the directory, and notes in `current` which reading that was. A panic in here changes
+    /// nothing: the index is put in place whole.
+    fn read(&self, current: &mut u64) -> Result<(), KeyStoreError> {
         let this = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
         let index = scan::Index::read(&self.dir, &self.passwords, &self.index())?;
         self.warnings.replace(index.warnings().to_vec());

@@ -12,6 +12,7 @@ use crate::{
     },
 };
 
+mod planted;
 mod warnings;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keystore/");
@@ -410,14 +411,15 @@ async fn callers_that_miss_at_once_are_served_by_one_reading() {
     let store = open(&dir).await;
     let files = &store.files;
     let begun = files.begun.load(Ordering::SeqCst);
-    files.rescan_unless_newer_than(begun).unwrap();
-    files.rescan_unless_newer_than(begun).unwrap();
+    let read = async |begun| files.rescan_unless_newer_than(&store.name, begun).await;
+    read(begun).await.unwrap();
+    read(begun).await.unwrap();
     assert_eq!(files.begun.load(Ordering::SeqCst), begun + 1);
     // A reading that failed serves nobody.
     let moved = dir.path().with_extension("moved");
     fs::rename(dir.path(), &moved).unwrap();
     for _ in 0..2 {
-        assert!(files.rescan_unless_newer_than(begun + 1).is_err());
+        assert!(read(begun + 1).await.is_err());
     }
     assert!(store.sign_cmk_metadata(PAIR, true).await.is_ok(), "what was known stays");
     fs::rename(&moved, dir.path()).unwrap();

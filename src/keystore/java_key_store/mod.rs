@@ -8,7 +8,7 @@ mod entries;
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
@@ -83,6 +83,10 @@ pub struct JavaKeyStore {
 struct Source {
     /// `None` for a key store that was handed over.
     file: Option<File>,
+    /// Whose turn it is to look at the file, and to read it. Waited for in async code: the blocking
+    /// pool is everybody's, and one slow reading should not fill it.
+    turn: Arc<tokio::sync::Mutex<()>>,
+    /// Never held while the file is read.
     loaded: Mutex<Loaded>,
     warnings: Warnings,
 }
@@ -118,6 +122,7 @@ impl JavaKeyStore {
             let (loaded, warnings) = file.load(Stamp::of(&file.path), 0);
             let source = Source {
                 file: Some(file),
+                turn: Arc::default(),
                 loaded: Mutex::new(loaded),
                 warnings: Warnings::default(),
             };
@@ -148,7 +153,8 @@ impl JavaKeyStore {
             outcome: Ok(Arc::new(entries)),
             times: 1,
         };
-        Ok(Self { source: Arc::new(Source { file: None, loaded: Mutex::new(loaded), warnings }) })
+        let (turn, loaded) = (Arc::default(), Mutex::new(loaded));
+        Ok(Self { source: Arc::new(Source { file: None, turn, loaded, warnings }) })
     }
 
     /// Makes a new master key of 2048, 3072 or 4096 bits under `alias`, with a self-signed
@@ -219,7 +225,13 @@ impl JavaKeyStore {
             });
         }
         let source = Arc::clone(&self.source);
-        let entries = local_key::blocking(MSSQL_JAVA_KEYSTORE, move || source.entries()).await?;
+        let turn = Arc::clone(&source.turn).lock_owned().await;
+        let entries = local_key::blocking(MSSQL_JAVA_KEYSTORE, move || {
+            // Goes along, so that a caller who gives up does not let a second reading begin.
+            let _turn = turn;
+            source.entries()
+        });
+        let entries = entries.await?;
         match entries.key(key_path) {
             Some(Ok(key)) => Ok(key),
             Some(Err(problem)) => {
@@ -262,30 +274,38 @@ impl Source {
         self.file.as_ref().map_or(Path::new("the memory of this process"), |file| &file.path)
     }
 
-    /// The keys as of the last reading, if it found any.
-    fn last(&self) -> Option<Arc<Entries>> {
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).outcome.clone().ok()
+    fn loaded(&self) -> MutexGuard<'_, Loaded> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The keys, read anew if the file or the source of its password has changed. Many that ask at
-    /// once are served by one reading.
+    /// The keys as of the last reading, if it found any.
+    fn last(&self) -> Option<Arc<Entries>> {
+        self.loaded().outcome.clone().ok()
+    }
+
+    /// The keys, read anew if the file or the source of its password has changed. Whoever calls it
+    /// has the turn, so that many that ask at once are served by one reading.
     fn entries(&self) -> Result<Arc<Entries>, KeyStoreError> {
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = &self.file {
-            let stamp = Stamp::of(&file.path);
-            let retry = match &loaded.outcome {
-                Ok(_) => false,
-                // Costs an open call only, and what is in the way may not show in the stamp.
-                Err(KeyFileProblem::Unreadable { .. }) => true,
-                Err(_) => loaded.passwords != file.passwords.state(&file.path),
+            let (known, passwords, failed, times) = {
+                let loaded = self.loaded();
+                let failed = loaded.outcome.as_ref().err().cloned();
+                (loaded.stamp.clone(), loaded.passwords.clone(), failed, loaded.times)
             };
-            if retry || stamp != loaded.stamp {
-                let (read, warnings) = file.load(stamp, loaded.times);
-                *loaded = read;
+            let stamp = Stamp::of(&file.path);
+            let retry = match failed {
+                None => false,
+                // Costs an open call only, and what is in the way may not show in the stamp.
+                Some(KeyFileProblem::Unreadable { .. }) => true,
+                Some(_) => passwords != file.passwords.state(&file.path),
+            };
+            if retry || stamp != known {
+                let (read, warnings) = file.load(stamp, times);
+                *self.loaded() = read;
                 self.warnings.replace(warnings);
             }
         }
-        let outcome = loaded.outcome.clone();
+        let outcome = self.loaded().outcome.clone();
         outcome.map_err(|problem| UnusableKeyFile { path: self.path().into(), problem }.into())
     }
 }

@@ -209,6 +209,57 @@ async fn a_wrong_password_is_tried_again_when_its_file_changes() {
     assert!(store.sign_cmk_metadata("messages", true).await.is_ok());
 }
 
+#[test]
+fn callers_that_wait_for_a_slow_reading_block_neither_the_pool_nor_whoever_looks() {
+    use std::{
+        sync::{
+            atomic::{AtomicBool, Ordering},
+            mpsc,
+        },
+        time::Duration,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .max_blocking_threads(2)
+        .build()
+        .unwrap();
+    let (_dir, path) = copied("java.jks");
+    let (held_up, wait) = mpsc::channel::<()>();
+    let (shut, entered) = (Arc::new(AtomicBool::new(false)), Arc::new(tokio::sync::Notify::new()));
+    let (is_shut, enter, wait) = (Arc::clone(&shut), Arc::clone(&entered), Mutex::new(wait));
+    let passwords = FilePasswords::per_file(move |_| {
+        if is_shut.load(Ordering::SeqCst) {
+            enter.notify_one();
+            // Ends when the sender goes, at the latest with the test.
+            let _ = wait.lock().unwrap().recv();
+        }
+        Some(zeroize::Zeroizing::new(PASSWORD.to_owned()))
+    });
+    runtime.block_on(async move {
+        let store = Arc::new(JavaKeyStore::open(&path, passwords).await.unwrap());
+        let times = store.source.loaded().times;
+        shut.store(true, Ordering::SeqCst);
+        fs::write(&path, fixture("java.p12")).unwrap();
+        let ask = |_| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { store.sign_cmk_metadata("messages", true).await })
+        };
+        let calls: Vec<_> = (0..8).map(ask).collect();
+        entered.notified().await;
+        let other = tokio::task::spawn_blocking(|| ());
+        let limit = Duration::from_secs(60);
+        tokio::time::timeout(limit, other).await.expect("a thread is left").unwrap();
+        assert!(store.source.loaded.try_lock().is_ok(), "what is known can be looked at");
+        assert_eq!(store.aliases(), ["messages"]);
+        shut.store(false, Ordering::SeqCst);
+        drop(held_up);
+        for call in calls {
+            assert!(call.await.unwrap().is_ok());
+        }
+        assert_eq!(store.source.loaded().times, times + 1, "one reading serves all");
+    });
+}
+
 #[tokio::test]
 async fn a_missing_file_is_an_error_that_names_it() {
     let error = JavaKeyStore::open("/nowhere/keys.jks", FilePasswords::none()).await.unwrap_err();
