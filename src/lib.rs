@@ -125,12 +125,14 @@
 //! | [`crypto`], [`value`] | those who hold ciphertext in hand: cells, envelopes, normal forms |
 //! | [`session`], [`metadata`], [`tds`] | those who carry another driver, or a proxy |
 //!
-//! The cargo feature `tracing` tells of what happens to keys: calls to key stores, their time, failures.
-//! The features `java-keystore`, `pkcs11` and `azure-key-vault` bring the key stores of those names.
+//! The cargo features:
 //!
-//! The feature `simd` is on by default: cells are encrypted and decrypted by AES-NI and
-//! SHA-NI on x86-64 processors that have them. Without it the bytes are the same, and the crate has
-//! no `unsafe` code. [`crypto::implementation`] says what a process works with.
+//! | feature | brings |
+//! |---|---|
+//! | `simd`, on by default | cells encrypted and decrypted by AES-NI and SHA-NI on x86-64 processors that have them; without it the bytes are the same, and there is no `unsafe` code. [`crypto::implementation`] says what a process works with |
+//! | `java-keystore`, `pkcs11`, `azure-key-vault` | the key stores of those names |
+//! | `windows-key-stores` | on Windows its certificate stores, CNG and CSP keys, by calls that are `unsafe` code; elsewhere nothing |
+//! | `tracing` | events of what happens to keys: calls to key stores, their time, failures |
 //!
 //! # How far it has been tried
 //!

@@ -13,8 +13,9 @@
 //! | [`InMemoryKeyStore`] | your own | keys that the program hands over |
 //! | [`FnKeyStore`] | your own | wherever your closures find them |
 //! | [`KeyStoreProvider`] | your own | the trait behind them; [`other_vaults`] says what AWS KMS and HashiCorp Vault can do for it |
-//! | `Pkcs11KeyStore` (feature `pkcs11`) | `PKCS11`, or your own | RSA keys in an HSM, by `pkcs11:` URI or label |
-//! | `AzureKeyVault` (feature `azure-key-vault`) | `AZURE_KEY_VAULT` | keys in Azure Key Vault and Managed HSM, which do not leave it |
+//! | `Pkcs11KeyStore`, feature `pkcs11` | `PKCS11`, or your own | RSA keys in an HSM, by `pkcs11:` URI or label |
+//! | `AzureKeyVault`, feature `azure-key-vault` | `AZURE_KEY_VAULT` | keys in Azure Key Vault and Managed HSM, which do not leave it |
+//! | `WindowsKeyStore`, feature `windows-key-stores`, on Windows | `MSSQL_CERTIFICATE_STORE`, `MSSQL_CNG_STORE`, `MSSQL_CSP_PROVIDER` | what Windows keeps, which does not leave it |
 //!
 //! SQL Server names a provider in every column master key; the registry finds it by that name,
 //! without regard to ASCII case. Any name may be registered, `MSSQL_…` too, so that a database that

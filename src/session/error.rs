@@ -5,6 +5,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use rand::{TryRng, rngs::SysRng};
+
 use crate::{
     crypto::{EncryptError, InvalidCell},
     keystore::{CekError, UntrustedKeyPath},
@@ -312,7 +314,8 @@ impl ErrorLog {
         // Not to be guessed: a server that forges errors in our name must not be able to make one
         // connection's error out of another's.
         let id = loop {
-            let id: u32 = rand::random();
+            // Without randomness the error has no number, and is only found as the last one.
+            let Ok(id) = SysRng.try_next_u32() else { break 0 };
             if id != 0 && log.errors.iter().all(|(taken, _)| *taken != id) {
                 break id;
             }
@@ -328,7 +331,7 @@ impl ErrorLog {
     #[must_use]
     pub fn get(&self, id: u32) -> Option<Arc<SessionError>> {
         let log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        log.errors.iter().rev().find(|(i, _)| *i == id).map(|(_, e)| e.clone())
+        log.errors.iter().rev().find(|(i, _)| *i == id && id != 0).map(|(_, e)| e.clone())
     }
 
     /// The most recent error.

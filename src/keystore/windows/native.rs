@@ -109,11 +109,10 @@ impl Key {
         let code = unsafe { NCryptOpenStorageProvider(&mut storage, provider.as_ptr(), 0) };
         checked("NCryptOpenStorageProvider", code)?;
         let storage = NcryptObject(storage);
-        let mut key = 0;
+        let (mut key, silent) = (0, NCRYPT_SILENT_FLAG);
         // SAFETY: the storage provider is open until this function ends, the name ends with a zero,
         // the result is valid for writes.
-        let code =
-            unsafe { NCryptOpenKey(storage.0, &mut key, name.as_ptr(), 0, NCRYPT_SILENT_FLAG) };
+        let code = unsafe { NCryptOpenKey(storage.0, &mut key, name.as_ptr(), 0, silent) };
         checked("NCryptOpenKey", code)?;
         Ok(Self { handle: NcryptObject(key), _csp: None })
     }
