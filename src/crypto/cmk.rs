@@ -5,8 +5,11 @@ use std::{borrow::Cow, fmt};
 
 use rsa::{
     BoxedUint, PrivateKey, PublicKey,
-    pkcs1::DecodeRsaPrivateKey,
-    pkcs8::{DecodePrivateKey, EncodePrivateKey, LineEnding},
+    pkcs1::{DecodeRsaPrivateKey, RsaPrivateKeyRef},
+    pkcs8::{
+        DecodePrivateKey, EncodePrivateKey, LineEnding, PrivateKeyInfoRef, SecretDocument,
+        der::Decode,
+    },
     traits::PublicKeyParts,
 };
 use sha1::Sha1;
@@ -17,6 +20,10 @@ use super::{Cek, random::SystemRng};
 
 /// The shortest modulus that a column master key may have, in bits.
 pub const MIN_MODULUS_BITS: usize = 2048;
+
+/// The longest modulus of a key that is read, in bits, private or public. What an operation costs
+/// grows with the cube of it.
+const MAX_MODULUS_BITS: usize = 8192;
 
 /// An RSA private key that acts as column master key.
 ///
@@ -33,26 +40,34 @@ impl CmkPrivateKey {
         if bits < MIN_MODULUS_BITS {
             return Err(CmkError::ModulusTooSmall { bits });
         }
+        if bits > MAX_MODULUS_BITS {
+            return Err(CmkError::ModulusTooLarge { bits });
+        }
         let key = PrivateKey::new(&mut SystemRng, bits).map_err(|_| CmkError::Rsa)?;
         Ok(Self { key })
     }
 
-    /// Reads a PKCS#8 `PrivateKeyInfo` in DER.
+    /// Reads a PKCS#8 `PrivateKeyInfo` in DER, of a key of 2048 to 8192 bits.
     pub fn from_pkcs8_der(der: &[u8]) -> Result<Self, CmkError> {
+        let info = PrivateKeyInfoRef::from_der(der).map_err(|_| CmkError::NotAnRsaKey)?;
+        check_modulus_len(info.private_key.as_bytes())?;
         Self::checked(PrivateKey::from_pkcs8_der(der).map_err(|_| CmkError::NotAnRsaKey)?)
     }
 
-    /// Reads a PKCS#1 `RSAPrivateKey` in DER.
+    /// Reads a PKCS#1 `RSAPrivateKey` in DER, of 2048 to 8192 bits.
     pub fn from_pkcs1_der(der: &[u8]) -> Result<Self, CmkError> {
+        check_modulus_len(der)?;
         Self::checked(PrivateKey::from_pkcs1_der(der).map_err(|_| CmkError::NotAnRsaKey)?)
     }
 
     /// Reads PEM: `PRIVATE KEY` (PKCS#8) or `RSA PRIVATE KEY` (PKCS#1).
     pub fn from_pem(pem: &str) -> Result<Self, CmkError> {
-        let key = PrivateKey::from_pkcs8_pem(pem)
-            .or_else(|_| PrivateKey::from_pkcs1_pem(pem))
-            .map_err(|_| CmkError::NotAnRsaKey)?;
-        Self::checked(key)
+        let (label, der) = SecretDocument::from_pem(pem).map_err(|_| CmkError::NotAnRsaKey)?;
+        match label {
+            "PRIVATE KEY" => Self::from_pkcs8_der(der.as_bytes()),
+            "RSA PRIVATE KEY" => Self::from_pkcs1_der(der.as_bytes()),
+            _ => Err(CmkError::NotAnRsaKey),
+        }
     }
 
     /// Writes the key as PKCS#8 PEM, unencrypted. Protect the file that it goes to.
@@ -116,6 +131,16 @@ impl CmkPrivateKey {
             .ok()
             .map(Zeroizing::new)
     }
+}
+
+/// Refuses a key that is too long before anything is computed with it. What does not parse is left to
+/// whoever reads the key.
+fn check_modulus_len(pkcs1: &[u8]) -> Result<(), CmkError> {
+    let Ok(key) = RsaPrivateKeyRef::from_der(pkcs1) else { return Ok(()) };
+    let modulus = key.modulus.as_bytes();
+    let leading = modulus.first().map_or(0, |byte| byte.leading_zeros() as usize);
+    let bits = (8 * modulus.len()).saturating_sub(leading);
+    if bits > MAX_MODULUS_BITS { Err(CmkError::ModulusTooLarge { bits }) } else { Ok(()) }
 }
 
 /// Whether `signature` is RSASSA-PKCS1-v1_5 with SHA-256 over `message`.
@@ -237,6 +262,13 @@ pub enum CmkError {
         /// The length of the modulus.
         bits: usize,
     },
+    /// The modulus is longer than that of any key in use, so that a single operation would hold this
+    /// host up.
+    #[error("the RSA key has {bits} bits; a column master key has at most {MAX_MODULUS_BITS}")]
+    ModulusTooLarge {
+        /// The length of the modulus.
+        bits: usize,
+    },
     /// The bytes are no RSA private key in a known encoding: an EC key, an encrypted key, a public
     /// key, or something else.
     #[error("not an unencrypted RSA private key in PKCS#8 or PKCS#1 form")]
@@ -254,6 +286,8 @@ pub enum CmkError {
 
 #[cfg(test)]
 mod tests {
+    use rsa::{pkcs1::UintRef, pkcs8::der::asn1::OctetStringRef};
+
     use super::*;
 
     #[test]
@@ -293,6 +327,48 @@ mod tests {
             CmkPublicKey::from_components(&[&[0][..], &modulus(256, 1)].concat(), &[0, 1, 0, 1]),
             CmkPublicKey::from_components(&modulus(256, 1), &[1, 0, 1])
         );
+    }
+
+    /// A private key of such a modulus, whose numbers make no key.
+    fn pkcs1_of(modulus: &[u8]) -> SecretDocument {
+        let number = |bytes| UintRef::new(bytes).unwrap();
+        let small = number(&[3]);
+        let key = RsaPrivateKeyRef {
+            modulus: number(modulus),
+            public_exponent: number(&[1, 0, 1]),
+            private_exponent: number(modulus),
+            prime1: small,
+            prime2: small,
+            exponent1: small,
+            exponent2: small,
+            coefficient: small,
+            other_prime_infos: None,
+        };
+        SecretDocument::encode_msg(&key).unwrap()
+    }
+
+    #[test]
+    fn a_key_that_would_hold_the_host_up_is_refused_by_its_length_in_every_encoding() {
+        let refused = Some(CmkError::ModulusTooLarge { bits: 8193 });
+        let long = pkcs1_of(&[&[1][..], &[0xC3; 1024]].concat());
+        assert_eq!(CmkPrivateKey::from_pkcs1_der(long.as_bytes()).err(), refused);
+        let info = PrivateKeyInfoRef::new(
+            rsa::pkcs1::ALGORITHM_ID,
+            OctetStringRef::new(long.as_bytes()).unwrap(),
+        );
+        let pkcs8 = SecretDocument::encode_msg(&info).unwrap();
+        assert_eq!(CmkPrivateKey::from_pkcs8_der(pkcs8.as_bytes()).err(), refused);
+        for (label, der) in [("RSA PRIVATE KEY", &long), ("PRIVATE KEY", &pkcs8)] {
+            let pem = der.to_pem(label, LineEnding::LF).unwrap();
+            assert_eq!(CmkPrivateKey::from_pem(&pem).err(), refused, "{label}");
+            let pem = der.to_pem("EC PRIVATE KEY", LineEnding::LF).unwrap();
+            assert_eq!(CmkPrivateKey::from_pem(&pem).err(), Some(CmkError::NotAnRsaKey));
+        }
+        // One of 8192 bits is looked at.
+        let fitting = pkcs1_of(&[0xC3; 1024]);
+        let error = CmkPrivateKey::from_pkcs1_der(fitting.as_bytes()).err();
+        assert_eq!(error, Some(CmkError::NotAnRsaKey));
+        assert_eq!(CmkPrivateKey::generate(8193).err(), refused);
     }
 
     #[test]

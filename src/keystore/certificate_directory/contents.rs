@@ -15,8 +15,8 @@ use crate::{
         FilePasswords, KeyFileProblem, UnusableKeyFile,
         key_file::{
             CertifiedKey, expiry,
-            pem::{Item, items, rsa_key},
-            pkcs12,
+            pem::{Item, MAX_ITEMS, Work, items, rsa_key, too_many_items},
+            pkcs12::{self, Opened},
         },
     },
 };
@@ -28,6 +28,8 @@ pub(super) struct Contents {
     pub(super) problem: Option<Problem>,
     /// The files that hold a private key, usable or not.
     pub(super) secrets: Vec<PathBuf>,
+    /// The password does not vouch for what the file holds.
+    pub(super) unauthenticated: bool,
 }
 
 /// A certificate with its key.
@@ -57,10 +59,10 @@ impl Contents {
 /// Reads a PKCS#12 file.
 pub(super) fn pkcs12_file(path: &Path, bytes: &[u8], passwords: &FilePasswords) -> Contents {
     let mut contents = match pkcs12::open(path, bytes, passwords) {
-        Ok(archive) => {
+        Ok(Opened { archive, unauthenticated }) => {
             let certificates: Vec<&[u8]> = archive.certs.iter().map(|c| c.cert.as_der()).collect();
             let keys = archive.keys.iter().map(|bag| rsa_key(bag.key.as_der())).collect();
-            pair_up(path, &certificates, keys)
+            Contents { unauthenticated, ..pair_up(path, &certificates, keys) }
         }
         Err(problem) => Contents::unusable(path.into(), problem),
     };
@@ -73,22 +75,32 @@ pub(super) fn certificate_and_key(
     files: &[(&Path, Zeroizing<Vec<u8>>)],
     passwords: &FilePasswords,
 ) -> Contents {
+    let found: Vec<(&Path, Vec<Item>)> =
+        files.iter().map(|(path, bytes)| (*path, items(bytes))).collect();
+    let count = found.iter().map(|(_, items)| items.len()).sum::<usize>();
+    let mut work = Work::default();
+    found.iter().for_each(|(_, items)| work.add_all(items));
     let mut certificates = Vec::new();
     let mut keys = Vec::new();
     let mut secrets = Vec::new();
-    for (path, bytes) in files {
-        for item in items(bytes) {
+    for (path, items) in found {
+        for item in items {
             match item {
                 Item::Certificate(der) => certificates.push(der),
                 Item::Key(key) => {
-                    keys.push(key.open(path, passwords));
                     secrets.push(path.to_path_buf());
+                    if count <= MAX_ITEMS {
+                        keys.push(key.open(path, passwords, &work));
+                    }
                 }
             }
         }
     }
     let certificates: Vec<&[u8]> = certificates.iter().map(Vec::as_slice).collect();
     let path = files.first().map_or(Path::new(""), |(path, _)| path);
+    if count > MAX_ITEMS {
+        return Contents { secrets, ..Contents::unusable(path.into(), too_many_items()) };
+    }
     Contents { secrets, ..pair_up(path, &certificates, keys) }
 }
 

@@ -53,7 +53,9 @@ const READING_INTERVAL: Duration = Duration::from_secs(1);
 /// Keys are RSA keys of 2048 bits or more, in PKCS#8, encrypted PKCS#8 (PBES2 of AES or 3DES, PBKDF2
 /// or scrypt) or PKCS#1. A key serves under a certificate if it is the certificate's; chain and
 /// usages are not checked, and neither is expiry, as in Microsoft's drivers. Subdirectories and
-/// other files are not looked at. Files are at most 1 MiB, and there are at most 4096 of them.
+/// other files are not looked at. Files are at most 1 MiB, and there are at most 4096 of them; keys have
+/// at most 8192 bits. All files of a stem have at most 256 keys and certificates, and derivations worth
+/// four million rounds of PBKDF2.
 ///
 /// # Who uses it, and how it is set up
 ///
@@ -94,7 +96,8 @@ const READING_INTERVAL: Duration = Duration::from_secs(1);
 ///
 /// Keys are only as safe as their files. A key or password file that every account can read, or that
 /// others can write, is a [warning](Self::warnings) for the program to show; so are an expired
-/// certificate and one that two files hold. A link that leads out of the directory is not followed:
+/// certificate, one that two files hold, and a PKCS#12 file without MAC although there is a password
+/// for it: the password says nothing of who made that file. A link that leads out of the directory is not followed:
 /// whoever may place one could otherwise have any file of the account's read and named.
 ///
 /// # Changes

@@ -3,11 +3,13 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
 };
+
+use zeroize::Zeroizing;
 
 use super::{
     Thumbprint,
@@ -17,7 +19,7 @@ use crate::{
     crypto::CmkPrivateKey,
     keystore::{
         FilePasswords, KeyFileProblem, KeyFileWarning, KeyStoreError, UnusableKeyFile,
-        key_file::{PasswordState, Stamp, exposure, read_file},
+        key_file::{Links, OpenFile, PasswordState, Stamp, exposure},
     },
 };
 
@@ -47,10 +49,21 @@ enum Group {
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Seen {
     path: PathBuf,
-    /// What tells whether it has changed; `None` if it could not be looked at.
+    /// What tells whether it has changed, of the file that was read if one was; `None` if it could
+    /// not be looked at.
     stamp: Option<Stamp>,
-    /// Where it is read, or where the link leads to that is not followed.
-    source: Result<PathBuf, PathBuf>,
+    source: Source,
+}
+
+/// Where the path of a file leads, links and all.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Source {
+    /// To this file, which is in the directory or below it.
+    Within(PathBuf),
+    /// Out of the directory: it is not followed.
+    Outside(PathBuf),
+    /// It cannot be told, so it is not followed either.
+    Unknown(io::ErrorKind, String),
 }
 
 /// What was read of a group, and what would have to change for it to be read again.
@@ -72,14 +85,14 @@ impl Index {
     ) -> Result<Self, KeyStoreError> {
         let mut index = Self { loads: previous.loads, ..Self::default() };
         let (groups, modes) = list(dir)?;
-        for (group, files) in groups {
+        for (group, mut files) in groups {
             let known = previous.groups.get(&group);
             let known = known.filter(|known| known.holds_for(&files, passwords));
             let contents = match known {
                 Some(known) => known.contents.clone(),
                 None => {
                     index.loads += 1;
-                    load(&group, &files, passwords)
+                    load(&group, &mut files, passwords)
                 }
             };
             let passwords = match (&contents.problem, known) {
@@ -105,6 +118,9 @@ impl Index {
             let secrets = known.contents.secrets.iter();
             self.warnings.extend(secrets.filter_map(|path| exposed.get(path)).flatten().cloned());
             let Some(Seen { path, .. }) = known.files.first() else { continue };
+            if known.contents.unauthenticated && !known.contents.keys.is_empty() {
+                self.warnings.push(KeyFileWarning::Unauthenticated { path: path.clone() });
+            }
             for FoundKey { thumbprint, key, not_after } in &known.contents.keys {
                 if let Some(used) = used.get(thumbprint) {
                     self.warnings.push(KeyFileWarning::DuplicateCertificate {
@@ -195,14 +211,17 @@ fn list(dir: &Path) -> Result<Listing, KeyStoreError> {
         let path = entry.path();
         let Some(group) = Group::of(&path) else { continue };
         // Links within the directory are followed: secrets are often mounted as links.
-        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
         let source = match fs::canonicalize(&path) {
-            Ok(target) if is_link && !target.starts_with(&root) => Err(target),
-            Ok(target) if is_link => Ok(target),
-            _ => Ok(path.clone()),
+            Ok(target) if target.starts_with(&root) => Source::Within(target),
+            Ok(target) => Source::Outside(target),
+            Err(e) => Source::Unknown(e.kind(), e.to_string()),
         };
         // What is gone or unreadable by now is kept, for the reading of it to say so.
-        let stamp = match source.as_ref().ok().and_then(|source| fs::metadata(source).ok()) {
+        let metadata = match &source {
+            Source::Within(file) => fs::symlink_metadata(file).ok(),
+            _ => None,
+        };
+        let stamp = match metadata {
             Some(metadata) if !metadata.is_file() => continue,
             Some(metadata) => {
                 exposed.insert(path.clone(), exposure(&path, &metadata));
@@ -220,6 +239,23 @@ fn list(dir: &Path) -> Result<Listing, KeyStoreError> {
     Ok((groups, exposed))
 }
 
+impl Source {
+    /// Reads the file, and has `stamp` tell of the very one that was opened.
+    fn read(&self, stamp: &mut Option<Stamp>) -> Result<Zeroizing<Vec<u8>>, KeyFileProblem> {
+        match self {
+            Self::Within(file) => {
+                let file = OpenFile::at(file, Links::Refuse)?;
+                *stamp = Some(Stamp::from(file.metadata()));
+                file.read()
+            }
+            Self::Outside(target) => Err(KeyFileProblem::LinkOutside { target: target.clone() }),
+            Self::Unknown(kind, message) => {
+                Err(KeyFileProblem::Unreadable { kind: *kind, message: message.clone() })
+            }
+        }
+    }
+}
+
 impl Group {
     /// By extension, in any case; `None` for files of other kinds.
     fn of(path: &Path) -> Option<Self> {
@@ -234,16 +270,14 @@ impl Group {
 
 /// Reads a group. Whatever is wrong with it ends up in the contents, so that it does not keep the
 /// other files from being read.
-fn load(group: &Group, seen: &[Seen], passwords: &FilePasswords) -> Contents {
-    let Some(first) = seen.first() else { return Contents::default() };
+fn load(group: &Group, seen: &mut [Seen], passwords: &FilePasswords) -> Contents {
+    let Some(first) = seen.first().map(|seen| seen.path.clone()) else {
+        return Contents::default();
+    };
     let read = || -> Contents {
         let mut files = Vec::new();
-        for Seen { path, source, .. } in seen {
-            let bytes = match source {
-                Ok(source) => read_file(source),
-                Err(target) => Err(KeyFileProblem::LinkOutside { target: target.clone() }),
-            };
-            match bytes {
+        for Seen { path, stamp, source } in seen {
+            match source.read(stamp) {
                 Ok(bytes) => files.push((path.as_path(), bytes)),
                 Err(problem) => return Contents::unusable(path.clone(), problem),
             }
@@ -257,6 +291,6 @@ fn load(group: &Group, seen: &[Seen], passwords: &FilePasswords) -> Contents {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).unwrap_or_else(|_| {
         let message = "the parser failed".into();
         let problem = KeyFileProblem::Malformed { expected: "a key file", message };
-        Contents::unusable(first.path.clone(), problem)
+        Contents::unusable(first, problem)
     })
 }

@@ -11,7 +11,11 @@ use crate::{
     crypto::CmkPrivateKey,
     keystore::{
         FilePasswords, KeyFileProblem, KeyFileWarning, Thumbprint,
-        key_file::{CertifiedKey, expiry, jks, pem::rsa_key, pkcs12},
+        key_file::{
+            CertifiedKey, expiry, jks,
+            pem::rsa_key,
+            pkcs12::{self, Opened},
+        },
     },
 };
 
@@ -26,6 +30,8 @@ pub(super) struct Entries {
     path: PathBuf,
     /// By alias in lower case.
     entries: BTreeMap<String, Entry>,
+    /// The password does not vouch for them.
+    unauthenticated: bool,
 }
 
 struct Entry {
@@ -39,8 +45,8 @@ impl Entries {
         bytes: &[u8],
         passwords: &FilePasswords,
     ) -> Result<Self, KeyFileProblem> {
-        let entries = match bytes.first_chunk() {
-            Some(&jks::MAGIC) => read_jks(path, bytes, passwords)?,
+        let (entries, unauthenticated) = match bytes.first_chunk() {
+            Some(&jks::MAGIC) => (read_jks(path, bytes, passwords)?, false),
             Some(&JCEKS_MAGIC) => {
                 return Err(KeyFileProblem::Malformed {
                     expected: "a JKS or PKCS#12 key store",
@@ -51,7 +57,7 @@ impl Entries {
             }
             _ => read_pkcs12(path, bytes, passwords)?,
         };
-        Ok(Self { path: path.into(), entries })
+        Ok(Self { path: path.into(), entries, unauthenticated })
     }
 
     pub(super) fn key(&self, alias: &str) -> Option<Result<Arc<CmkPrivateKey>, KeyFileProblem>> {
@@ -92,7 +98,10 @@ impl Entries {
             let thumbprint = Thumbprint::of(der);
             Some(KeyFileWarning::Expired { path: self.path.clone(), thumbprint, not_after })
         };
-        self.entries.values().filter_map(expired).collect()
+        let path = || self.path.clone();
+        let unauthenticated =
+            self.unauthenticated.then(|| KeyFileWarning::Unauthenticated { path: path() });
+        unauthenticated.into_iter().chain(self.entries.values().filter_map(expired)).collect()
     }
 }
 
@@ -114,8 +123,8 @@ fn read_pkcs12(
     path: &Path,
     bytes: &[u8],
     passwords: &FilePasswords,
-) -> Result<BTreeMap<String, Entry>, KeyFileProblem> {
-    let archive = pkcs12::open(path, bytes, passwords)?;
+) -> Result<(BTreeMap<String, Entry>, bool), KeyFileProblem> {
+    let Opened { archive, unauthenticated } = pkcs12::open(path, bytes, passwords)?;
     let certificates: Vec<(CertifiedKey, &[u8])> = archive
         .certs
         .iter()
@@ -138,5 +147,5 @@ fn read_pkcs12(
         let certificate = key.as_ref().ok().and_then(of_key).map(|(_, der)| der.to_vec());
         entries.insert(alias, Entry { key: key.map(Arc::new), certificate });
     }
-    Ok(entries)
+    Ok((entries, unauthenticated))
 }

@@ -14,7 +14,7 @@ use std::{
 use super::{
     BoxFuture, CmkCertificate, FilePasswords, KeyFileProblem, KeyFileWarning, KeyStoreError,
     KeyStoreProvider, MSSQL_JAVA_KEYSTORE, UnusableKeyFile,
-    key_file::{PasswordState, Stamp, Warnings, exposure, pkcs12, read_file, write},
+    key_file::{Links, OpenFile, PasswordState, Stamp, Warnings, exposure, pkcs12, write},
     local_key,
 };
 use crate::crypto::{Cek, CmkPrivateKey, Envelope};
@@ -61,7 +61,8 @@ const VALIDITY: std::time::Duration = std::time::Duration::from_secs(10 * 365 * 
 /// # Permissions
 ///
 /// Give the file mode 0600 or 0400: JKS protects its keys by nothing but one round of SHA-1 over
-/// password and salt, so whoever reads the file may well guess the password. What is unwise is a
+/// password and salt, so whoever reads the file may well guess the password. A PKCS#12 file without MAC
+/// is read, as by Java, but its password says nothing of who made it. What is unwise is a
 /// [warning](Self::warnings).
 ///
 /// # Changes
@@ -248,20 +249,25 @@ impl JavaKeyStore {
 }
 
 impl File {
-    /// Reads the file, which had that stamp before.
+    /// Reads the file, which had that stamp before it was opened.
     fn load(&self, stamp: Option<Stamp>, times: u64) -> (Loaded, Vec<KeyFileWarning>) {
         let passwords = self.passwords.state(&self.path);
-        let read = || Entries::read(&self.path, &read_file(&self.path)?, &self.passwords);
+        let mut warnings = self.passwords.exposure();
+        let opened = OpenFile::at(&self.path, Links::Follow);
+        let stamp = match &opened {
+            Ok(file) => {
+                warnings.extend(exposure(&self.path, file.metadata()));
+                Some(Stamp::from(file.metadata()))
+            }
+            Err(_) => stamp,
+        };
+        let read = || Entries::read(&self.path, &opened?.read()?, &self.passwords);
         // As for certificates: the parsers are other people's.
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
         let outcome = outcome.unwrap_or_else(|_| {
             let message = "the parser failed".into();
             Err(KeyFileProblem::Malformed { expected: "a Java key store", message })
         });
-        let mut warnings = self.passwords.exposure();
-        if let Ok(metadata) = std::fs::metadata(&self.path) {
-            warnings.extend(exposure(&self.path, &metadata));
-        }
         if let Ok(entries) = &outcome {
             warnings.extend(entries.warnings());
         }

@@ -260,6 +260,16 @@ fn callers_that_wait_for_a_slow_reading_block_neither_the_pool_nor_whoever_looks
     });
 }
 
+#[test]
+fn a_file_that_the_password_does_not_vouch_for_is_warned_of() {
+    let sealed = fixture("java.p12");
+    assert_eq!(*JavaKeyStore::from_bytes(&sealed, PASSWORD).unwrap().warnings(), []);
+    let open = pkcs12::without_mac(&sealed);
+    let store = JavaKeyStore::from_bytes(&open, PASSWORD).unwrap();
+    assert_eq!(store.aliases(), ["messages"]);
+    assert!(matches!(*store.warnings(), [KeyFileWarning::Unauthenticated { .. }]));
+}
+
 #[tokio::test]
 async fn a_missing_file_is_an_error_that_names_it() {
     let error = JavaKeyStore::open("/nowhere/keys.jks", FilePasswords::none()).await.unwrap_err();

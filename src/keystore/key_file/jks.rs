@@ -37,7 +37,7 @@ use zeroize::Zeroizing;
 
 use super::{
     CertifiedKey,
-    pem::{malformed_key, rsa_key},
+    pem::{MAX_ITEMS, malformed_key, rsa_key, too_many_items},
 };
 use crate::{crypto::CmkPrivateKey, keystore::KeyFileProblem};
 
@@ -69,6 +69,9 @@ pub(in crate::keystore) fn read(
         return Err(malformed("it ends early"));
     };
     let entries = entries(data)?;
+    if entries.len() > MAX_ITEMS {
+        return Err(too_many_items());
+    }
     let password = utf16(password);
     let mut hash = Sha1::new();
     hash.update(password.as_slice());

@@ -20,6 +20,6 @@ pub use passwords::FilePasswords;
 pub(super) use passwords::PasswordState;
 #[cfg(test)]
 pub(super) use read::MAX_FILE_LEN;
-pub(super) use read::{Stamp, exposure, read_file};
+pub(super) use read::{Links, OpenFile, Stamp, exposure};
 pub use warnings::KeyFileWarning;
 pub(super) use warnings::Warnings;

@@ -2,14 +2,17 @@
 
 use std::{
     fmt, fs,
-    io::Read,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use zeroize::Zeroizing;
 
-use super::{KeyFileWarning, Stamp, exposure};
+use super::{
+    KeyFileWarning, Stamp, exposure,
+    read::{Links, open},
+};
 use crate::keystore::KeyFileProblem;
 
 /// The longest password file that is read, in bytes.
@@ -102,12 +105,10 @@ impl FilePasswords {
 }
 
 fn first_line(path: &Path) -> Result<Zeroizing<String>, KeyFileProblem> {
-    let problem = |message: String| KeyFileProblem::PasswordFile { message };
-    let file = fs::File::open(path).map_err(|e| problem(format!("{}: {e}", path.display())))?;
+    let problem = |e: io::Error| KeyFileProblem::PasswordFile { message: format!("{path:?}: {e}") };
+    let (file, _) = open(path, Links::Follow).map_err(problem)?;
     let mut text = Zeroizing::new(String::with_capacity(MAX_PASSWORD_FILE_LEN as usize));
-    file.take(MAX_PASSWORD_FILE_LEN)
-        .read_to_string(&mut text)
-        .map_err(|e| problem(format!("{}: {e}", path.display())))?;
+    file.take(MAX_PASSWORD_FILE_LEN).read_to_string(&mut text).map_err(problem)?;
     Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
 }
 

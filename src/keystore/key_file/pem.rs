@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use pkcs5::{EncryptionScheme, pbes2::Kdf};
+use pkcs5::{
+    EncryptionScheme,
+    pbes2::{Kdf, ScryptParams},
+};
 use rsa::pkcs8::{EncryptedPrivateKeyInfoRef, Error as Pkcs8Error, PrivateKeyInfoRef};
 use x509_cert::der::{Decode, oid::db::rfc5912::RSA_ENCRYPTION, pem};
 use zeroize::Zeroizing;
@@ -23,6 +26,15 @@ const MAX_ROUNDS: u32 = 1_000_000;
 const MAX_SCRYPT_MEMORY: u64 = 256 << 20;
 const MAX_SCRYPT_LANES: u16 = 16;
 
+/// What all derivations of a file may cost together, in rounds of PBKDF2: some seconds. scrypt mixes
+/// about so many bytes in the time of a round.
+const MAX_WORK: u64 = 4 * MAX_ROUNDS as u64;
+const SCRYPT_BYTES_PER_ROUND: u64 = 256;
+
+/// How many keys and certificates a file may hold. Each is looked at, and each certificate compared
+/// with each key.
+pub(in crate::keystore) const MAX_ITEMS: usize = 256;
+
 /// One thing in a PEM or DER file.
 pub(in crate::keystore) enum Item {
     Certificate(Vec<u8>),
@@ -39,10 +51,12 @@ pub(in crate::keystore) enum EncodedKey {
 }
 
 impl EncodedKey {
+    /// Opens it, if that and what else is to be opened, which is `work`, does not cost too much.
     pub(in crate::keystore) fn open(
         self,
         path: &Path,
         passwords: &FilePasswords,
+        work: &Work,
     ) -> Result<CmkPrivateKey, KeyFileProblem> {
         match self {
             Self::Pkcs8(der) => rsa_key(&der),
@@ -52,6 +66,7 @@ impl EncodedKey {
                 let encrypted =
                     EncryptedPrivateKeyInfoRef::from_der(&der).map_err(|e| malformed_key(&e))?;
                 check_cost(&encrypted.encryption_algorithm)?;
+                work.check()?;
                 let opened = encrypted.decrypt(password.as_bytes()).map_err(|e| match e {
                     Pkcs8Error::EncryptedPrivateKey(pkcs5::Error::DecryptFailed)
                     | Pkcs8Error::Asn1(_) => KeyFileProblem::WrongPassword,
@@ -65,13 +80,11 @@ impl EncodedKey {
 }
 
 /// Refuses a derivation that would hold this host up.
-fn check_cost(scheme: &EncryptionScheme) -> Result<(), KeyFileProblem> {
+pub(super) fn check_cost(scheme: &EncryptionScheme) -> Result<(), KeyFileProblem> {
     let fits = match scheme.pbes2().map(|parameters| &parameters.kdf) {
         Some(Kdf::Pbkdf2(pbkdf2)) => pbkdf2.iteration_count <= MAX_ROUNDS,
         Some(Kdf::Scrypt(scrypt)) => {
-            let memory = u64::from(scrypt.block_size).checked_mul(128);
-            let memory = memory.and_then(|memory| memory.checked_mul(scrypt.cost_parameter));
-            memory.is_some_and(|memory| memory <= MAX_SCRYPT_MEMORY)
+            scrypt_memory(scrypt).is_some_and(|memory| memory <= MAX_SCRYPT_MEMORY)
                 && scrypt.parallelization <= MAX_SCRYPT_LANES
         }
         // What is not known is not tried either.
@@ -80,10 +93,63 @@ fn check_cost(scheme: &EncryptionScheme) -> Result<(), KeyFileProblem> {
     if fits { Ok(()) } else { Err(KeyFileProblem::TooCostly) }
 }
 
+fn scrypt_memory(scrypt: &ScryptParams) -> Option<u64> {
+    u64::from(scrypt.block_size).checked_mul(128)?.checked_mul(scrypt.cost_parameter)
+}
+
+/// The derivations of a file, added up before any of them is begun.
+#[derive(Default)]
+pub(in crate::keystore) struct Work(u64);
+
+impl Work {
+    pub(in crate::keystore) fn add_all(&mut self, items: &[Item]) {
+        for item in items {
+            if let Item::Key(EncodedKey::EncryptedPkcs8(der)) = item
+                && let Ok(encrypted) = EncryptedPrivateKeyInfoRef::from_der(der)
+            {
+                self.add(&encrypted.encryption_algorithm);
+            }
+        }
+    }
+
+    pub(super) fn add(&mut self, scheme: &EncryptionScheme) {
+        self.add_rounds(match scheme.pbes2().map(|parameters| &parameters.kdf) {
+            Some(Kdf::Pbkdf2(pbkdf2)) => pbkdf2.iteration_count.into(),
+            Some(Kdf::Scrypt(scrypt)) => {
+                let lanes = u64::from(scrypt.parallelization);
+                let mixed = scrypt_memory(scrypt).and_then(|memory| memory.checked_mul(lanes));
+                mixed.map_or(u64::MAX, |mixed| mixed / SCRYPT_BYTES_PER_ROUND)
+            }
+            _ => 0,
+        });
+    }
+
+    pub(super) fn add_rounds(&mut self, rounds: u64) {
+        self.0 = self.0.saturating_add(rounds);
+    }
+
+    /// [`KeyFileProblem::TooCostly`] if together they would hold this host up, although each by
+    /// itself may not.
+    pub(super) fn check(&self) -> Result<(), KeyFileProblem> {
+        if self.0 <= MAX_WORK { Ok(()) } else { Err(KeyFileProblem::TooCostly) }
+    }
+}
+
+/// What is wrong with a file of more than [`MAX_ITEMS`].
+pub(in crate::keystore) fn too_many_items() -> KeyFileProblem {
+    KeyFileProblem::Malformed {
+        expected: "a key file",
+        message: format!("it holds more than {MAX_ITEMS} keys and certificates"),
+    }
+}
+
 /// Takes a file apart: PEM with any number of blocks and any text between them, or one DER value.
+/// Stops at one item more than a file may hold.
 pub(in crate::keystore) fn items(bytes: &[u8]) -> Vec<Item> {
     match std::str::from_utf8(bytes) {
-        Ok(text) if text.contains(BEGIN) => blocks(text).filter_map(item).collect(),
+        Ok(text) if text.contains(BEGIN) => {
+            blocks(text).filter_map(item).take(MAX_ITEMS + 1).collect()
+        }
         _ => der_item(bytes).into_iter().collect(),
     }
 }

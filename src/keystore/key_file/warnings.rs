@@ -10,14 +10,16 @@ use std::{
 use crate::keystore::Thumbprint;
 
 /// Something about key files that an administrator should mend. The keys serve all the same.
+///
+/// Messages show paths escaped: whoever may add a file could otherwise forge lines in a log by its
+/// name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyFileWarning {
     /// Every account on this host can read the file. Only on Unix.
     #[error(
-        "{}: every account on this host can read it (mode {mode:04o}); take that away with \
-         `chmod o-rwx`",
-        path.display()
+        "{path:?}: every account on this host can read it (mode {mode:04o}); take that away with \
+         `chmod o-rwx`"
     )]
     ReadableByAll {
         /// The file with a key or a password in it.
@@ -28,9 +30,8 @@ pub enum KeyFileWarning {
     /// Accounts other than the owner's can write the file, or add files to the directory. Only on
     /// Unix.
     #[error(
-        "{}: others than its owner can write it (mode {mode:04o}); take that away with \
-         `chmod go-w`",
-        path.display()
+        "{path:?}: others than its owner can write it (mode {mode:04o}); take that away with \
+         `chmod go-w`"
     )]
     WritableByOthers {
         /// The file with a key or a password in it, or the directory of them.
@@ -41,8 +42,8 @@ pub enum KeyFileWarning {
     /// Two files hold the same certificate with its key. The first in the order of their paths
     /// serves, PKCS#12 before others.
     #[error(
-        "{} holds the certificate {thumbprint} that {} holds too; the first serves, remove one",
-        used.display(), other.display()
+        "{used:?} holds the certificate {thumbprint} that {other:?} holds too; the first serves, \
+         remove one"
     )]
     DuplicateCertificate {
         /// The certificate.
@@ -55,9 +56,8 @@ pub enum KeyFileWarning {
     /// The certificate has expired. Its key goes on serving, as in Microsoft's drivers: it must open
     /// what it has encrypted.
     #[error(
-        "{}: the certificate {thumbprint} has expired; its key goes on serving, rotate the column \
-         master key when it suits",
-        path.display()
+        "{path:?}: the certificate {thumbprint} has expired; its key goes on serving, rotate the \
+         column master key when it suits"
     )]
     Expired {
         /// Its file.
@@ -66,6 +66,16 @@ pub enum KeyFileWarning {
         thumbprint: Thumbprint,
         /// The last moment at which it was valid.
         not_after: SystemTime,
+    },
+    /// A PKCS#12 file has no MAC, so that the password that is configured for it does not show who
+    /// made it: one with other keys may have taken its place, and need not be encrypted either.
+    #[error(
+        "{path:?}: it has no MAC, so its password does not vouch for its keys; see that they are \
+         yours, and export it again with a MAC"
+    )]
+    Unauthenticated {
+        /// The file.
+        path: PathBuf,
     },
 }
 
@@ -105,5 +115,32 @@ impl Warnings {
 impl fmt::Debug for Warnings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.current().iter()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_file_forges_no_line_in_a_log() {
+        let path = PathBuf::from("a\nroot logged in\u{1b}[2J.pfx");
+        let thumbprint = Thumbprint::of(b"");
+        let not_after = SystemTime::UNIX_EPOCH;
+        for warning in [
+            KeyFileWarning::ReadableByAll { path: path.clone(), mode: 0o644 },
+            KeyFileWarning::WritableByOthers { path: path.clone(), mode: 0o666 },
+            KeyFileWarning::DuplicateCertificate {
+                thumbprint,
+                used: path.clone(),
+                other: path.clone(),
+            },
+            KeyFileWarning::Expired { path: path.clone(), thumbprint, not_after },
+            KeyFileWarning::Unauthenticated { path: path.clone() },
+        ] {
+            let text = warning.to_string();
+            assert!(text.contains("logged in"), "{text}");
+            assert!(!text.contains(char::is_control), "{text:?}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::{atomic::AtomicBool, mpsc};
 
 use super::*;
+use crate::keystore::key_file::pkcs12::{der_value, without_mac};
 
 /// Passwords that are long in coming while it is shut.
 struct Gate {
@@ -62,7 +63,8 @@ fn callers_that_wait_for_a_slow_reading_leave_the_blocking_pool_to_others() {
         for call in calls {
             assert!(call.await.unwrap().is_ok(), "the reading serves all");
         }
-        assert_eq!(store.files.begun.load(Ordering::SeqCst), 2);
+        // The first, the one that was held up, and one for those that asked after that had begun.
+        assert!(store.files.begun.load(Ordering::SeqCst) <= 3);
     });
 }
 
@@ -81,4 +83,93 @@ async fn a_caller_that_gives_up_does_not_let_a_second_reading_begin() {
     assert!(store.files.current.try_lock().is_err(), "it goes on");
     gate.open();
     assert!(store.sign_cmk_metadata(LEGACY, true).await.is_ok());
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_link_that_does_not_say_where_it_leads_is_not_followed() {
+    use std::os::{fd::AsRawFd, unix::fs::symlink};
+    let elsewhere = directory(&[("modern.pfx", "a.pfx")]);
+    let target = elsewhere.path().join("a.pfx");
+    // It opens, and its target's name is gone.
+    let open_file = fs::File::open(&target).unwrap();
+    fs::remove_file(&target).unwrap();
+    let descriptor = format!("/proc/self/fd/{}", open_file.as_raw_fd());
+    assert!(fs::read(&descriptor).is_ok() && fs::canonicalize(&descriptor).is_err());
+    let dir = tempfile::tempdir().unwrap();
+    symlink(descriptor, dir.path().join("out.pfx")).unwrap();
+    let store = open(&dir).await;
+    assert_eq!(store.thumbprints(), []);
+    let skipped = store.skipped();
+    assert!(
+        matches!(&skipped[..], [file] if matches!(file.problem, KeyFileProblem::Unreadable { .. })),
+        "{skipped:?}"
+    );
+}
+
+/// A key encrypted by a million rounds, which a file may ask for, under a password that nobody knows.
+fn costly_key() -> Vec<u8> {
+    use pkcs5::{EncryptionScheme, pbes2::Parameters};
+    use x509_cert::der::Encode;
+    let parameters =
+        Parameters::generate_pbkdf2_sha256_aes256cbc(1_000_000, &[7; 16], [7; 16]).unwrap();
+    let scheme = EncryptionScheme::from(parameters).to_der().unwrap();
+    der_value(0x30, &[&scheme, &der_value(0x04, &[&[0; 32]])])
+}
+
+#[tokio::test]
+async fn derivations_that_would_hold_the_host_up_together_are_refused_before_the_first() {
+    use x509_cert::der::pem::{LineEnding, encode_string};
+    let key = costly_key();
+    let dir = directory(&[("pair.crt", "a.crt")]);
+    let pem = encode_string("ENCRYPTED PRIVATE KEY", LineEnding::LF, &key).unwrap();
+    fs::write(dir.path().join("a.key"), pem.repeat(5)).unwrap();
+    // Five shrouded key bags in one unencrypted safe.
+    let oid = |last: &[u8]| der_value(0x06, &[&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01], last]);
+    let bag = der_value(0x30, &[&oid(&[12, 10, 1, 2]), &der_value(0xa0, &[&key])]);
+    let data = |parts: &[&[u8]]| {
+        let octets = der_value(0x04, &[&der_value(0x30, parts)]);
+        der_value(0x30, &[&oid(&[7, 1]), &der_value(0xa0, &[&octets])])
+    };
+    let safes = data(&[&data(&[&bag[..]; 5])]);
+    let pfx = der_value(0x30, &[&[0x02, 0x01, 0x03], &safes]);
+    fs::write(dir.path().join("b.pfx"), pfx).unwrap();
+    let store = open(&dir).await;
+    let skipped = store.skipped();
+    assert_eq!(skipped.len(), 2, "{skipped:?}");
+    assert!(skipped.iter().all(|f| f.problem == KeyFileProblem::TooCostly), "{skipped:?}");
+    let error = store.sign_cmk_metadata(PAIR, true).await;
+    let Err(KeyStoreError::UnusableKeyFile(file)) = error else { panic!("{error:?}") };
+    assert_eq!(file.path, dir.path().join("a.crt"), "whose certificate is known all the same");
+}
+
+#[tokio::test]
+async fn a_file_of_more_keys_and_certificates_than_any_holds_is_refused() {
+    let dir = directory(&[("pair.key", "a.key")]);
+    let certificate = fs::read_to_string(format!("{FIXTURES}pair.crt")).unwrap();
+    fs::write(dir.path().join("a.crt"), certificate.repeat(255)).unwrap();
+    let store = open(&dir).await;
+    assert_eq!(store.thumbprints(), [PAIR.parse().unwrap()]);
+    fs::write(dir.path().join("a.crt"), certificate.repeat(256)).unwrap();
+    store.rescan().await.unwrap();
+    assert_eq!(store.thumbprints(), []);
+    let text = store.skipped()[0].to_string();
+    assert!(text.contains("more than 256 keys and certificates"), "{text}");
+}
+
+#[tokio::test]
+async fn a_file_that_the_password_does_not_vouch_for_serves_with_a_warning() {
+    let dir = directory(&[("modern.pfx", "a.pfx")]);
+    let unauthenticated = |w: &KeyFileWarning| matches!(w, KeyFileWarning::Unauthenticated { path } if path.ends_with("b.pfx"));
+    let sealed = fs::read(format!("{FIXTURES}legacy.pfx")).unwrap();
+    fs::write(dir.path().join("b.pfx"), without_mac(&sealed)).unwrap();
+    let store = open(&dir).await;
+    assert_eq!(store.thumbprints().len(), 2);
+    let count = store
+        .warnings()
+        .iter()
+        .filter(|w| matches!(w, KeyFileWarning::Unauthenticated { .. }))
+        .count();
+    assert_eq!(count, 1, "{:?}", store.warnings());
+    assert!(store.warnings().iter().any(unauthenticated));
 }
