@@ -89,6 +89,39 @@ pub enum Pkcs11Error {
         /// The token's label.
         token: String,
     },
+    /// The token says that the next wrong PIN locks it. The PIN was not tried.
+    #[error(
+        "one more wrong PIN locks the token {token:?}, so it was not tried; check the PIN, then call \
+         `retry_pin`"
+    )]
+    LastAttempt {
+        /// The token's label.
+        token: String,
+    },
+    /// The login failed with a code that does not say whether the PIN is at fault. Some modules report
+    /// a wrong PIN so, hence it is tried again after a pause only, which grows.
+    #[error(
+        "the login on the token {token:?} failed with {code}{}; check the PIN and the device; it is \
+         tried again after a pause that grows, since tokens lock after a few attempts, or after \
+         `retry_pin`",
+        advice(code)
+    )]
+    LoginFailed {
+        /// The token's label.
+        token: String,
+        /// The return value, such as `CKR_FUNCTION_FAILED`.
+        code: String,
+    },
+    /// Another key store of this process has logged in with another PIN, and a token logs in the whole
+    /// process. The configuration is at fault, or the PIN was changed since.
+    #[error(
+        "this process is logged in on the token {token:?} with another PIN; give all its key stores on \
+         that token the same PIN, or a process each; after a change of the PIN start the process anew"
+    )]
+    AnotherLogin {
+        /// The token's label.
+        token: String,
+    },
     /// The key path names a token that is not the configured one. Whoever defined the column master
     /// key is at fault, or the configuration.
     #[error(
