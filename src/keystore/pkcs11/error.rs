@@ -9,8 +9,8 @@ use cryptoki::{
 
 use crate::keystore::KeyStoreError;
 
-/// How many tokens or keys a message lists before it counts the rest.
-const LISTED: usize = 8;
+/// How many tokens or keys a message lists; more it only mentions.
+pub(super) const LISTED: usize = 8;
 
 /// A token, or a key in it, that does not serve.
 ///
@@ -145,7 +145,7 @@ pub enum Pkcs11Error {
         key_path: String,
         /// The token that was searched.
         token: String,
-        /// The private keys in it, as key paths.
+        /// Private keys in it, as key paths: a few, if there are many.
         keys: Vec<String>,
     },
     /// Several private keys fit.
@@ -157,7 +157,7 @@ pub enum Pkcs11Error {
     AmbiguousKey {
         /// The path that was asked for.
         key_path: String,
-        /// Those that fit, as key paths.
+        /// Those that fit, as key paths: a few, if there are many.
         keys: Vec<String>,
     },
     /// The key is not RSA.
@@ -207,6 +207,27 @@ pub enum Pkcs11Error {
         /// The path that was asked for.
         key_path: String,
     },
+    /// The private key shows no modulus or no exponent, and several public key objects claim to be its
+    /// other half.
+    #[error(
+        "several public key objects of the token share the id (CKA_ID) or label of the key at \
+         {key_path:?}, and they differ; find out who stored them and delete those that are not its \
+         other half"
+    )]
+    AmbiguousPublicKey {
+        /// The path that was asked for.
+        key_path: String,
+    },
+    /// The private key shows no modulus or no exponent, and the public key object of its id is another
+    /// key's. Somebody may have stored it to have envelopes of their own believed.
+    #[error(
+        "the public key object with the id (CKA_ID) or label of the key at {key_path:?} is not its \
+         other half; find out who stored it, delete it, and store the right one"
+    )]
+    FalsePublicKey {
+        /// The path that was asked for.
+        key_path: String,
+    },
     /// The token, or the key, lacks a mechanism that Always Encrypted fixes.
     #[error(
         "the token {token:?} does not do {mechanism} with this key; check the device's policy and \
@@ -249,7 +270,8 @@ fn listed(items: &[String], none: &str) -> String {
     match items.len().saturating_sub(LISTED) {
         _ if items.is_empty() => none.into(),
         0 => shown,
-        more => format!("{shown} and {more} more"),
+        // How many more of the keys nobody has counted.
+        _ => format!("{shown} and more"),
     }
 }
 
@@ -420,9 +442,9 @@ mod tests {
     }
 
     #[test]
-    fn a_long_list_is_counted() {
+    fn a_long_list_is_cut() {
         let names: Vec<String> = (0..11).map(|n| n.to_string()).collect();
-        assert_eq!(listed(&names, "none"), "0, 1, 2, 3, 4, 5, 6, 7 and 3 more");
+        assert_eq!(listed(&names, "none"), "0, 1, 2, 3, 4, 5, 6, 7 and more");
         assert_eq!(listed(&[], "none"), "none");
     }
 }

@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn the_pause_after_an_unclear_failure_grows_and_ends_with_a_login() {
         let mut token = Bench::new();
-        let mut failed = |token: &mut Bench, after: u64| {
+        let failed = |token: &mut Bench, after: u64| {
             token.now += Duration::from_secs(after);
             token.log_in("1", false, Some(RvError::FunctionFailed));
             token.attempts

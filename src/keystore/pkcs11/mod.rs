@@ -91,7 +91,9 @@ const DEFAULT_SESSIONS: usize = 4;
 /// | making column keys, rotating, signing a master key's definition | `CKA_SIGN` | `CKM_SHA256_RSA_PKCS`, or `CKM_RSA_PKCS` where that is lacking |
 ///
 /// The public half comes from `CKA_MODULUS` and `CKA_PUBLIC_EXPONENT` of the private key, or of the
-/// public key object with the same `CKA_ID`.
+/// public key object with the same `CKA_ID`, of which there must be one. As anybody may have stored
+/// that, each use of such a key begins with the token showing, by a signature or a decryption, that the
+/// two belong together.
 ///
 /// # Key paths
 ///
