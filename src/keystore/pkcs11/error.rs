@@ -9,8 +9,8 @@ use cryptoki::{
 
 use crate::keystore::KeyStoreError;
 
-/// How many tokens or keys a message lists before it counts the rest.
-const LISTED: usize = 8;
+/// How many tokens or keys a message lists; more it only mentions.
+pub(super) const LISTED: usize = 8;
 
 /// A token, or a key in it, that does not serve.
 ///
@@ -89,6 +89,39 @@ pub enum Pkcs11Error {
         /// The token's label.
         token: String,
     },
+    /// The token says that the next wrong PIN locks it. The PIN was not tried.
+    #[error(
+        "one more wrong PIN locks the token {token:?}, so it was not tried; check the PIN, then call \
+         `retry_pin`"
+    )]
+    LastAttempt {
+        /// The token's label.
+        token: String,
+    },
+    /// The login failed with a code that does not say whether the PIN is at fault. Some modules report
+    /// a wrong PIN so, hence it is tried again after a pause only, which grows.
+    #[error(
+        "the login on the token {token:?} failed with {code}{}; check the PIN and the device; it is \
+         tried again after a pause that grows, since tokens lock after a few attempts, or after \
+         `retry_pin`",
+        advice(code)
+    )]
+    LoginFailed {
+        /// The token's label.
+        token: String,
+        /// The return value, such as `CKR_FUNCTION_FAILED`.
+        code: String,
+    },
+    /// Another key store of this process has logged in with another PIN, and a token logs in the whole
+    /// process. The configuration is at fault, or the PIN was changed since.
+    #[error(
+        "this process is logged in on the token {token:?} with another PIN; give all its key stores on \
+         that token the same PIN, or a process each; after a change of the PIN start the process anew"
+    )]
+    AnotherLogin {
+        /// The token's label.
+        token: String,
+    },
     /// The key path names a token that is not the configured one. Whoever defined the column master
     /// key is at fault, or the configuration.
     #[error(
@@ -112,7 +145,7 @@ pub enum Pkcs11Error {
         key_path: String,
         /// The token that was searched.
         token: String,
-        /// The private keys in it, as key paths.
+        /// Private keys in it, as key paths: a few, if there are many.
         keys: Vec<String>,
     },
     /// Several private keys fit.
@@ -124,7 +157,7 @@ pub enum Pkcs11Error {
     AmbiguousKey {
         /// The path that was asked for.
         key_path: String,
-        /// Those that fit, as key paths.
+        /// Those that fit, as key paths: a few, if there are many.
         keys: Vec<String>,
     },
     /// The key is not RSA.
@@ -174,6 +207,27 @@ pub enum Pkcs11Error {
         /// The path that was asked for.
         key_path: String,
     },
+    /// The private key shows no modulus or no exponent, and several public key objects claim to be its
+    /// other half.
+    #[error(
+        "several public key objects of the token share the id (CKA_ID) or label of the key at \
+         {key_path:?}, and they differ; find out who stored them and delete those that are not its \
+         other half"
+    )]
+    AmbiguousPublicKey {
+        /// The path that was asked for.
+        key_path: String,
+    },
+    /// The private key shows no modulus or no exponent, and the public key object of its id is another
+    /// key's. Somebody may have stored it to have envelopes of their own believed.
+    #[error(
+        "the public key object with the id (CKA_ID) or label of the key at {key_path:?} is not its \
+         other half; find out who stored it, delete it, and store the right one"
+    )]
+    FalsePublicKey {
+        /// The path that was asked for.
+        key_path: String,
+    },
     /// The token, or the key, lacks a mechanism that Always Encrypted fixes.
     #[error(
         "the token {token:?} does not do {mechanism} with this key; check the device's policy and \
@@ -216,7 +270,8 @@ fn listed(items: &[String], none: &str) -> String {
     match items.len().saturating_sub(LISTED) {
         _ if items.is_empty() => none.into(),
         0 => shown,
-        more => format!("{shown} and {more} more"),
+        // How many more of the keys nobody has counted.
+        _ => format!("{shown} and more"),
     }
 }
 
@@ -387,9 +442,9 @@ mod tests {
     }
 
     #[test]
-    fn a_long_list_is_counted() {
+    fn a_long_list_is_cut() {
         let names: Vec<String> = (0..11).map(|n| n.to_string()).collect();
-        assert_eq!(listed(&names, "none"), "0, 1, 2, 3, 4, 5, 6, 7 and 3 more");
+        assert_eq!(listed(&names, "none"), "0, 1, 2, 3, 4, 5, 6, 7 and more");
         assert_eq!(listed(&[], "none"), "none");
     }
 }

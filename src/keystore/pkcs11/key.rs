@@ -1,6 +1,6 @@
 //! Keys in the token: how they are found, used and made. Works on a session, and blocks.
 
-use std::sync::Arc;
+use std::{num::NonZeroUsize, sync::Arc};
 
 use cryptoki::{
     error::{Error, RvError},
@@ -16,13 +16,13 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::{
-    error::{Fault, Pkcs11Error, code, not_logged_in},
+    error::{Fault, LISTED, Pkcs11Error, code, not_logged_in},
     key_path::KeyPath,
     module,
     session::Connection,
 };
 use crate::{
-    crypto::{CmkError, CmkPublicKey, InvalidEnvelope},
+    crypto::{Cek, CmkError, CmkPublicKey, Envelope, InvalidEnvelope},
     keystore::KeyStoreError,
 };
 
@@ -31,6 +31,12 @@ const SHA256_DIGEST_INFO: [u8; 19] = [
     0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05,
     0x00, 0x04, 0x20,
 ];
+
+/// How many keys are looked at: what a message lists, and one more to tell that there are more.
+const LOOKED_AT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(LISTED);
+
+/// Begins what a key signs to show whose other half it is; nothing else that is signed begins so.
+const PROOF: &[u8] = b"always-encrypted: this signature shows which public key belongs to the key";
 
 const DECRYPT: &str = "CKA_DECRYPT";
 const SIGN: &str = "CKA_SIGN";
@@ -79,15 +85,57 @@ impl FoundKey {
             }
         };
         let attributes = Attributes::of(session, handle)?;
-        Ok(Self {
+        let (decrypt, sign) = (attributes.decrypt, attributes.sign);
+        let whole = attributes.modulus.is_some() && attributes.exponent.is_some();
+        let found = Self {
             handle,
-            decrypt: attributes.decrypt,
-            sign: attributes.sign,
+            decrypt,
+            sign,
             public: Arc::new(attributes.public_key(session, key_path)?),
             connection: connection.number,
             token: connection.token.label().to_owned(),
             key_path: Arc::clone(key_path),
-        })
+        };
+        if whole || found.is_pair(session)? {
+            Ok(found)
+        } else {
+            Err(Pkcs11Error::FalsePublicKey { key_path: text(key_path) }.into())
+        }
+    }
+
+    /// Whether the public half is this key's, by what the private one does. Anybody who may write to
+    /// the token can store a public key under the id of another key, and who has the other half of
+    /// what we verify with makes envelopes that hold.
+    fn is_pair(&self, session: &Session) -> Result<bool, Fault> {
+        let mut message = [PROOF, &[0; 32]].concat();
+        if let Some(fresh) = message.last_chunk_mut::<32>() {
+            let filled = rand::rngs::SysRng.try_fill_bytes(fresh);
+            filled.map_err(|_| KeyStoreError::from(CmkError::Rsa))?;
+        }
+        match self.sign(session, &message) {
+            Ok(signature) => Ok(self.public.verify(&message, &signature)),
+            // A key that only decrypts.
+            Err(Fault::Refused(KeyStoreError::Pkcs11(
+                Pkcs11Error::NotAllowed { .. } | Pkcs11Error::NoMechanism { .. },
+            ))) => self.is_pair_by_decryption(session),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    fn is_pair_by_decryption(&self, session: &Session) -> Result<bool, Fault> {
+        let mut secret = Zeroizing::new([0; 32]);
+        let filled = rand::rngs::SysRng.try_fill_bytes(&mut *secret);
+        filled.map_err(|_| KeyStoreError::from(CmkError::Rsa))?;
+        let cek = Cek::from(*secret);
+        let unsigned = Envelope::wrap_unsigned(&cek, &self.key_path, &self.public)
+            .map_err(KeyStoreError::from)?;
+        let ciphertext = unsigned.len().checked_sub(self.public.modulus_len());
+        let ciphertext = ciphertext.and_then(|at| unsigned.get(at..)).unwrap_or_default();
+        match self.oaep_decrypt(session, ciphertext) {
+            Ok(decrypted) => Ok(decrypted.as_slice() == cek.expose()),
+            Err(Fault::Refused(KeyStoreError::InvalidEnvelope(_))) => Ok(false),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// The key itself if its handle is of this connection, or the same key found anew. A key that
@@ -186,7 +234,7 @@ pub(super) fn create(
     let path = KeyPath::of(token, label);
     let taken = || Pkcs11Error::LabelTaken { token: token.into(), label: label.into() };
     let label_only = [Attribute::Label(label.into())];
-    if !session.find_objects(&label_only)?.is_empty() {
+    if !some_objects(session, &label_only)?.is_empty() {
         return Err(taken().into());
     }
     let mut id = vec![0; 16];
@@ -266,7 +314,14 @@ fn private_keys(session: &Session, path: &KeyPath) -> Result<Vec<ObjectHandle>, 
     let mut template = vec![Attribute::Class(ObjectClass::PRIVATE_KEY)];
     template.extend(path.object.as_ref().map(|label| Attribute::Label(label.as_bytes().into())));
     template.extend(path.id.as_ref().map(|id| Attribute::Id(id.clone())));
-    Ok(session.find_objects(&template)?)
+    some_objects(session, &template)
+}
+
+/// At most [`LOOKED_AT`]. A token may hold thousands, and who asks for a key that is not there must not
+/// have them all read.
+fn some_objects(session: &Session, template: &[Attribute]) -> Result<Vec<ObjectHandle>, Fault> {
+    let objects = session.iter_objects_with_cache_size(template, LOOKED_AT)?;
+    Ok(objects.take(LOOKED_AT.get()).collect::<Result<_, _>>()?)
 }
 
 /// To a session that is not logged in any more, private keys are not there.
@@ -348,7 +403,7 @@ impl Attributes {
         if self.pin_for_each_use {
             return Err(Pkcs11Error::PinForEachUse { key_path: key_path() }.into());
         }
-        self.complete_from_public_key(session)?;
+        self.complete_from_public_key(session, key_path())?;
         let (Some(modulus), Some(exponent)) = (self.modulus, self.exponent) else {
             return Err(Pkcs11Error::NoPublicKey { key_path: key_path() }.into());
         };
@@ -361,9 +416,13 @@ impl Attributes {
     }
 
     /// Takes from the public key object what the private one lacks. Which belongs to which the token
-    /// says by their ids, and for want of one by their labels; a wrong one does no harm, because
-    /// nothing that it checks would hold.
-    fn complete_from_public_key(&mut self, session: &Session) -> Result<(), Fault> {
+    /// says by their ids, and for want of one by their labels. Both are for anybody to choose, so what
+    /// is taken must be shown to belong to the key: [`FoundKey::is_pair`].
+    fn complete_from_public_key(
+        &mut self,
+        session: &Session,
+        key_path: String,
+    ) -> Result<(), Fault> {
         if self.modulus.is_some() && self.exponent.is_some() {
             return Ok(());
         }
@@ -374,13 +433,24 @@ impl Attributes {
         };
         let template =
             [Attribute::Class(ObjectClass::PUBLIC_KEY), Attribute::KeyType(KeyType::RSA), name];
-        for key in session.find_objects(&template)? {
-            let public = Self::of(session, key)?;
-            let same = self.modulus.is_none() || self.modulus == public.modulus;
-            if same && public.modulus.is_some() && public.exponent.is_some() {
-                (self.modulus, self.exponent) = (public.modulus, public.exponent);
-                return Ok(());
+        let objects = some_objects(session, &template)?;
+        if objects.len() >= LOOKED_AT.get() {
+            return Err(Pkcs11Error::AmbiguousPublicKey { key_path }.into());
+        }
+        let mut only = None;
+        for object in objects {
+            let public = Self::of(session, object)?;
+            let half = (public.modulus, public.exponent);
+            let same = self.modulus.is_none() || self.modulus == half.0;
+            if !same || half.0.is_none() || half.1.is_none() || only.as_ref() == Some(&half) {
+                continue;
             }
+            if only.replace(half).is_some() {
+                return Err(Pkcs11Error::AmbiguousPublicKey { key_path }.into());
+            }
+        }
+        if let Some(half) = only {
+            (self.modulus, self.exponent) = half;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 mod error;
 mod key;
 mod key_path;
+mod login;
 mod module;
 mod pin;
 mod session;
@@ -90,7 +91,9 @@ const DEFAULT_SESSIONS: usize = 4;
 /// | making column keys, rotating, signing a master key's definition | `CKA_SIGN` | `CKM_SHA256_RSA_PKCS`, or `CKM_RSA_PKCS` where that is lacking |
 ///
 /// The public half comes from `CKA_MODULUS` and `CKA_PUBLIC_EXPONENT` of the private key, or of the
-/// public key object with the same `CKA_ID`.
+/// public key object with the same `CKA_ID`, of which there must be one. As anybody may have stored
+/// that, each use of such a key begins with the token showing, by a signature or a decryption, that the
+/// two belong together.
 ///
 /// # Key paths
 ///
@@ -116,9 +119,19 @@ const DEFAULT_SESSIONS: usize = 4;
 /// call connects anew, once, and is repeated. Any number of key stores may use one module, and other
 /// code of the process may as well.
 ///
-/// A PIN that the token refuses is not sent again, whatever comes, because tokens lock after a few
-/// attempts: it takes another PIN from the [`TokenPin`] or [`retry_pin`](Self::retry_pin). A process
-/// that is restarted in a loop does cost an attempt each time.
+/// A PIN that the token refuses is not sent again by any key store of the process, because tokens lock
+/// after a few attempts: it takes another PIN from the [`TokenPin`] or [`retry_pin`](Self::retry_pin).
+/// A login that fails in another way may have been a wrong PIN too, which not every module says
+/// plainly, and is repeated after a minute, then after four, sixteen and so on. When the token says
+/// that one attempt is left, only `retry_pin` makes it. A process that is restarted in a loop does
+/// cost an attempt each time.
+///
+/// A token logs in the process, and looks at no PIN while it is logged in. So key stores on one token
+/// must have the same PIN: while the login of one lasts, another PIN is refused
+/// ([`Pkcs11Error::AnotherLogin`]), also one that has just become the right one. That is known of
+/// logins by key stores only: one that other code of the process has made serves every key store on
+/// that token, whatever its PIN. Tenants who must not use each other's keys need tokens or processes of
+/// their own.
 ///
 /// # Limits
 ///
@@ -170,10 +183,11 @@ impl Pkcs11KeyStore {
         .await
     }
 
-    /// Lets a PIN that the token refused be tried again, once: after the PIN was reset on the token.
-    /// Another PIN in the file, variable or function needs no such call.
+    /// Lets the next login be tried, once, with a PIN that failed before or though it is the last
+    /// attempt before the token locks: after the PIN was reset or put right. Another PIN in the file,
+    /// variable or function needs no such call, unless it is the last attempt.
     pub fn retry_pin(&self) {
-        self.token.forget_refused_pin();
+        self.token.retry_pin();
     }
 
     /// Makes an RSA key of that many bits inside the token and returns its key path, for

@@ -8,11 +8,11 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use cryptoki::{
     context::Pkcs11,
-    error::RvError,
     session::{Session, UserType},
     slot::{Slot, TokenInfo},
     types::AuthPin,
@@ -20,7 +20,8 @@ use cryptoki::{
 use zeroize::Zeroizing;
 
 use super::{
-    error::{Fault, Loss, Pkcs11Error, code, loss, lost_sessions},
+    error::{Fault, Loss, Pkcs11Error, loss, lost_sessions, not_logged_in},
+    login::Login,
     module::{self, TokenChoice},
     pin::TokenPin,
 };
@@ -36,18 +37,13 @@ pub(super) struct Token {
     pub pin: Option<TokenPin>,
     /// Locked while one thread connects.
     connection: Mutex<Option<Arc<Connection>>>,
-    refused: Mutex<Option<RefusedPin>>,
-}
-
-/// A PIN that the token would not have, so that it is not tried twice.
-struct RefusedPin {
-    pin: Option<Zeroizing<String>>,
-    error: Pkcs11Error,
+    /// Set when the next login is to be tried whatever is known of the PIN.
+    retry: AtomicBool,
 }
 
 impl Token {
     pub fn new(module: PathBuf, choice: TokenChoice, pin: Option<TokenPin>) -> Self {
-        Self { module, choice, pin, connection: Mutex::default(), refused: Mutex::default() }
+        Self { module, choice, pin, connection: Mutex::default(), retry: AtomicBool::new(false) }
     }
 
     /// Runs `work` on a session that is logged in. If that shows that the session, the login or the
@@ -73,9 +69,9 @@ impl Token {
         Ok(self.connection().map(|_| ())?)
     }
 
-    /// Lets a PIN that was refused be tried again.
-    pub fn forget_refused_pin(&self) {
-        *locked(&self.refused) = None;
+    /// Lets the next login be tried whatever is known of the PIN.
+    pub fn retry_pin(&self) {
+        self.retry.store(true, Ordering::Relaxed);
     }
 
     /// The connection, to be closed where that may block.
@@ -109,48 +105,36 @@ impl Token {
         let module = module::load(&self.module)?;
         let (slot, token) = self.choice.find(&module)?;
         let login = module.open_ro_session_no_drop(slot)?;
-        if token.login_required()
-            && let Err(fault) = self.log_in(&login, &token)
-        {
-            let _ = login.close();
-            return Err(fault);
-        }
+        let granted = match token.login_required().then(|| self.log_in(&login, &token)) {
+            None => None,
+            Some(Ok(granted)) => Some(granted),
+            Some(Err(fault)) => {
+                let _ = login.close();
+                return Err(fault);
+            }
+        };
         Ok(Connection {
             number: CONNECTIONS.fetch_add(1, Ordering::Relaxed),
             module,
             slot,
             token,
+            granted,
             sessions: Mutex::new(Sessions { login: Some(login), idle: Vec::new() }),
             handles_are_void: AtomicBool::new(false),
         })
     }
 
-    fn log_in(&self, session: &Session, token: &TokenInfo) -> Result<(), Fault> {
+    fn log_in(&self, session: &Session, token: &TokenInfo) -> Result<Granted, Fault> {
         let pin = self.read_pin(token)?;
-        if let Some(refused) = locked(&self.refused).as_ref().filter(|refused| refused.pin == pin) {
-            return Err(refused.error.clone().into());
-        }
-        let label = token.label().to_owned();
-        let error = if token.user_pin_locked() {
-            Pkcs11Error::PinLocked { token: label }
-        } else {
+        let login = Login::of(token)?;
+        let attempt = || {
             let pin = pin.as_ref().map(|pin| AuthPin::new(pin.as_str().into()));
-            let Err(error) = session.login(UserType::User, pin.as_ref()) else {
-                self.forget_refused_pin();
-                return Ok(());
-            };
-            match code(&error) {
-                // A login holds for all sessions of a process, so another part of it was first.
-                Some(RvError::UserAlreadyLoggedIn) => return Ok(()),
-                Some(RvError::PinIncorrect | RvError::PinLenRange | RvError::PinInvalid) => {
-                    Pkcs11Error::WrongPin { token: label }
-                }
-                Some(RvError::PinLocked) => Pkcs11Error::PinLocked { token: label },
-                _ => return Err(error.into()),
-            }
+            session.login(UserType::User, pin.as_ref())
         };
-        *locked(&self.refused) = Some(RefusedPin { pin, error: error.clone() });
-        Err(error.into())
+        let asked = self.retry.swap(false, Ordering::Relaxed);
+        let text = pin.as_ref().map(|pin| pin.as_str());
+        let changes = login.log_in(token.into(), text, asked, Instant::now(), attempt)?;
+        Ok(Granted { login, changes })
     }
 
     /// `None` if the device has a keypad of its own and no PIN is configured.
@@ -170,9 +154,17 @@ pub(super) struct Connection {
     pub module: Pkcs11,
     pub slot: Slot,
     pub token: TokenInfo,
+    /// `None` if the token wants no login.
+    granted: Option<Granted>,
     sessions: Mutex<Sessions>,
     /// Set once the module has closed our sessions: others may have got their numbers since.
     handles_are_void: AtomicBool,
+}
+
+/// The login that a connection was made with.
+struct Granted {
+    login: Arc<Login>,
+    changes: u64,
 }
 
 struct Sessions {
@@ -189,6 +181,9 @@ impl Connection {
     ) -> Result<T, Fault> {
         if self.handles_are_void.load(Ordering::Relaxed) {
             return Err(lost_sessions());
+        }
+        if self.granted.as_ref().is_some_and(|by| by.login.changes() != by.changes) {
+            return Err(not_logged_in());
         }
         let idle = locked(&self.sessions).idle.pop();
         let session = match idle {
@@ -220,6 +215,6 @@ impl Drop for Connection {
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
