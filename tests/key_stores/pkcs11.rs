@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fs, path::PathBuf, sync::Arc};
 
 use always_encrypted::{
-    crypto::{Cek, CmkPrivateKey, Envelope, InvalidEnvelope, cmk_metadata_message},
+    crypto::{Cek, CmkPrivateKey, CmkPublicKey, Envelope, InvalidEnvelope, cmk_metadata_message},
     keystore::{
         InMemoryKeyStore, KeyStoreError, KeyStoreProvider, Pkcs11Error, Pkcs11KeyStore, RSA_OAEP,
         TokenPin,
@@ -27,9 +27,13 @@ pub fn cases() -> Vec<Case> {
         a_key_of_a_taken_label_or_of_a_useless_kind_is_not_made,
         a_key_of_openssl_signs_as_openssl_does_and_opens_what_it_wrapped_in_memory,
         a_key_that_may_not_hash_signs_the_digest_and_it_is_the_same_signature,
-        a_private_key_without_its_public_exponent_takes_it_from_the_public_key,
+        a_private_key_that_shows_no_modulus_takes_it_from_its_public_key,
+        a_public_key_that_somebody_else_stored_under_the_id_is_not_believed,
         an_envelope_of_another_key_or_a_changed_one_is_refused_before_the_token_decrypts,
         a_wrong_pin_costs_one_attempt_however_many_queries_come,
+        a_wrong_pin_that_the_module_reports_as_any_failure_costs_one_attempt,
+        a_key_store_with_another_pin_does_not_use_the_login_of_the_first,
+        a_path_of_no_key_costs_the_same_however_many_keys_there_are,
         thirty_two_unwraps_share_four_sessions_and_one_login,
         futures_that_are_dropped_on_the_way_cost_no_session,
         sessions_that_were_lost_are_opened_anew,
@@ -161,46 +165,83 @@ async fn a_key_that_may_not_hash_signs_the_digest_and_it_is_the_same_signature()
     assert!(matches!(error, Pkcs11Error::NoMechanism { .. }), "{error}");
 }
 
-async fn a_private_key_without_its_public_exponent_takes_it_from_the_public_key() {
+async fn a_private_key_that_shows_no_modulus_takes_it_from_its_public_key() {
     let (hsm, bench) = (Hsm::new("halves"), Bench::new());
-    bench.openssl("genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out key.pem");
-    let numbers = numbers(&bench.openssl("rsa -in key.pem -noout -text"));
-    let number = |name: &str| numbers[name].clone();
-    let object = |class: ObjectClass| {
-        [
+    hsm.generate("cmk", &[1], 2048, &[]);
+    let store = hsm.reticent(&bench).build();
+    let envelope = wrap(&store, KEY_PATH).await;
+    opens(&store, KEY_PATH, &envelope).await;
+    opens(&hsm.store(), KEY_PATH, &envelope).await;
+
+    let session = hsm.session();
+    let private = session.find_objects(&[Attribute::Class(ObjectClass::PRIVATE_KEY)]).unwrap()[0];
+    session.update_attributes(private, &[Attribute::Sign(false)]).unwrap();
+    opens(&store, KEY_PATH, &envelope).await;
+
+    let public = session.find_objects(&[Attribute::Class(ObjectClass::PUBLIC_KEY)]).unwrap()[0];
+    session.destroy_object(public).unwrap();
+    let error = error_of(store.unwrap_cek(KEY_PATH, RSA_OAEP, &envelope).await);
+    assert_eq!(error, Pkcs11Error::NoPublicKey { key_path: KEY_PATH.into() });
+}
+
+async fn a_public_key_that_somebody_else_stored_under_the_id_is_not_believed() {
+    let (hsm, bench) = (Hsm::new("planted"), Bench::new());
+    hsm.generate("cmk", &[1], 2048, &[]);
+    let session = hsm.session();
+    let public = session.find_objects(&[Attribute::Class(ObjectClass::PUBLIC_KEY)]).unwrap()[0];
+    let wanted = [AttributeType::Modulus, AttributeType::PublicExponent];
+    let [Attribute::Modulus(modulus), Attribute::PublicExponent(exponent)] =
+        &session.get_attributes(public, &wanted).unwrap()[..]
+    else {
+        panic!("a public key without its numbers");
+    };
+    let real = CmkPublicKey::from_components(modulus, exponent).unwrap();
+
+    bench.openssl("genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out evil.pem");
+    let numbers = numbers(&bench.openssl("rsa -in evil.pem -noout -text"));
+    let pem = fs::read_to_string(bench.path("evil.pem")).unwrap();
+    let evil = CmkPrivateKey::from_pem(&pem).unwrap();
+    let mut envelope = Envelope::wrap_unsigned(&cek(), KEY_PATH, &real).unwrap();
+    envelope.extend(evil.sign(&envelope).unwrap());
+    let plant = |modulus: &[u8]| {
+        let object = [
             Attribute::Token(true),
-            Attribute::Class(class),
+            Attribute::Private(false),
+            Attribute::Class(ObjectClass::PUBLIC_KEY),
             Attribute::KeyType(KeyType::RSA),
             Attribute::Id(vec![1]),
-            Attribute::Label("cmk".into()),
-            Attribute::Modulus(number("modulus")),
-        ]
+            Attribute::Modulus(modulus.to_vec()),
+            Attribute::PublicExponent(vec![1, 0, 1]),
+        ];
+        session.create_object(&object).unwrap();
     };
-    let mut private = object(ObjectClass::PRIVATE_KEY).to_vec();
-    private.extend([
-        Attribute::Private(true),
-        Attribute::Decrypt(true),
-        Attribute::Sign(true),
-        Attribute::PrivateExponent(number("privateExponent")),
-        Attribute::Prime1(number("prime1")),
-        Attribute::Prime2(number("prime2")),
-        Attribute::Exponent1(number("exponent1")),
-        Attribute::Exponent2(number("exponent2")),
-        Attribute::Coefficient(number("coefficient")),
-    ]);
-    let session = hsm.session();
-    session.create_object(&private).unwrap();
-    let store = hsm.store();
-    let error = error_of(store.wrap_cek(KEY_PATH, RSA_OAEP, &cek()).await);
-    assert_eq!(error, Pkcs11Error::NoPublicKey { key_path: KEY_PATH.into() });
 
-    let mut public = object(ObjectClass::PUBLIC_KEY).to_vec();
-    public.push(Attribute::PublicExponent(vec![1, 0, 1]));
-    session.create_object(&public).unwrap();
-    // Without the exponent SoftHSM itself can do nothing with the private key.
-    fs::write(bench.path("signed"), cmk_metadata_message("PKCS11", KEY_PATH, true)).unwrap();
-    let signature = bench.openssl("dgst -sha256 -sign key.pem signed");
-    assert!(store.verify_cmk_metadata(KEY_PATH, true, &signature).await.unwrap());
+    let store = hsm.reticent(&bench).build();
+    let ours = wrap(&store, KEY_PATH).await;
+    // The same numbers twice are no question.
+    plant(modulus);
+    opens(&store, KEY_PATH, &ours).await;
+    plant(&numbers["modulus"]);
+    let decrypted = calls("C_DecryptInit");
+    let error = error_of(store.unwrap_cek(KEY_PATH, RSA_OAEP, &envelope).await);
+    assert_eq!(error, Pkcs11Error::AmbiguousPublicKey { key_path: KEY_PATH.into() });
+
+    for key in session.find_objects(&[Attribute::Class(ObjectClass::PUBLIC_KEY)]).unwrap() {
+        session.destroy_object(key).unwrap();
+    }
+    plant(&numbers["modulus"]);
+    let planted = Pkcs11Error::FalsePublicKey { key_path: KEY_PATH.into() };
+    for envelope in [&envelope, &ours] {
+        assert_eq!(error_of(store.unwrap_cek(KEY_PATH, RSA_OAEP, envelope).await), planted);
+    }
+    assert_eq!(error_of(store.wrap_cek(KEY_PATH, RSA_OAEP, &cek()).await), planted);
+    assert_eq!(calls("C_DecryptInit"), decrypted);
+    let private = session.find_objects(&[Attribute::Class(ObjectClass::PRIVATE_KEY)]).unwrap()[0];
+    session.update_attributes(private, &[Attribute::Sign(false)]).unwrap();
+    let error = error_of(store.unwrap_cek(KEY_PATH, RSA_OAEP, &envelope).await);
+    // What it cannot decrypt SoftHSM calls a general error.
+    let failed = |e: &Pkcs11Error| matches!(e, Pkcs11Error::Failed { function, .. } if function == "C_Decrypt");
+    assert!(error == planted || failed(&error), "{error}");
 }
 
 /// The numbers of an RSA key, from what `openssl rsa -text` prints: a name, then lines of hexadecimal.
@@ -281,6 +322,66 @@ async fn a_wrong_pin_costs_one_attempt_however_many_queries_come() {
     wrap(&store, KEY_PATH).await;
     assert_eq!(calls("C_Login"), before + 3);
     assert!(!format!("{store:?} {wrong} {wrong:?}").contains("wrong-1"));
+}
+
+async fn a_wrong_pin_that_the_module_reports_as_any_failure_costs_one_attempt() {
+    let (hsm, bench) = (Hsm::new("unclear"), Bench::new());
+    let store = hsm.reticent(&bench).pin(TokenPin::secret("wrong-2".to_owned())).build();
+    let another = hsm.reticent(&bench).pin(TokenPin::secret("wrong-2".to_owned())).build();
+    let before = calls("C_Login");
+    for store in [&store, &store, &another] {
+        let error = error_of(store.connect().await);
+        let code = "CKR_FUNCTION_FAILED";
+        assert!(matches!(&error, Pkcs11Error::LoginFailed { code: c, .. } if c == code), "{error}");
+        assert_eq!(calls("C_Login"), before + 1);
+    }
+    store.retry_pin();
+    error_of(store.connect().await);
+    error_of(store.connect().await);
+    assert_eq!(calls("C_Login"), before + 2);
+    hsm.reticent(&bench).build().connect().await.unwrap();
+}
+
+async fn a_key_store_with_another_pin_does_not_use_the_login_of_the_first() {
+    let hsm = Hsm::new("tenants");
+    hsm.generate("cmk", &[1], 2048, &[]);
+    let first = hsm.store();
+    let envelope = wrap(&first, KEY_PATH).await;
+    let second = hsm.builder().pin(TokenPin::secret("of-another".to_owned())).build();
+    let error = error_of(second.unwrap_cek(KEY_PATH, RSA_OAEP, &envelope).await);
+    assert_eq!(error, Pkcs11Error::AnotherLogin { token: "tenants".into() });
+    // By whatever module; and the right PIN is welcome.
+    let third = hsm.spied().pin(TokenPin::secret("of-another".to_owned())).build();
+    assert_eq!(error_of(third.connect().await), error);
+    opens(&hsm.spied().build(), KEY_PATH, &envelope).await;
+    opens(&first, KEY_PATH, &envelope).await;
+}
+
+async fn a_path_of_no_key_costs_the_same_however_many_keys_there_are() {
+    let hsm = Hsm::new("many");
+    hsm.generate("cmk", &[1], 2048, &[]);
+    let session = hsm.session();
+    let key = session.find_objects(&[Attribute::Class(ObjectClass::PRIVATE_KEY)]).unwrap()[0];
+    let copy = |count: u8| {
+        for n in 0..count {
+            session.copy_object(key, &[Attribute::Label(vec![b'k', n])]).unwrap();
+        }
+    };
+    let store = hsm.spied().build();
+    store.connect().await.unwrap();
+    let cost = async || {
+        let spent = || (calls("C_GetAttributeValue"), calls("C_FindObjects"));
+        let before = spent();
+        let error = error_of(store.wrap_cek("nothing", RSA_OAEP, &cek()).await);
+        assert!(matches!(&error, Pkcs11Error::KeyNotFound { .. }), "{error}");
+        assert!(error.to_string().contains(" and more; "), "{error}");
+        let after = spent();
+        (after.0 - before.0, after.1 - before.1)
+    };
+    copy(9);
+    let of_ten = cost().await;
+    copy(30);
+    assert_eq!(cost().await, of_ten);
 }
 
 async fn thirty_two_unwraps_share_four_sessions_and_one_login() {

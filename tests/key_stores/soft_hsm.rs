@@ -17,9 +17,51 @@ use cryptoki::{
     types::AuthPin,
 };
 
+use crate::tools::Bench;
+
 pub const PIN: &str = "1234-user";
 const SO_PIN: &str = "so-5678";
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
+
+/// A module over the spy with two habits of other modules: of a private key it shows neither modulus
+/// nor exponent, and a wrong PIN is `CKR_FUNCTION_FAILED`. The numbers are those of the standard's
+/// `CK_FUNCTION_LIST`, attributes and return values.
+const RETICENT: &str = r#"
+#include <dlfcn.h>
+typedef unsigned long ul;
+struct attribute { ul type; void *value; ul len; };
+struct list { unsigned char version[2]; ul (*functions[68])(); };
+enum { C_LOGIN = 18, C_GET_ATTRIBUTE_VALUE = 24 };
+static struct list ours, *theirs;
+
+static ul login(ul session, ul user, void *pin, ul len) {
+    ul code = theirs->functions[C_LOGIN](session, user, pin, len);
+    return code == 0xA0 ? 6 : code;
+}
+
+static ul get_attribute_value(ul session, ul object, struct attribute *wanted, ul count) {
+    ul class = 0;
+    struct attribute of_class = { 0, &class, sizeof class };
+    theirs->functions[C_GET_ATTRIBUTE_VALUE](session, object, &of_class, 1UL);
+    ul code = theirs->functions[C_GET_ATTRIBUTE_VALUE](session, object, wanted, count);
+    for (ul i = 0; class == 3 && i < count; i++)
+        if (wanted[i].type == 0x120 || wanted[i].type == 0x122) {
+            wanted[i].len = -1UL;
+            if (!code) code = 0x11;
+        }
+    return code;
+}
+
+ul C_GetFunctionList(struct list **out) {
+    ul (*function_list)() = (ul (*)())dlsym(dlopen(SPY, RTLD_NOW), "C_GetFunctionList");
+    function_list(&theirs);
+    ours = *theirs;
+    ours.functions[C_LOGIN] = login;
+    ours.functions[C_GET_ATTRIBUTE_VALUE] = get_attribute_value;
+    *out = &ours;
+    return 0;
+}
+"#;
 
 /// Set in a process that has SoftHSM's variables: the directory of the tokens.
 const TOKENS: &str = "KEY_STORE_TESTS_TOKENS";
@@ -81,6 +123,16 @@ impl Hsm {
     pub fn spied(&self) -> Pkcs11KeyStoreBuilder {
         let pin = TokenPin::secret(PIN.to_owned());
         Pkcs11KeyStore::builder(spy()).token_label(self.label).pin(pin)
+    }
+
+    /// A key store on it through a module that says less than it might, made in `bench`.
+    pub fn reticent(&self, bench: &Bench) -> Pkcs11KeyStoreBuilder {
+        bench.write("reticent.c", RETICENT.as_bytes());
+        let spy = format!("-DSPY=\"{}\"", spy().display());
+        let words = ["-std=gnu11", "-w", "-shared", "-fPIC", &spy, "reticent.c", "-ldl"];
+        bench.run("cc", &[&words[..], &["-o", "reticent.so"]].concat());
+        let pin = TokenPin::secret(PIN.to_owned());
+        Pkcs11KeyStore::builder(bench.path("reticent.so")).token_label(self.label).pin(pin)
     }
 
     pub fn store(&self) -> Pkcs11KeyStore {
