@@ -6,8 +6,8 @@
 //!
 //! | need | what the runner must do | when it arises |
 //! |---|---|---|
-//! | [`Session::to_server`] | send the bytes, then [`Session::sent_to_server`] | always |
-//! | [`Session::to_app`] | hand the bytes to the driver, then [`Session::taken_by_app`] | always |
+//! | [`Session::to_server`] | send the bytes, then [`Session::sent_to_server`], until there are none | always |
+//! | [`Session::to_app`] | hand the bytes to the driver, then [`Session::taken_by_app`], until there are none | always |
 //! | [`Session::take_key_requests`] | unwrap the key, then [`Session::provide_key`] | after a describe; in front of the first encrypted cell of a result |
 //! | [`Session::awaited_description`] | wait until it is settled, or for some time, then [`Session::stop_waiting`] | another connection asks about the same statement |
 //! | [`Session::login_tls_ends`] | go on without TLS, if it was for the login only | once LOGIN7 has been sent |
