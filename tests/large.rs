@@ -1,12 +1,13 @@
-//! Values of the (max) types that are far longer than any buffer, through tiberius, the session and
-//! the stand-in, and back. What of them the session holds at a time is counted in `memory.rs`.
+//! Values of the (max) types that are far longer than any buffer, one of them of 100 MiB, through
+//! tiberius, the session and the stand-in, and back. What of them the session holds at a time is
+//! counted in `memory.rs`.
 
 mod database;
 
 use always_encrypted_sandbox::Sandbox;
 use database::{Database, encrypted, run};
 
-const LEN: usize = 32 << 20;
+const LEN: usize = 100 << 20;
 
 #[tokio::test]
 async fn values_of_many_megabytes_come_back_as_they_were_written() {
