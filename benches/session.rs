@@ -5,7 +5,8 @@
 //! cargo bench --bench session
 //! ```
 //!
-//! Compare within one run: what a row costs beyond one in the clear is what its cell costs.
+//! Compare within one run: what a row costs beyond one in the clear is what its cell costs. Rows that
+//! arrive one by one (`singly`) have their cells decrypted one by one, those of a packet in batches.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -25,8 +26,15 @@ fn main() {
 const ROWS: usize = 20_000;
 /// Bytes of a value's plaintext.
 const SIZES: [usize; 3] = [16, 64, 1000];
-/// The stream reads so much at a time.
+/// The stream reads so much at a time, and a packet is so long.
 const READ: usize = 32 * 1024;
+const PACKET: usize = 4096;
+
+/// What a server answers, and how much of it is read at a time.
+struct Arriving {
+    response: Vec<u8>,
+    read: usize,
+}
 
 fn value(n: usize, len: usize) -> Vec<u8> {
     (0..len).map(|i| (n * 31 + i * 7) as u8).collect()
@@ -36,7 +44,8 @@ fn varbinary() -> Vec<u8> {
     VARBINARY.to_vec()
 }
 
-fn response(key: Option<&TestKey>, len: usize) -> Vec<u8> {
+/// The rows as most servers send them, or each in a packet of its own that arrives alone.
+fn arriving(key: Option<&TestKey>, len: usize, singly: bool) -> Arriving {
     let columns = [
         Col::Plain("Id", INT.to_vec()),
         match key {
@@ -46,6 +55,7 @@ fn response(key: Option<&TestKey>, len: usize) -> Vec<u8> {
     ];
     let keys = key.map(std::slice::from_ref).unwrap_or_default();
     let mut out = col_metadata(Some(keys), &columns);
+    let before_rows = out.len();
     let cell_key = key.map(TestKey::cell_key);
     for n in 0..ROWS {
         let value = value(n, len);
@@ -57,14 +67,18 @@ fn response(key: Option<&TestKey>, len: usize) -> Vec<u8> {
         };
         out.extend(row(&[byte(&(n as i32).to_le_bytes()), ushort(&stored)]));
     }
+    let packet = match singly {
+        true => (out.len() - before_rows) / ROWS + 8,
+        false => PACKET,
+    };
     out.extend(done(0x10));
-    message(REPLY, &out)
+    Arriving { response: message_in(REPLY, &out, packet), read: if singly { packet } else { READ } }
 }
 
 /// All of it through the session, as the stream does it.
-fn pass(harness: &mut Harness, response: &[u8]) -> usize {
+fn pass(harness: &mut Harness, arriving: &Arriving) -> usize {
     let mut taken = 0;
-    for bytes in response.chunks(READ) {
+    for bytes in arriving.response.chunks(arriving.read) {
         harness.session.receive_from_server(bytes, Instant::now());
         harness.provide_keys();
         while !harness.session.to_app().is_empty() {
@@ -76,7 +90,7 @@ fn pass(harness: &mut Harness, response: &[u8]) -> usize {
     taken
 }
 
-fn bench_rows(bencher: Bencher<'_, '_>, response: &[u8], len: usize) {
+fn bench_rows(bencher: Bencher<'_, '_>, arriving: &Arriving, len: usize) {
     bencher
         .counter(ItemsCount::new(ROWS))
         .counter(BytesCount::new(ROWS * len))
@@ -85,17 +99,27 @@ fn bench_rows(bencher: Bencher<'_, '_>, response: &[u8], len: usize) {
             harness.app(&batch("SELECT * FROM Messages"));
             harness
         })
-        .bench_local_refs(|harness| pass(harness, response));
+        .bench_local_refs(|harness| pass(harness, arriving));
 }
 
 #[divan::bench(args = SIZES)]
 fn rows_encrypted(bencher: Bencher<'_, '_>, len: usize) {
-    bench_rows(bencher, &response(Some(&TestKey::new(1)), len), len);
+    bench_rows(bencher, &arriving(Some(&TestKey::new(1)), len, false), len);
+}
+
+#[divan::bench(args = SIZES)]
+fn rows_encrypted_singly(bencher: Bencher<'_, '_>, len: usize) {
+    bench_rows(bencher, &arriving(Some(&TestKey::new(1)), len, true), len);
 }
 
 #[divan::bench(args = SIZES)]
 fn rows_in_the_clear(bencher: Bencher<'_, '_>, len: usize) {
-    bench_rows(bencher, &response(None, len), len);
+    bench_rows(bencher, &arriving(None, len, false), len);
+}
+
+#[divan::bench(args = SIZES)]
+fn rows_in_the_clear_singly(bencher: Bencher<'_, '_>, len: usize) {
+    bench_rows(bencher, &arriving(None, len, true), len);
 }
 
 #[divan::bench(args = SIZES)]

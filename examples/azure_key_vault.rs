@@ -18,41 +18,25 @@
 //! A program takes its credential from the crate `azure_identity` instead of a token that somebody
 //! fetched for it.
 
+mod support;
 #[path = "../tests/key_stores/vault/mod.rs"]
 mod vault;
 
-use std::{env, error::Error, process::ExitCode, sync::Arc};
+use std::{env, process::ExitCode, sync::Arc};
 
-use always_encrypted::{
-    Connector,
-    admin::{create_column_encryption_key, create_column_master_key},
-    crypto::Cek,
-    keystore::{AZURE_KEY_VAULT, AzureKeyVault, KeyStoreProvider, KeyStores, RSA_OAEP},
-    policy::TrustedKeyPaths,
-};
-use always_encrypted_sandbox::Sandbox;
+use always_encrypted::keystore::AzureKeyVault;
 use azure_core::{
     credentials::{AccessToken, TokenCredential, TokenRequestOptions},
     time::{Duration, OffsetDateTime},
 };
+use support::{Database, Result, conclude};
 use vault::VaultStandIn;
-
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const CONTENT: &str = "meet at the northern harbour at dawn";
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run().await {
-        Ok(what) => {
-            println!("\nok: {what}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("\nfailed: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    conclude(run().await)
 }
 
 async fn run() -> Result<String> {
@@ -66,39 +50,11 @@ async fn run() -> Result<String> {
     };
     println!("1. The master key: {key_path}");
 
-    let envelope = store.wrap_cek(&key_path, RSA_OAEP, &Cek::generate()?).await?;
-    println!("2. A column key, encrypted by it and signed by the vault: {} bytes", envelope.len());
-
-    let sandbox = Sandbox::start().await?;
-    let plain = sandbox.connection_string();
-    let no_keys = KeyStores::builder().build()?;
-    let mut dba = Connector::from_ado_string(&plain, no_keys)?.connect().await?;
-    for sql in [
-        create_column_master_key("Cmk", AZURE_KEY_VAULT, &key_path),
-        create_column_encryption_key("Cek", "Cmk", &envelope),
-        "CREATE TABLE Messages (Id int NOT NULL PRIMARY KEY, Content nvarchar(max) ENCRYPTED WITH \
-         (COLUMN_ENCRYPTION_KEY = Cek, ENCRYPTION_TYPE = RANDOMIZED, ALGORITHM = \
-         'AEAD_AES_256_CBC_HMAC_SHA_256') NULL)"
-            .into(),
-    ] {
-        dba.simple_query(sql).await?.into_results().await?;
-    }
-
-    println!("3. An application that takes this master key and no other:");
-    let connector = Connector::from_ado_string(
-        &format!("{plain};Column Encryption Setting=Enabled"),
-        KeyStores::builder().provider(store).build()?,
-    )?
-    .trusted_key_paths(TrustedKeyPaths::only([key_path]));
-    let mut client = connector.connect().await?;
-    client.execute("INSERT INTO Messages VALUES (@P1, @P2)", &[&1, &CONTENT]).await?;
-    let rows = client.query("SELECT Content FROM Messages", &[]).await?;
-    let row = rows.into_row().await?.ok_or("no message")?;
-    let read: &str = row.try_get(0)?.ok_or("no content")?;
-    println!("   {read:?}");
-    if read != CONTENT {
-        return Err("something else was read".into());
-    }
+    println!(
+        "2. A column key that the vault wrapped, and an application that has it opened there:"
+    );
+    let mut database = Database::start_with(store, &key_path).await?;
+    database.write_and_read(&[CONTENT]).await?;
     Ok("written and read with a key that the vault opened".into())
 }
 

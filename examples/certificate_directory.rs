@@ -42,22 +42,7 @@ async fn run() -> Result<String> {
     println!("2. A service opens the directory, and uses a database whose columns it encrypts.");
     let store = CertificateDirectory::open_with(dir.path(), passwords()).await?;
     let mut database = Database::start_with(store, &key_path).await?;
-    database
-        .run_as_dba(
-            "CREATE TABLE Messages (Id int NOT NULL PRIMARY KEY, \
-             Content nvarchar(max) [[RANDOMIZED]] NULL)",
-        )
-        .await?;
-    let mut client = database.connector.connect().await?;
-    let sql = "INSERT INTO Messages (Id, Content) VALUES (@P1, @P2)";
-    client.execute(sql, &[&1, &SECRET]).await?;
-    let row = client.query("SELECT Content FROM Messages", &[]).await?.into_row().await?;
-    let row = row.ok_or("no message")?;
-    println!("   {:?}", row.try_get::<&str, _>(0)?);
-    if row.try_get(0)? != Some(SECRET) {
-        return Err("something else came back".into());
-    }
-    database.was_never_on_the_wire(SECRET)?;
+    database.write_and_read(&[SECRET]).await?;
 
     println!("3. Files that are of no use stop no other, and say what to do:");
     fs::write(dir.path().join("notes.pfx"), "not a key")?;

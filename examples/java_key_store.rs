@@ -39,22 +39,7 @@ async fn run() -> Result<String> {
     println!("3. A database whose column master key names the alias:");
     let store = JavaKeyStore::open(&path, passwords.clone()).await?;
     let mut database = Database::start_with(store, "Messages").await?;
-    database
-        .run_as_dba(
-            "CREATE TABLE Messages (Id int NOT NULL PRIMARY KEY, \
-             Content nvarchar(max) [[RANDOMIZED]] NULL)",
-        )
-        .await?;
-    let mut client = database.connector.connect().await?;
-    let sql = "INSERT INTO Messages (Id, Content) VALUES (@P1, @P2)";
-    client.execute(sql, &[&1, &SECRET]).await?;
-    let row = client.query("SELECT Content FROM Messages", &[]).await?.into_row().await?;
-    let row = row.ok_or("no message")?;
-    println!("   {:?}", row.try_get::<&str, _>(0)?);
-    if row.try_get(0)? != Some(SECRET) {
-        return Err("something else came back".into());
-    }
-    database.was_never_on_the_wire(SECRET)?;
+    database.write_and_read(&[SECRET]).await?;
 
     println!("4. What goes wrong, and what to do:");
     let store = JavaKeyStore::open(&path, passwords).await?;

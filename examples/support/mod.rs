@@ -10,6 +10,7 @@ use always_encrypted::{
     admin::{create_column_encryption_key, create_column_master_key},
     crypto::Cek,
     keystore::{CertificateDirectory, KeyStoreProvider, KeyStores, RSA_OAEP, StoreLocation},
+    policy::TrustedKeyPaths,
 };
 use always_encrypted_sandbox::{Encryption, Sandbox};
 
@@ -45,7 +46,8 @@ impl Database {
         let connector = Connector::from_ado_string(
             &format!("{plain};Column Encryption Setting=Enabled"),
             KeyStores::builder().provider(keys).build()?,
-        )?;
+        )?
+        .trusted_key_paths(TrustedKeyPaths::only([key_path]));
         let mut database = Self { sandbox, connector, dba, _keys: None };
         database.run_as_dba(&master_key).await?;
         database.run_as_dba(&create_column_encryption_key("Cek", "Cmk", &envelope)).await?;
@@ -60,6 +62,34 @@ impl Database {
             .replace("[[DETERMINISTIC]]", &encrypted("DETERMINISTIC"));
         self.dba.simple_query(sql).await?.into_results().await?;
         Ok(())
+    }
+
+    /// A table `Messages`, texts into its encrypted column and out again; fails if they come back as
+    /// something else or were seen on the way.
+    pub async fn write_and_read(&mut self, texts: &[&str]) -> Result<()> {
+        self.run_as_dba(
+            "CREATE TABLE Messages (Id int NOT NULL PRIMARY KEY, \
+             Content nvarchar(max) [[RANDOMIZED]] NULL)",
+        )
+        .await?;
+        let mut client = self.connector.connect().await?;
+        for (id, text) in (1..).zip(texts) {
+            let sql = "INSERT INTO Messages (Id, Content) VALUES (@P1, @P2)";
+            client.execute(sql, &[&id, text]).await?;
+        }
+        let sql = "SELECT Content FROM Messages ORDER BY Id";
+        let rows = client.query(sql, &[]).await?.into_first_result().await?;
+        let mut read = Vec::new();
+        for row in &rows {
+            read.push(row.try_get::<&str, _>(0)?.ok_or("a message is NULL")?);
+        }
+        println!("   the application reads {read:?}");
+        if read != texts {
+            return Err(format!("{texts:?} came back as {read:?}").into());
+        }
+        let row = self.dba.query(sql, &[]).await?.into_row().await?.ok_or("no message")?;
+        println!("   without keys it is    {}", hex_head(row.try_get(0)?.ok_or("no cell")?));
+        texts.iter().try_for_each(|text| self.was_never_on_the_wire(text))
     }
 
     /// Fails if a text was on the wire, in either direction.
