@@ -50,7 +50,7 @@ mod incremental;
 mod iv;
 mod layout;
 mod portable;
-mod random;
+pub(crate) mod random;
 #[cfg(test)]
 mod wycheproof_vectors;
 #[cfg(all(feature = "simd", target_arch = "x86_64"))]

@@ -37,7 +37,7 @@ pub struct RandomFailed;
 
 /// A generator that fails, on the thread that asks for it.
 #[cfg(test)]
-mod faults {
+pub(crate) mod faults {
     use std::cell::Cell;
 
     use super::RandomFailed;
@@ -63,7 +63,7 @@ mod faults {
 
     /// Does `work` with a generator that answers so many times and fails from then on; says whether
     /// it was asked then.
-    pub(super) fn after<T>(answers: usize, work: impl FnOnce() -> T) -> (T, bool) {
+    pub(crate) fn after<T>(answers: usize, work: impl FnOnce() -> T) -> (T, bool) {
         ANSWERS.set(Some(answers));
         let result = work();
         ANSWERS.set(None);

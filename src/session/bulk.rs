@@ -389,3 +389,72 @@ fn load_column(
 fn cut() -> SessionError {
     SessionError::Request(Malformed::of("bulk load: it ends too early"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        crypto::{Cek, IvSource, RandomFailed, random::faults::after},
+        value::Length,
+    };
+
+    const ROOM: usize = 4096 - HEADER_LEN;
+    const NO_METADATA: [u8; 3] = [token_id::COLMETADATA, 0xFF, 0xFF];
+
+    /// A load that has begun, of one randomized column.
+    fn load() -> BulkLoad {
+        let key = CellKey::new(&Cek::from([7; 32])).with_ivs_from(IvSource::OperatingSystem);
+        let encrypted = Encrypted {
+            sql_type: SqlType::VarBinary(Length::Bounded(100)),
+            encryption_type: EncryptionType::Randomized,
+            encoding: ValueEncoding::UShortLen,
+            key: Arc::new(key),
+        };
+        BulkLoad {
+            target: Some(BulkTarget {
+                metadata: ColMetadata::read(&mut Reader::new(&NO_METADATA)).unwrap(),
+                keys: Vec::new(),
+            }),
+            columns: vec![LoadColumn {
+                name: "Content".into(),
+                encoding: ValueEncoding::UShortLen,
+                encrypted: Some(encrypted),
+            }],
+            encodings: vec![ValueEncoding::UShortLen],
+            drafts: vec![Vec::new()],
+            begun: true,
+            ..BulkLoad::default()
+        }
+    }
+
+    fn rows(secret: &[u8], count: usize) -> Vec<u8> {
+        let row = [&[token_id::ROW, secret.len() as u8, 0], secret].concat();
+        row.repeat(count)
+    }
+
+    #[test]
+    fn without_randomness_in_the_middle_of_a_load_nothing_more_of_it_is_sent() {
+        const SECRET: &[u8] = b"the plan is to meet at dawn";
+        let (mut load, mut to_server) = (load(), WipedBuffer::default());
+        // The generator answers once a packet.
+        let (second, asked) = after(1, || {
+            load.pass(&rows(SECRET, 50), false, ROOM, &mut to_server).unwrap();
+            let sent = to_server.len();
+            assert!(sent > 0, "the first rows are sent");
+            let second = load.pass(&rows(SECRET, 50), true, ROOM, &mut to_server);
+            assert_eq!(to_server.len(), sent, "something was sent without an IV");
+            second
+        });
+        assert!(asked);
+        match second {
+            Err(SessionError::Encrypt { target, source }) => {
+                assert_eq!((target.as_str(), source), ("column Content", RandomFailed.into()));
+            }
+            other => panic!("{other:?}"),
+        }
+        load.take_back(&mut to_server);
+        let sent = to_server.as_slice();
+        assert!(!sent.windows(SECRET.len()).any(|bytes| bytes == SECRET));
+        assert_eq!(sent.len() % 4096, HEADER_LEN, "whole packets of cells and one that takes back");
+    }
+}
