@@ -24,8 +24,8 @@ use zeroize::Zeroizing;
 
 use super::{
     BoxFuture, KeyStoreError, KeyStoreProvider,
-    local_key::check_algorithm,
-    remote_key::{self, RemoteKey},
+    key_finder::check_algorithm,
+    master_key::{self, MasterKey},
 };
 use crate::crypto::{Cek, CmkError, CmkPublicKey, Envelope, InvalidEnvelope, MIN_MODULUS_BITS};
 
@@ -270,7 +270,7 @@ struct VaultKey<'a> {
 impl VaultKey<'_> {
     /// Unwraps, and if the envelope is not this key's, says why that may be.
     async fn unwrap(&mut self, envelope: &[u8]) -> Result<Cek, KeyStoreError> {
-        let outcome = remote_key::unwrap(AZURE_KEY_VAULT, self, envelope).await;
+        let outcome = master_key::unwrap(AZURE_KEY_VAULT, self, envelope).await;
         if !(self.path.version().is_none() && outcome.as_ref().is_err_and(is_another_keys)) {
             return outcome;
         }
@@ -279,7 +279,7 @@ impl VaultKey<'_> {
             let key = self.vault.fetch(self.path, self.call).await?;
             if key.version != self.key.version {
                 self.key = key;
-                let outcome = remote_key::unwrap(AZURE_KEY_VAULT, self, envelope).await;
+                let outcome = master_key::unwrap(AZURE_KEY_VAULT, self, envelope).await;
                 if !outcome.as_ref().is_err_and(is_another_keys) {
                     return outcome;
                 }
@@ -298,7 +298,7 @@ fn is_another_keys(error: &KeyStoreError) -> bool {
     )
 }
 
-impl RemoteKey for VaultKey<'_> {
+impl MasterKey for VaultKey<'_> {
     fn public_key(&self) -> Arc<CmkPublicKey> {
         Arc::clone(&self.key.public)
     }
@@ -354,7 +354,7 @@ impl KeyStoreProvider for AzureKeyVault {
             check_vault_algorithm(algorithm)?;
             let written = key_path.to_lowercase();
             self.with_key(key_path, true, async |key| {
-                remote_key::wrap(AZURE_KEY_VAULT, &key, &written, cek).await
+                master_key::wrap(AZURE_KEY_VAULT, &key, &written, cek).await
             })
             .await
         })
@@ -367,7 +367,7 @@ impl KeyStoreProvider for AzureKeyVault {
     ) -> BoxFuture<'a, Result<Vec<u8>, KeyStoreError>> {
         Box::pin(self.with_key(key_path, true, async move |key| {
             let allow = allow_enclave_computations;
-            remote_key::sign_metadata(AZURE_KEY_VAULT, &key, key_path, allow).await
+            master_key::sign_metadata(AZURE_KEY_VAULT, &key, key_path, allow).await
         }))
     }
 
@@ -379,7 +379,7 @@ impl KeyStoreProvider for AzureKeyVault {
     ) -> BoxFuture<'a, Result<bool, KeyStoreError>> {
         Box::pin(self.with_key(key_path, true, async move |key| {
             let allow = allow_enclave_computations;
-            remote_key::verify_metadata(AZURE_KEY_VAULT, &key, key_path, allow, signature).await
+            master_key::verify_metadata(AZURE_KEY_VAULT, &key, key_path, allow, signature).await
         }))
     }
 }
