@@ -146,7 +146,12 @@ const DEFAULT_SESSIONS: usize = 4;
 /// A process that forks without `exec` cannot use the module in the child (PKCS#11 says that the child
 /// starts anew): make the key store after the fork. Modules are never unloaded nor finalized.
 ///
-/// It has been tried with SoftHSM 2.6.1, and with no hardware.
+/// Answers that cannot be are errors ([`Pkcs11Error::ImpossibleAnswer`]), with one exception: the memory
+/// for a decryption is as much as the module says it needs, and a module that says terabytes ends the
+/// process.
+///
+/// It has been tried with SoftHSM 2.6.1, also behind a module that lies about the PIN, sessions, lengths
+/// and objects, and with no hardware.
 ///
 /// # Errors
 ///
