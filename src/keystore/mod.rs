@@ -77,6 +77,7 @@ mod certificate_directory;
 mod closures;
 mod error;
 mod events;
+mod flight;
 #[cfg(feature = "java-keystore")]
 mod java_key_store;
 mod key_file;

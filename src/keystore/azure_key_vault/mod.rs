@@ -62,7 +62,8 @@ const MOST_VAULTS: usize = 16;
 ///
 /// It needs the cargo feature `azure-key-vault`. The private key never leaves the vault: the vault
 /// unwraps column encryption keys and signs envelopes. Signatures are checked here, with the public
-/// half, so one unwrapped key costs one request, beside one per hour for the public half.
+/// half, so one unwrapped key costs one request, beside one per hour for the public half, however many
+/// ask for it at once.
 ///
 /// It was run against a stand-in of the vault's REST interface, over HTTPS, that checks what the
 /// service is documented to check; never against the live service.
@@ -240,10 +241,9 @@ impl AzureKeyVault {
         let (path, vault) = self.locate(key_path)?;
         let call = Call::new(self.call_timeout);
         let all = async {
-            let mut key = vault.key(&path, &call).await?;
-            if current && path.version().is_none() && key.age() >= FRESH {
-                key = vault.fetch(&path, &call).await?;
-            }
+            let fresh = current && path.version().is_none();
+            let max_age = if fresh { FRESH } else { self.key_ttl };
+            let key = vault.key(&path, max_age, &call).await?;
             work(VaultKey { vault: &vault, path: &path, key, call: &call }).await
         };
         let outcome = call.limit(all).await;
@@ -276,7 +276,7 @@ impl VaultKey<'_> {
         }
         // What we hold may be the version before the one that made the envelope.
         if self.key.age() >= FRESH {
-            let key = self.vault.fetch(self.path, self.call).await?;
+            let key = self.vault.key(self.path, FRESH, self.call).await?;
             if key.version != self.key.version {
                 self.key = key;
                 let outcome = master_key::unwrap(AZURE_KEY_VAULT, self, envelope).await;
