@@ -191,7 +191,7 @@ mod tests {
         let key: [u8; 32] = std::array::from_fn(|i| (i * 7) as u8);
         let ours = HmacSha256Key::new(&key);
         let body: Vec<u8> = (0..700u32).map(|i| ((i * 31) >> 2) as u8).collect();
-        for len in 0..body.len() {
+        for len in (0..body.len()).step_by(if cfg!(miri) { 55 } else { 1 }) {
             let body = &body[..len];
             assert_eq!(ours.mac([], body, []), reference(&key, &[body]), "{len} bytes");
             assert_eq!(ours.mac([9], body, [1]), reference(&key, &[&[9], body, &[1]]), "{len}");
@@ -202,7 +202,7 @@ mod tests {
     fn a_stream_agrees_however_it_is_cut() {
         let ours = HmacSha256Key::new(&[7; 32]);
         let body: Vec<u8> = (0..300u32).map(|i| ((i * 31) >> 2) as u8).collect();
-        for len in 0..body.len() {
+        for len in (0..body.len()).step_by(if cfg!(miri) { 119 } else { 1 }) {
             for size in [1, 3, 63, 64, 65, 128, 300] {
                 let mut stream = ours.stream();
                 body[..len].chunks(size).for_each(|chunk| stream.update(chunk));

@@ -48,6 +48,8 @@ mod hmac;
 mod implementation;
 mod incremental;
 mod iv;
+#[cfg(all(test, feature = "simd", target_arch = "x86_64"))]
+mod kernels_tests;
 mod layout;
 mod portable;
 pub(crate) mod random;

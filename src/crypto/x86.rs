@@ -78,6 +78,3 @@ impl Kernels {
         unsafe { cells::open(&self.schedules, macs, cells) }
     }
 }
-
-#[cfg(test)]
-mod tests;

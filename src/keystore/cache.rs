@@ -4,7 +4,6 @@
 //! providers: whoever asks brings the call that opens the key.
 
 mod failures;
-mod flight;
 mod statistics;
 #[cfg(test)]
 mod tests;
@@ -18,13 +17,11 @@ use std::{
 
 use tokio::time::Instant;
 
-use self::{
-    failures::Failures,
-    flight::{Call, Flight, Turn},
-    statistics::Counters,
-    timer::Timer,
+use self::{failures::Failures, statistics::Counters, timer::Timer};
+use super::{
+    EncryptedCekValue, KeyStoreError, events,
+    flight::{self, Turn},
 };
-use super::{EncryptedCekValue, KeyStoreError, events};
 use crate::crypto::{Cek, CellKey};
 
 pub use self::statistics::CekCacheStatistics;
@@ -44,6 +41,8 @@ const GRACE: Duration = Duration::from_secs(1);
 pub(super) type CacheKey = Arc<EncryptedCekValue>;
 
 type Outcome = Result<Arc<CellKey>, KeyStoreError>;
+type Flight = flight::Flight<Arc<CellKey>>;
+type Call = flight::Call<Arc<CellKey>>;
 
 /// The measures of a cache.
 #[derive(Clone, Copy, Debug)]

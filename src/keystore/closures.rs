@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{BoxFuture, KeyStoreError, KeyStoreProvider, local_key};
+use super::{BoxFuture, KeyStoreError, KeyStoreProvider, key_finder::check_algorithm};
 use crate::crypto::Cek;
 
 type Unwrap =
@@ -119,7 +119,7 @@ impl KeyStoreProvider for FnKeyStore {
         envelope: &'a [u8],
     ) -> BoxFuture<'a, Result<Cek, KeyStoreError>> {
         Box::pin(async move {
-            local_key::check_algorithm(algorithm)?;
+            check_algorithm(algorithm)?;
             match &self.unwrap {
                 Some(open) => open(key_path.to_owned(), envelope.to_vec()).await,
                 None => self.not_offered("unwrap column encryption keys"),
@@ -134,7 +134,7 @@ impl KeyStoreProvider for FnKeyStore {
         cek: &'a Cek,
     ) -> BoxFuture<'a, Result<Vec<u8>, KeyStoreError>> {
         Box::pin(async move {
-            local_key::check_algorithm(algorithm)?;
+            check_algorithm(algorithm)?;
             match &self.wrap {
                 Some(wrap) => wrap(key_path.to_owned(), cek.clone()).await,
                 None => self.not_offered("wrap column encryption keys"),

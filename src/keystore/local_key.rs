@@ -1,68 +1,39 @@
-//! The four operations of a key store whose keys are in this process, on the blocking pool.
+//! A master key whose private half is in this process.
 //!
 //! RSA takes milliseconds, so none of it may run on an executor's thread.
 
 use std::sync::Arc;
 
-use super::{KeyStoreError, RSA_OAEP, signature_forms::SignatureForms};
-use crate::crypto::{Cek, CmkPrivateKey, Envelope, cmk_metadata_message};
+use zeroize::Zeroizing;
 
-/// Refuses every algorithm but RSA_OAEP, as each provider of SqlClient does for itself.
-pub(super) fn check_algorithm(algorithm: &str) -> Result<(), KeyStoreError> {
-    if algorithm.eq_ignore_ascii_case(RSA_OAEP) {
-        Ok(())
-    } else {
-        Err(KeyStoreError::UnsupportedAlgorithm { found: algorithm.into() })
+use super::{BoxFuture, KeyStoreError, master_key::MasterKey};
+use crate::crypto::{CmkPrivateKey, CmkPublicKey, InvalidEnvelope};
+
+/// A key of the key store `provider`, for one operation.
+pub(super) struct LocalKey<'s> {
+    pub(super) provider: &'s str,
+    pub(super) key: Arc<CmkPrivateKey>,
+}
+
+impl MasterKey for LocalKey<'_> {
+    fn public_key(&self) -> Arc<CmkPublicKey> {
+        Arc::new(self.key.public_key())
     }
-}
 
-pub(super) async fn unwrap(
-    provider: &str,
-    key: Arc<CmkPrivateKey>,
-    envelope: &[u8],
-) -> Result<Cek, KeyStoreError> {
-    let envelope = envelope.to_vec();
-    let (_, forms) = SignatureForms::of(provider).envelope;
-    let work = move || Ok(Envelope::parse(&envelope)?.unwrap_signed_as(forms, &key)?);
-    blocking(provider, work).await
-}
+    fn oaep_decrypt<'a>(
+        &'a self,
+        ciphertext: &'a [u8],
+    ) -> BoxFuture<'a, Result<Zeroizing<Vec<u8>>, KeyStoreError>> {
+        let (key, ciphertext) = (Arc::clone(&self.key), ciphertext.to_vec());
+        Box::pin(blocking(self.provider, move || {
+            key.oaep_decrypt(&ciphertext).ok_or_else(|| InvalidEnvelope::Ciphertext.into())
+        }))
+    }
 
-/// `key_path` goes into the envelope as given: SqlClient 7 does not fold its case either.
-pub(super) async fn wrap(
-    provider: &str,
-    key: Arc<CmkPrivateKey>,
-    key_path: &str,
-    cek: &Cek,
-) -> Result<Vec<u8>, KeyStoreError> {
-    let (key_path, cek) = (key_path.to_owned(), cek.clone());
-    let (form, _) = SignatureForms::of(provider).envelope;
-    blocking(provider, move || Ok(Envelope::wrap_signed_as(form, &cek, &key_path, &key)?)).await
-}
-
-pub(super) async fn sign_metadata(
-    provider: &str,
-    key: Arc<CmkPrivateKey>,
-    key_path: &str,
-    allow_enclave_computations: bool,
-) -> Result<Vec<u8>, KeyStoreError> {
-    let message = cmk_metadata_message(provider, key_path, allow_enclave_computations);
-    let (form, _) = SignatureForms::of(provider).metadata;
-    blocking(provider, move || Ok(key.sign_as(form, &message)?)).await
-}
-
-pub(super) async fn verify_metadata(
-    provider: &str,
-    key: Arc<CmkPrivateKey>,
-    key_path: &str,
-    allow_enclave_computations: bool,
-    signature: &[u8],
-) -> Result<bool, KeyStoreError> {
-    let message = cmk_metadata_message(provider, key_path, allow_enclave_computations);
-    let signature = signature.to_vec();
-    let (_, forms) = SignatureForms::of(provider).metadata;
-    let public = key.public_key();
-    let verify = move || Ok(forms.iter().any(|f| public.verify_as(*f, &message, &signature)));
-    blocking(provider, verify).await
+    fn sign<'a>(&'a self, message: &'a [u8]) -> BoxFuture<'a, Result<Vec<u8>, KeyStoreError>> {
+        let (key, message) = (Arc::clone(&self.key), message.to_vec());
+        Box::pin(blocking(self.provider, move || Ok(key.sign(&message)?)))
+    }
 }
 
 /// Runs `work` where it may block.

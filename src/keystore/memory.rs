@@ -2,8 +2,12 @@
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
-use super::{BoxFuture, KeyStoreError, KeyStoreProvider, local_key};
-use crate::crypto::{Cek, CmkPrivateKey};
+use super::{
+    KeyStoreError,
+    key_finder::{KeyFinder, provider_by_key},
+    local_key::LocalKey,
+};
+use crate::crypto::CmkPrivateKey;
 
 /// A key store in memory, under a name and with key paths of your choice.
 ///
@@ -39,9 +43,17 @@ impl InMemoryKeyStore {
         self.keys.insert(key_path.into(), key.into());
         self
     }
+}
 
-    fn key(&self, key_path: &str) -> Result<Arc<CmkPrivateKey>, KeyStoreError> {
-        self.keys.get(key_path).cloned().ok_or_else(|| KeyStoreError::KeyNotFound {
+impl KeyFinder for InMemoryKeyStore {
+    type Key<'s> = LocalKey<'s>;
+
+    fn provider_name(&self) -> &str {
+        &self.name
+    }
+
+    async fn key(&self, key_path: &str) -> Result<LocalKey<'_>, KeyStoreError> {
+        let key = self.keys.get(key_path).cloned().ok_or_else(|| KeyStoreError::KeyNotFound {
             provider: self.name.clone(),
             key_path: key_path.into(),
             looked_in: match self.keys.len() {
@@ -49,63 +61,12 @@ impl InMemoryKeyStore {
                 n => format!("the memory of this process ({n} keys)"),
             },
             skipped: Arc::default(),
-        })
+        })?;
+        Ok(LocalKey { provider: &self.name, key })
     }
 }
 
-impl KeyStoreProvider for InMemoryKeyStore {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn unwrap_cek<'a>(
-        &'a self,
-        key_path: &'a str,
-        algorithm: &'a str,
-        envelope: &'a [u8],
-    ) -> BoxFuture<'a, Result<Cek, KeyStoreError>> {
-        Box::pin(async move {
-            local_key::check_algorithm(algorithm)?;
-            local_key::unwrap(&self.name, self.key(key_path)?, envelope).await
-        })
-    }
-
-    fn wrap_cek<'a>(
-        &'a self,
-        key_path: &'a str,
-        algorithm: &'a str,
-        cek: &'a Cek,
-    ) -> BoxFuture<'a, Result<Vec<u8>, KeyStoreError>> {
-        Box::pin(async move {
-            local_key::check_algorithm(algorithm)?;
-            local_key::wrap(&self.name, self.key(key_path)?, key_path, cek).await
-        })
-    }
-
-    fn sign_cmk_metadata<'a>(
-        &'a self,
-        key_path: &'a str,
-        allow_enclave_computations: bool,
-    ) -> BoxFuture<'a, Result<Vec<u8>, KeyStoreError>> {
-        Box::pin(async move {
-            let key = self.key(key_path)?;
-            local_key::sign_metadata(&self.name, key, key_path, allow_enclave_computations).await
-        })
-    }
-
-    fn verify_cmk_metadata<'a>(
-        &'a self,
-        key_path: &'a str,
-        allow_enclave_computations: bool,
-        signature: &'a [u8],
-    ) -> BoxFuture<'a, Result<bool, KeyStoreError>> {
-        Box::pin(async move {
-            let key = self.key(key_path)?;
-            let allow = allow_enclave_computations;
-            local_key::verify_metadata(&self.name, key, key_path, allow, signature).await
-        })
-    }
-}
+provider_by_key!(InMemoryKeyStore);
 
 impl fmt::Debug for InMemoryKeyStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -119,7 +80,10 @@ impl fmt::Debug for InMemoryKeyStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keystore::RSA_OAEP;
+    use crate::{
+        crypto::Cek,
+        keystore::{KeyStoreProvider, RSA_OAEP},
+    };
 
     fn store() -> InMemoryKeyStore {
         let pem = include_str!("../../tests/fixtures/keystore/pair.key");

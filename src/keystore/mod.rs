@@ -77,22 +77,18 @@ mod certificate_directory;
 mod closures;
 mod error;
 mod events;
+mod flight;
 #[cfg(feature = "java-keystore")]
 mod java_key_store;
 mod key_file;
+mod key_finder;
 mod local_key;
+mod master_key;
 mod memory;
 pub mod other_vaults;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
 mod registry;
-#[cfg(any(
-    test,
-    feature = "pkcs11",
-    feature = "azure-key-vault",
-    all(windows, feature = "windows-key-stores")
-))]
-mod remote_key;
 mod signature_forms;
 mod signatures;
 #[cfg(any(test, all(windows, feature = "windows-key-stores")))]

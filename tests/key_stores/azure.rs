@@ -19,6 +19,7 @@ pub fn cases() -> Vec<Case> {
     cases![
         a_column_key_goes_through_the_vault_and_back,
         each_request_is_what_the_service_takes,
+        many_that_ask_for_a_key_at_once_make_one_request,
         a_new_key_serves_as_master_key,
         a_metadata_signature_is_checked_without_the_vault,
         an_identity_without_a_permission_is_told_which,
@@ -93,6 +94,20 @@ async fn each_request_is_what_the_service_takes() {
     let unwrap = format!("POST /keys/cmk/{version}/unwrapkey");
     assert_eq!(vault.requests(), [unwrap.clone(), unwrap]);
     assert_eq!(vault.tokens(), 1);
+}
+
+async fn many_that_ask_for_a_key_at_once_make_one_request() {
+    let vault = stand_in().await;
+    let path = vault.create("cmk", 2048);
+    let (_, version) = path.rsplit_once('/').unwrap();
+    let signature = store(&vault).sign_cmk_metadata(&path, true).await.unwrap();
+    vault.requests();
+    let store = store(&vault);
+    let asking = (0..200).map(|_| store.verify_cmk_metadata(&path, true, &signature));
+    for holds in futures_util::future::join_all(asking).await {
+        assert!(holds.unwrap());
+    }
+    assert_eq!(vault.requests(), [format!("GET /keys/cmk/{version}")]);
 }
 
 async fn a_new_key_serves_as_master_key() {

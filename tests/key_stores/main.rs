@@ -12,6 +12,7 @@
 mod azure;
 mod files;
 mod java;
+mod lying_token;
 mod pkcs11;
 mod run;
 mod soft_hsm;
@@ -29,5 +30,6 @@ fn main() -> ExitCode {
         ("files", files::cases()),
         ("java", java::cases()),
         ("pkcs11", pkcs11::cases()),
+        ("lying token", lying_token::cases()),
     ])
 }

@@ -21,7 +21,7 @@ use crate::tools::Bench;
 
 pub const PIN: &str = "1234-user";
 const SO_PIN: &str = "so-5678";
-const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
+pub const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
 /// A module over the spy with two habits of other modules: of a private key it shows neither modulus
 /// nor exponent, and a wrong PIN is `CKR_FUNCTION_FAILED`. The numbers are those of the standard's

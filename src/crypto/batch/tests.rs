@@ -149,7 +149,8 @@ fn a_short_buffer_fails_alone_and_stays_empty() {
 #[test]
 fn no_two_cells_of_a_batch_share_an_iv() {
     for key in keys() {
-        let cells = encrypt(&key, &plaintexts(&[8; 600]), Randomized);
+        let size = if cfg!(miri) { 9 } else { 600 };
+        let cells = encrypt(&key, &plaintexts(&vec![8; size]), Randomized);
         let ivs: std::collections::HashSet<_> = cells.iter().map(|c| &c[33..49]).collect();
         assert_eq!(ivs.len(), cells.len());
     }

@@ -54,6 +54,11 @@ impl Call {
         Self { began, limit, heard: Arc::new(Heard { deadline, last: Mutex::new(None) }) }
     }
 
+    /// How long the call may take as a whole.
+    pub(super) fn time_limit(&self) -> Duration {
+        self.limit
+    }
+
     /// Does the work within the time.
     pub(super) async fn limit<T>(
         &self,

@@ -24,8 +24,8 @@ use zeroize::Zeroizing;
 
 use super::{
     BoxFuture, KeyStoreError, KeyStoreProvider,
-    local_key::check_algorithm,
-    remote_key::{self, RemoteKey},
+    key_finder::check_algorithm,
+    master_key::{self, MasterKey},
 };
 use crate::crypto::{Cek, CmkError, CmkPublicKey, Envelope, InvalidEnvelope, MIN_MODULUS_BITS};
 
@@ -62,7 +62,8 @@ const MOST_VAULTS: usize = 16;
 ///
 /// It needs the cargo feature `azure-key-vault`. The private key never leaves the vault: the vault
 /// unwraps column encryption keys and signs envelopes. Signatures are checked here, with the public
-/// half, so one unwrapped key costs one request, beside one per hour for the public half.
+/// half, so one unwrapped key costs one request, beside one per hour for the public half, however many
+/// ask for it at once.
 ///
 /// It was run against a stand-in of the vault's REST interface, over HTTPS, that checks what the
 /// service is documented to check; never against the live service.
@@ -240,10 +241,9 @@ impl AzureKeyVault {
         let (path, vault) = self.locate(key_path)?;
         let call = Call::new(self.call_timeout);
         let all = async {
-            let mut key = vault.key(&path, &call).await?;
-            if current && path.version().is_none() && key.age() >= FRESH {
-                key = vault.fetch(&path, &call).await?;
-            }
+            let fresh = current && path.version().is_none();
+            let max_age = if fresh { FRESH } else { self.key_ttl };
+            let key = vault.key(&path, max_age, &call).await?;
             work(VaultKey { vault: &vault, path: &path, key, call: &call }).await
         };
         let outcome = call.limit(all).await;
@@ -270,16 +270,16 @@ struct VaultKey<'a> {
 impl VaultKey<'_> {
     /// Unwraps, and if the envelope is not this key's, says why that may be.
     async fn unwrap(&mut self, envelope: &[u8]) -> Result<Cek, KeyStoreError> {
-        let outcome = remote_key::unwrap(AZURE_KEY_VAULT, self, envelope).await;
+        let outcome = master_key::unwrap(AZURE_KEY_VAULT, self, envelope).await;
         if !(self.path.version().is_none() && outcome.as_ref().is_err_and(is_another_keys)) {
             return outcome;
         }
         // What we hold may be the version before the one that made the envelope.
         if self.key.age() >= FRESH {
-            let key = self.vault.fetch(self.path, self.call).await?;
+            let key = self.vault.key(self.path, FRESH, self.call).await?;
             if key.version != self.key.version {
                 self.key = key;
-                let outcome = remote_key::unwrap(AZURE_KEY_VAULT, self, envelope).await;
+                let outcome = master_key::unwrap(AZURE_KEY_VAULT, self, envelope).await;
                 if !outcome.as_ref().is_err_and(is_another_keys) {
                     return outcome;
                 }
@@ -298,7 +298,7 @@ fn is_another_keys(error: &KeyStoreError) -> bool {
     )
 }
 
-impl RemoteKey for VaultKey<'_> {
+impl MasterKey for VaultKey<'_> {
     fn public_key(&self) -> Arc<CmkPublicKey> {
         Arc::clone(&self.key.public)
     }
@@ -354,7 +354,7 @@ impl KeyStoreProvider for AzureKeyVault {
             check_vault_algorithm(algorithm)?;
             let written = key_path.to_lowercase();
             self.with_key(key_path, true, async |key| {
-                remote_key::wrap(AZURE_KEY_VAULT, &key, &written, cek).await
+                master_key::wrap(AZURE_KEY_VAULT, &key, &written, cek).await
             })
             .await
         })
@@ -367,7 +367,7 @@ impl KeyStoreProvider for AzureKeyVault {
     ) -> BoxFuture<'a, Result<Vec<u8>, KeyStoreError>> {
         Box::pin(self.with_key(key_path, true, async move |key| {
             let allow = allow_enclave_computations;
-            remote_key::sign_metadata(AZURE_KEY_VAULT, &key, key_path, allow).await
+            master_key::sign_metadata(AZURE_KEY_VAULT, &key, key_path, allow).await
         }))
     }
 
@@ -379,7 +379,7 @@ impl KeyStoreProvider for AzureKeyVault {
     ) -> BoxFuture<'a, Result<bool, KeyStoreError>> {
         Box::pin(self.with_key(key_path, true, async move |key| {
             let allow = allow_enclave_computations;
-            remote_key::verify_metadata(AZURE_KEY_VAULT, &key, key_path, allow, signature).await
+            master_key::verify_metadata(AZURE_KEY_VAULT, &key, key_path, allow, signature).await
         }))
     }
 }

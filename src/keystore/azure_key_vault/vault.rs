@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -33,7 +33,13 @@ use super::{
     key_path::AzureKeyPath,
     transport::TlsFailed,
 };
-use crate::{crypto::CmkPublicKey, keystore::KeyStoreError};
+use crate::{
+    crypto::CmkPublicKey,
+    keystore::{
+        KeyStoreError,
+        flight::{Flight, Turn},
+    },
+};
 
 /// Paths come from the server; a program has a handful of master keys.
 const MOST_KEYS: usize = 64;
@@ -55,8 +61,24 @@ pub(super) struct Vault {
     client: KeyClient,
     host: String,
     ttl: Duration,
-    /// By path, so that one without a version has an entry of its own.
-    keys: Mutex<HashMap<AzureKeyPath, Arc<FetchedKey>>>,
+    known: Mutex<Known>,
+}
+
+type KeyFlight = Flight<Arc<FetchedKey>>;
+
+/// A look at what is known of a key.
+enum Look {
+    Young(Arc<FetchedKey>),
+    Asked(Arc<KeyFlight>),
+}
+
+/// What is known of a vault's keys, with one credential. By path, so that one without a version has an
+/// entry of its own.
+#[derive(Default)]
+struct Known {
+    keys: HashMap<AzureKeyPath, Arc<FetchedKey>>,
+    /// The requests for keys that are under way, for as long as anybody waits for them.
+    flights: HashMap<AzureKeyPath, Weak<KeyFlight>>,
 }
 
 /// The public half of a key in one version.
@@ -94,28 +116,41 @@ impl Vault {
         let options = KeyClientOptions { client_options, ..KeyClientOptions::default() };
         let client = KeyClient::new(&format!("https://{host}"), credential, Some(options))
             .map_err(KeyStoreError::other)?;
-        Ok(Self { client, host: host.to_owned(), ttl, keys: Mutex::default() })
+        Ok(Self { client, host: host.to_owned(), ttl, known: Mutex::default() })
     }
 
-    /// The key from the cache, or from the vault.
+    /// The key from the cache if it is younger than `max_age`, or from the vault: from the request that
+    /// is under way for it, if there is one. A failure goes to those who wait for it and is forgotten.
     pub(super) async fn key(
         &self,
         path: &AzureKeyPath,
+        max_age: Duration,
         call: &Call,
     ) -> Result<Arc<FetchedKey>, KeyStoreError> {
-        let cached = self.keys().get(path).filter(|key| key.age() < self.ttl).cloned();
-        match cached {
-            Some(key) => Ok(key),
-            None => self.fetch(path, call).await,
+        let max_age = max_age.min(self.ttl);
+        // Whoever makes the request may have been set aside; who waited in vain has the other half.
+        let patience = Some(call.time_limit() / 2);
+        loop {
+            let flight = match self.known().look(path, max_age) {
+                Look::Young(key) => return Ok(key),
+                Look::Asked(flight) => flight,
+            };
+            match flight.turn(patience).await {
+                Turn::Landed(outcome) => return outcome,
+                Turn::Yours(turn) => {
+                    let outcome = self.fetch(path, call).await.map(Arc::new);
+                    self.known().land(path, &flight, &outcome, self.ttl);
+                    turn.landed(outcome.clone());
+                    return outcome;
+                }
+                Turn::Overdue => {
+                    self.known().end(path, &flight);
+                }
+            }
         }
     }
 
-    /// The key from the vault.
-    pub(super) async fn fetch(
-        &self,
-        path: &AzureKeyPath,
-        call: &Call,
-    ) -> Result<Arc<FetchedKey>, KeyStoreError> {
+    async fn fetch(&self, path: &AzureKeyPath, call: &Call) -> Result<FetchedKey, KeyStoreError> {
         let options = KeyClientGetKeyOptions {
             key_version: path.version().map(str::to_owned),
             method_options: method_options(call),
@@ -123,16 +158,12 @@ impl Vault {
         let answer = self.client.get_key(path.name(), Some(options)).await;
         let answer = answer.and_then(azure_core::http::Response::into_model);
         let failed = |error| self.failure(path, VaultOperation::Get, call, error);
-        let key = Arc::new(read_key(path, VaultOperation::Get, &answer.map_err(failed)?)?);
-        if !self.ttl.is_zero() {
-            self.remember(path, &key);
-        }
-        Ok(key)
+        read_key(path, VaultOperation::Get, &answer.map_err(failed)?)
     }
 
     /// Asks for the key anew next time.
     pub(super) fn forget(&self, path: &AzureKeyPath) {
-        self.keys().remove(path);
+        self.known().keys.remove(path);
     }
 
     pub(super) async fn unwrap_key(
@@ -197,24 +228,15 @@ impl Vault {
         let options = KeyClientCreateKeyOptions { method_options: method_options(call) };
         let answer = self.client.create_key(path.name(), content, Some(options)).await;
         let answer = answer.and_then(azure_core::http::Response::into_model).map_err(failed)?;
-        // The path without a version means another one from now on.
+        // The path without a version means another one from now on, and a request that is under way may
+        // have been answered before.
+        self.known().flights.remove(path);
         self.forget(path);
         Ok(Arc::new(read_key(path, VaultOperation::Create, &answer)?))
     }
 
-    fn remember(&self, path: &AzureKeyPath, key: &Arc<FetchedKey>) {
-        let mut keys = self.keys();
-        if keys.len() >= MOST_KEYS && !keys.contains_key(path) {
-            let oldest = keys.iter().max_by_key(|(_, key)| key.age()).map(|(path, _)| path.clone());
-            if let Some(oldest) = oldest {
-                keys.remove(&oldest);
-            }
-        }
-        keys.insert(path.clone(), Arc::clone(key));
-    }
-
-    fn keys(&self) -> MutexGuard<'_, HashMap<AzureKeyPath, Arc<FetchedKey>>> {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says what a failed request means.
@@ -242,6 +264,58 @@ impl Vault {
             },
         };
         problem.of(path)
+    }
+}
+
+impl Known {
+    /// Finds the key, or takes part in the request for it, in one step.
+    fn look(&mut self, path: &AzureKeyPath, max_age: Duration) -> Look {
+        if let Some(key) = self.keys.get(path).filter(|key| key.age() < max_age) {
+            return Look::Young(Arc::clone(key));
+        }
+        if let Some(flight) = self.flights.get(path).and_then(Weak::upgrade) {
+            return Look::Asked(flight);
+        }
+        // Those that everybody has given up.
+        self.flights.retain(|_, flight| flight.strong_count() > 0);
+        let flight = Arc::default();
+        self.flights.insert(path.clone(), Arc::downgrade(&flight));
+        Look::Asked(flight)
+    }
+
+    /// Whether the flight was the path's until now.
+    fn end(&mut self, path: &AzureKeyPath, flight: &Arc<KeyFlight>) -> bool {
+        let current =
+            self.flights.get(path).is_some_and(|known| known.ptr_eq(&Arc::downgrade(flight)));
+        if current {
+            self.flights.remove(path);
+        }
+        current
+    }
+
+    fn land(
+        &mut self,
+        path: &AzureKeyPath,
+        flight: &Arc<KeyFlight>,
+        outcome: &Result<Arc<FetchedKey>, KeyStoreError>,
+        ttl: Duration,
+    ) {
+        if self.end(path, flight)
+            && !ttl.is_zero()
+            && let Ok(key) = outcome
+        {
+            self.remember(path, key);
+        }
+    }
+
+    fn remember(&mut self, path: &AzureKeyPath, key: &Arc<FetchedKey>) {
+        if self.keys.len() >= MOST_KEYS && !self.keys.contains_key(path) {
+            let oldest = self.keys.iter().max_by_key(|(_, key)| key.age());
+            if let Some(oldest) = oldest.map(|(path, _)| path.clone()) {
+                self.keys.remove(&oldest);
+            }
+        }
+        self.keys.insert(path.clone(), Arc::clone(key));
     }
 }
 

@@ -22,10 +22,12 @@ use std::{
 use tokio::{sync, time::Instant};
 
 use super::{
-    BoxFuture, FilePasswords, KeyFileWarning, KeyStoreError, KeyStoreProvider,
-    MSSQL_CERTIFICATE_STORE, UnusableKeyFile, key_file::Warnings, local_key,
+    FilePasswords, KeyFileWarning, KeyStoreError, MSSQL_CERTIFICATE_STORE, UnusableKeyFile,
+    key_file::Warnings,
+    key_finder::{KeyFinder, provider_by_key},
+    local_key::{self, LocalKey},
 };
-use crate::crypto::{Cek, CmkPrivateKey, Envelope};
+use crate::crypto::CmkPrivateKey;
 
 pub use create::{NewCmk, NewKeyFile};
 pub use key_path::{
@@ -310,35 +312,6 @@ impl CertificateDirectory {
         Ok(CertificateKeyPath { location: Some(location), thumbprint })
     }
 
-    /// Finds the key of a path. Reads the directory again if it is not known.
-    async fn key(&self, key_path: &str) -> Result<Arc<CmkPrivateKey>, KeyStoreError> {
-        let thumbprint = self.thumbprint(key_path)?;
-        // Before the look: a reading that begins after this one saw all that we could be missing.
-        let begun = self.files.begun.load(Ordering::SeqCst);
-        if let Some(key) = self.files.index().key(&thumbprint) {
-            return Ok(key);
-        }
-        if self.files.may_read() {
-            self.files.rescan_unless_newer_than(&self.name, begun).await?;
-        } else {
-            self.files.await_reading().await;
-        }
-        let index = self.files.index();
-        if let Some(key) = index.key(&thumbprint) {
-            return Ok(key);
-        }
-        if let Some(file) = index.unusable(&thumbprint) {
-            return Err(file.into());
-        }
-        let keys = index.thumbprints().len();
-        Err(KeyStoreError::KeyNotFound {
-            provider: self.name.clone(),
-            key_path: key_path.into(),
-            looked_in: format!("{} (usable keys there: {keys})", self.files.dir.display()),
-            skipped: index.skipped(),
-        })
-    }
-
     fn thumbprint(&self, key_path: &str) -> Result<Thumbprint, KeyStoreError> {
         if let Some(thumbprint) = self.aliases.get(&key_path.to_ascii_lowercase()) {
             return Ok(*thumbprint);
@@ -413,61 +386,45 @@ impl Files {
     }
 }
 
-impl KeyStoreProvider for CertificateDirectory {
-    fn name(&self) -> &str {
+impl KeyFinder for CertificateDirectory {
+    type Key<'s> = LocalKey<'s>;
+
+    fn provider_name(&self) -> &str {
         &self.name
     }
 
-    fn unwrap_cek<'a>(
-        &'a self,
-        key_path: &'a str,
-        algorithm: &'a str,
-        envelope: &'a [u8],
-    ) -> BoxFuture<'a, Result<Cek, KeyStoreError>> {
-        Box::pin(async move {
-            local_key::check_algorithm(algorithm)?;
-            // Nonsense should not make us read the disk.
-            Envelope::parse(envelope)?;
-            local_key::unwrap(&self.name, self.key(key_path).await?, envelope).await
-        })
-    }
-
-    fn wrap_cek<'a>(
-        &'a self,
-        key_path: &'a str,
-        algorithm: &'a str,
-        cek: &'a Cek,
-    ) -> BoxFuture<'a, Result<Vec<u8>, KeyStoreError>> {
-        Box::pin(async move {
-            local_key::check_algorithm(algorithm)?;
-            local_key::wrap(&self.name, self.key(key_path).await?, key_path, cek).await
-        })
-    }
-
-    fn sign_cmk_metadata<'a>(
-        &'a self,
-        key_path: &'a str,
-        allow_enclave_computations: bool,
-    ) -> BoxFuture<'a, Result<Vec<u8>, KeyStoreError>> {
-        Box::pin(async move {
-            let key = self.key(key_path).await?;
-            local_key::sign_metadata(&self.name, key, key_path, allow_enclave_computations).await
-        })
-    }
-
-    fn verify_cmk_metadata<'a>(
-        &'a self,
-        key_path: &'a str,
-        allow_enclave_computations: bool,
-        signature: &'a [u8],
-    ) -> BoxFuture<'a, Result<bool, KeyStoreError>> {
-        Box::pin(async move {
-            let key = self.key(key_path).await?;
-            let allow = allow_enclave_computations;
-            local_key::verify_metadata(&self.name, key, key_path, allow, signature).await
+    /// Reads the directory again if the key is not known.
+    async fn key(&self, key_path: &str) -> Result<LocalKey<'_>, KeyStoreError> {
+        let thumbprint = self.thumbprint(key_path)?;
+        let found = |key| Ok(LocalKey { provider: &self.name, key });
+        // Before the look: a reading that begins after this one saw all that we could be missing.
+        let begun = self.files.begun.load(Ordering::SeqCst);
+        if let Some(key) = self.files.index().key(&thumbprint) {
+            return found(key);
+        }
+        if self.files.may_read() {
+            self.files.rescan_unless_newer_than(&self.name, begun).await?;
+        } else {
+            self.files.await_reading().await;
+        }
+        let index = self.files.index();
+        if let Some(key) = index.key(&thumbprint) {
+            return found(key);
+        }
+        if let Some(file) = index.unusable(&thumbprint) {
+            return Err(file.into());
+        }
+        let keys = index.thumbprints().len();
+        Err(KeyStoreError::KeyNotFound {
+            provider: self.name.clone(),
+            key_path: key_path.into(),
+            looked_in: format!("{} (usable keys there: {keys})", self.files.dir.display()),
+            skipped: index.skipped(),
         })
     }
 }
+
+provider_by_key!(CertificateDirectory);
 
 impl fmt::Debug for CertificateDirectory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

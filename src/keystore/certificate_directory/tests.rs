@@ -5,9 +5,9 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::{
-    crypto::{CmkError, InvalidEnvelope},
+    crypto::{Cek, CmkError, Envelope, InvalidEnvelope},
     keystore::{
-        CmkCertificate, KeyFileProblem, MSSQL_CNG_STORE, RSA_OAEP,
+        CmkCertificate, KeyFileProblem, KeyStoreProvider, MSSQL_CNG_STORE, RSA_OAEP,
         key_file::{MAX_FILE_LEN, write},
     },
 };

@@ -6,18 +6,20 @@
 mod entries;
 
 use std::{
+    borrow::Cow,
     fmt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
-    BoxFuture, CmkCertificate, FilePasswords, KeyFileProblem, KeyFileWarning, KeyStoreError,
-    KeyStoreProvider, MSSQL_JAVA_KEYSTORE, UnusableKeyFile,
+    CmkCertificate, FilePasswords, KeyFileProblem, KeyFileWarning, KeyStoreError,
+    MSSQL_JAVA_KEYSTORE, UnusableKeyFile,
     key_file::{Links, OpenFile, PasswordState, Stamp, Warnings, exposure, pkcs12, write},
-    local_key,
+    key_finder::{KeyFinder, provider_by_key},
+    local_key::{self, LocalKey},
 };
-use crate::crypto::{Cek, CmkPrivateKey, Envelope};
+use crate::crypto::CmkPrivateKey;
 
 use entries::Entries;
 
@@ -216,36 +218,6 @@ impl JavaKeyStore {
         self.source.warnings.on_warning(Arc::new(hook));
         self
     }
-
-    /// Finds the key of an alias. Looks whether the file has changed.
-    async fn key(&self, key_path: &str) -> Result<Arc<CmkPrivateKey>, KeyStoreError> {
-        if key_path.trim().is_empty() {
-            return Err(KeyStoreError::InvalidKeyPath {
-                key_path: key_path.into(),
-                reason: "it is empty; expected the alias of a key".into(),
-            });
-        }
-        let source = Arc::clone(&self.source);
-        let turn = Arc::clone(&source.turn).lock_owned().await;
-        let entries = local_key::blocking(MSSQL_JAVA_KEYSTORE, move || {
-            // Goes along, so that a caller who gives up does not let a second reading begin.
-            let _turn = turn;
-            source.entries()
-        });
-        let entries = entries.await?;
-        match entries.key(key_path) {
-            Some(Ok(key)) => Ok(key),
-            Some(Err(problem)) => {
-                Err(UnusableKeyFile { path: self.source.path().into(), problem }.into())
-            }
-            None => Err(KeyStoreError::KeyNotFound {
-                provider: MSSQL_JAVA_KEYSTORE.into(),
-                key_path: key_path.into(),
-                looked_in: format!("{} ({})", self.source.path().display(), entries.summary()),
-                skipped: Arc::default(),
-            }),
-        }
-    }
 }
 
 impl File {
@@ -316,67 +288,56 @@ impl Source {
     }
 }
 
-impl KeyStoreProvider for JavaKeyStore {
-    fn name(&self) -> &str {
+impl KeyFinder for JavaKeyStore {
+    type Key<'s> = LocalKey<'s>;
+
+    fn provider_name(&self) -> &str {
         MSSQL_JAVA_KEYSTORE
     }
 
-    fn unwrap_cek<'a>(
-        &'a self,
-        key_path: &'a str,
-        algorithm: &'a str,
-        envelope: &'a [u8],
-    ) -> BoxFuture<'a, Result<Cek, KeyStoreError>> {
-        Box::pin(async move {
-            local_key::check_algorithm(algorithm)?;
-            Envelope::parse(envelope)?;
-            local_key::unwrap(self.name(), self.key(key_path).await?, envelope).await
-        })
-    }
-
-    fn wrap_cek<'a>(
-        &'a self,
-        key_path: &'a str,
-        algorithm: &'a str,
-        cek: &'a Cek,
-    ) -> BoxFuture<'a, Result<Vec<u8>, KeyStoreError>> {
-        Box::pin(async move {
-            local_key::check_algorithm(algorithm)?;
-            let key = self.key(key_path).await?;
-            local_key::wrap(self.name(), key, &key_path.to_lowercase(), cek).await
-        })
-    }
-
-    fn sign_cmk_metadata<'a>(
-        &'a self,
-        key_path: &'a str,
-        allow_enclave_computations: bool,
-    ) -> BoxFuture<'a, Result<Vec<u8>, KeyStoreError>> {
-        Box::pin(async move {
-            if !allow_enclave_computations {
-                let provider = self.name().into();
-                return Err(KeyStoreError::NoMetadataSignature { provider });
+    /// Looks whether the file has changed.
+    async fn key(&self, key_path: &str) -> Result<LocalKey<'_>, KeyStoreError> {
+        if key_path.trim().is_empty() {
+            return Err(KeyStoreError::InvalidKeyPath {
+                key_path: key_path.into(),
+                reason: "it is empty; expected the alias of a key".into(),
+            });
+        }
+        let source = Arc::clone(&self.source);
+        let turn = Arc::clone(&source.turn).lock_owned().await;
+        let entries = local_key::blocking(MSSQL_JAVA_KEYSTORE, move || {
+            // Goes along, so that a caller who gives up does not let a second reading begin.
+            let _turn = turn;
+            source.entries()
+        });
+        let entries = entries.await?;
+        match entries.key(key_path) {
+            Some(Ok(key)) => Ok(LocalKey { provider: MSSQL_JAVA_KEYSTORE, key }),
+            Some(Err(problem)) => {
+                Err(UnusableKeyFile { path: self.source.path().into(), problem }.into())
             }
-            let key = self.key(key_path).await?;
-            local_key::sign_metadata(self.name(), key, key_path, true).await
-        })
+            None => Err(KeyStoreError::KeyNotFound {
+                provider: MSSQL_JAVA_KEYSTORE.into(),
+                key_path: key_path.into(),
+                looked_in: format!("{} ({})", self.source.path().display(), entries.summary()),
+                skipped: Arc::default(),
+            }),
+        }
     }
 
-    fn verify_cmk_metadata<'a>(
-        &'a self,
-        key_path: &'a str,
-        allow_enclave_computations: bool,
-        signature: &'a [u8],
-    ) -> BoxFuture<'a, Result<bool, KeyStoreError>> {
-        Box::pin(async move {
-            if !allow_enclave_computations {
-                return Ok(false);
-            }
-            let key = self.key(key_path).await?;
-            local_key::verify_metadata(self.name(), key, key_path, true, signature).await
-        })
+    fn written_path<'p>(&self, key_path: &'p str) -> Cow<'p, str> {
+        key_path.to_lowercase().into()
+    }
+
+    fn check_definition(&self, allow_enclave_computations: bool) -> Result<(), KeyStoreError> {
+        if allow_enclave_computations {
+            return Ok(());
+        }
+        Err(KeyStoreError::NoMetadataSignature { provider: MSSQL_JAVA_KEYSTORE.into() })
     }
 }
+
+provider_by_key!(JavaKeyStore);
 
 impl fmt::Debug for JavaKeyStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,8 +5,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    crypto::{InvalidEnvelope, SignatureForm, cmk_metadata_message},
-    keystore::RSA_OAEP,
+    crypto::{Cek, Envelope, InvalidEnvelope, SignatureForm, cmk_metadata_message},
+    keystore::{KeyStoreProvider, RSA_OAEP},
 };
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keystore/");
@@ -72,7 +72,7 @@ async fn a_cmk_signature_is_that_of_jdbc_and_one_over_the_message_is_believed_to
     assert_eq!(store.sign_cmk_metadata("Messages", true).await.unwrap(), signature);
     assert!(store.verify_cmk_metadata("messages", true, &signature).await.unwrap());
     let message = cmk_metadata_message(MSSQL_JAVA_KEYSTORE, "Messages", true);
-    let key = store.key("messages").await.unwrap();
+    let key = store.key("messages").await.unwrap().key;
     let plain = key.sign_as(SignatureForm::OverMessage, &message).unwrap();
     assert!(store.verify_cmk_metadata("Messages", true, &plain).await.unwrap());
     assert!(!store.verify_cmk_metadata("Other", true, &plain).await.is_ok_and(|holds| holds));

@@ -255,8 +255,20 @@ pub enum Pkcs11Error {
         /// The label that was asked for.
         label: String,
     },
+    /// An answer that cannot be: a length that no key has, more objects than were asked for. The module
+    /// is at fault, or the device.
+    #[error(
+        "the token's answer to {function} cannot be: {message}; nothing was taken from it; try another \
+         version of the module, or ask its vendor"
+    )]
+    ImpossibleAnswer {
+        /// The function, such as `C_Decrypt`.
+        function: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
     /// A function of the module failed, with a return value that has no variant of its own.
-    #[error("the token failed: {function} returned {code}{}", advice(code))]
+    #[error("the token failed: {function} returned {code}{}", advice_or_logs(code))]
     Failed {
         /// The function, such as `C_Decrypt`.
         function: String,
@@ -290,6 +302,13 @@ fn advice(code: &str) -> &'static str {
         }
         "CKR_USER_ANOTHER_ALREADY_LOGGED_IN" => "; this process is logged in as security officer",
         _ => "",
+    }
+}
+
+fn advice_or_logs(code: &str) -> &'static str {
+    match advice(code) {
+        "" => "; see what the device and its module write in their logs",
+        advice => advice,
     }
 }
 

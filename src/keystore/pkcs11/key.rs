@@ -1,6 +1,10 @@
 //! Keys in the token: how they are found, used and made. Works on a session, and blocks.
 
-use std::{num::NonZeroUsize, sync::Arc};
+use std::{
+    num::NonZeroUsize,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use cryptoki::{
     error::{Error, RvError},
@@ -8,7 +12,7 @@ use cryptoki::{
         Mechanism, MechanismType,
         rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource},
     },
-    object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle},
+    object::{Attribute, AttributeInfo, AttributeType, KeyType, ObjectClass, ObjectHandle},
     session::{Session, SessionState},
 };
 use rand::TryRng as _;
@@ -35,8 +39,13 @@ const SHA256_DIGEST_INFO: [u8; 19] = [
 /// How many keys are looked at: what a message lists, and one more to tell that there are more.
 const LOOKED_AT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(LISTED);
 
+/// The longest attribute that is read, in bytes: a modulus has at most a few thousand.
+const MAX_ATTRIBUTE_LEN: usize = 1 << 16;
+
 /// Begins what a key signs to show whose other half it is; nothing else that is signed begins so.
 const PROOF: &[u8] = b"always-encrypted: this signature shows which public key belongs to the key";
+
+const GET_ATTRIBUTES: &str = "C_GetAttributeValue";
 
 const DECRYPT: &str = "CKA_DECRYPT";
 const SIGN: &str = "CKA_SIGN";
@@ -170,7 +179,9 @@ impl FoundKey {
             PkcsMgfType::MGF1_SHA1,
             PkcsOaepSource::empty(),
         );
-        let result = session.decrypt(&Mechanism::RsaPkcsOaep(parameters), self.handle, ciphertext);
+        let mechanism = Mechanism::RsaPkcsOaep(parameters);
+        let decrypt = || session.decrypt(&mechanism, self.handle, ciphertext);
+        let result = possible("C_Decrypt", decrypt)?;
         result.map(Zeroizing::new).map_err(|error| match code(&error) {
             Some(
                 RvError::EncryptedDataInvalid
@@ -188,11 +199,13 @@ impl FoundKey {
         if !self.sign {
             return Err(self.not_allowed(SIGN));
         }
-        let whole = session.sign(&Mechanism::Sha256RsaPkcs, self.handle, message);
-        let result = match whole {
+        let by = |mechanism: Mechanism, what: &[u8]| {
+            possible("C_Sign", || session.sign(&mechanism, self.handle, what))
+        };
+        let result = match by(Mechanism::Sha256RsaPkcs, message)? {
             Err(error) if is_no_mechanism(&error) => {
                 let info = [&SHA256_DIGEST_INFO[..], &Sha256::digest(message)].concat();
-                session.sign(&Mechanism::RsaPkcs, self.handle, &info)
+                by(Mechanism::RsaPkcs, &info)?
             }
             other => other,
         };
@@ -213,6 +226,18 @@ impl FoundKey {
     fn not_allowed(&self, attribute: &'static str) -> Fault {
         Pkcs11Error::NotAllowed { key_path: text(&self.key_path), attribute }.into()
     }
+}
+
+/// What the module answers to `ask`. cryptoki panics at a length or a count that cannot be; that is no
+/// bug of ours, and the session is to be closed as after any other failure.
+fn possible<T>(
+    function: &'static str,
+    ask: impl FnOnce() -> Result<T, Error>,
+) -> Result<Result<T, Error>, Pkcs11Error> {
+    catch_unwind(AssertUnwindSafe(ask)).map_err(|_| Pkcs11Error::ImpossibleAnswer {
+        function,
+        message: "it has a length or a count beyond all bounds".into(),
+    })
 }
 
 fn is_no_mechanism(error: &Error) -> bool {
@@ -374,8 +399,9 @@ impl Attributes {
             AttributeType::Id,
             AttributeType::Label,
         ];
+        check_lengths(session, key, &wanted)?;
         let mut found = Self::default();
-        for attribute in session.get_attributes(key, &wanted)? {
+        for attribute in possible(GET_ATTRIBUTES, || session.get_attributes(key, &wanted))?? {
             match attribute {
                 Attribute::KeyType(kind) => found.rsa = kind == KeyType::RSA,
                 Attribute::Decrypt(allowed) => found.decrypt = allowed,
@@ -454,6 +480,29 @@ impl Attributes {
         }
         Ok(())
     }
+}
+
+/// Refuses lengths that nobody should set memory aside for: modules of 32 bits call what is not there
+/// four gigabytes long.
+fn check_lengths(
+    session: &Session,
+    key: ObjectHandle,
+    wanted: &[AttributeType],
+) -> Result<(), Fault> {
+    let of_any_length: Vec<_> =
+        wanted.iter().copied().filter(|kind| kind.fixed_size().is_none()).collect();
+    for info in session.get_attribute_info(key, &of_any_length)? {
+        match info {
+            AttributeInfo::Available(len) if len > MAX_ATTRIBUTE_LEN => {
+                let message = format!("an attribute of {len} bytes");
+                return Err(
+                    Pkcs11Error::ImpossibleAnswer { function: GET_ATTRIBUTES, message }.into()
+                );
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn text(key_path: &Arc<str>) -> String {

@@ -1,7 +1,7 @@
 //! A key store that is a PKCS#11 token: an HSM, a smart card, a cloud's HSM service, SoftHSM.
 //!
 //! Owns the token's side: which module, which token, which PIN, sessions, the search for keys. What
-//! the public half can do is done in [`super::remote_key`].
+//! the public half can do is done in [`super::master_key`].
 
 mod error;
 mod key;
@@ -18,9 +18,12 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::{
-    BoxFuture, KeyStoreError, KeyStoreProvider, local_key, remote_key, remote_key::RemoteKey,
+    BoxFuture, KeyStoreError,
+    key_finder::{KeyFinder, provider_by_key},
+    local_key,
+    master_key::MasterKey,
 };
-use crate::crypto::{Cek, CmkPublicKey, Envelope};
+use crate::crypto::CmkPublicKey;
 
 use error::Fault;
 pub use error::Pkcs11Error;
@@ -143,7 +146,12 @@ const DEFAULT_SESSIONS: usize = 4;
 /// A process that forks without `exec` cannot use the module in the child (PKCS#11 says that the child
 /// starts anew): make the key store after the fork. Modules are never unloaded nor finalized.
 ///
-/// It has been tried with SoftHSM 2.6.1, and with no hardware.
+/// Answers that cannot be are errors ([`Pkcs11Error::ImpossibleAnswer`]), with one exception: the memory
+/// for a decryption is as much as the module says it needs, and a module that says terabytes ends the
+/// process.
+///
+/// It has been tried with SoftHSM 2.6.1, also behind a module that lies about the PIN, sessions, lengths
+/// and objects, and with no hardware.
 ///
 /// # Errors
 ///
@@ -209,20 +217,6 @@ impl Pkcs11KeyStore {
             key::create(connection, &session, &label, bits)
         });
         Ok(path.await?.to_string())
-    }
-
-    /// The key at that path. Only a path that is one costs the token anything.
-    async fn key(&self, key_path: &str) -> Result<TokenKey<'_>, KeyStoreError> {
-        let path = KeyPath::parse(key_path).map_err(|reason| KeyStoreError::InvalidKeyPath {
-            key_path: key_path.into(),
-            reason: reason.to_string(),
-        })?;
-        let (path, text) = (Arc::new(path), Arc::from(key_path));
-        let wanted = Arc::clone(&path);
-        let find = move |connection: &Connection, session: &Session| {
-            FoundKey::find(connection, session, &wanted, &text)
-        };
-        Ok(TokenKey { store: self, path, found: Arc::new(self.call(find).await?) })
     }
 
     /// Runs `work` on a session, on a blocking thread. It may run twice: see [`Token::run`].
@@ -338,7 +332,7 @@ impl Pkcs11KeyStoreBuilder {
 }
 
 /// A key in the token, for one operation.
-struct TokenKey<'s> {
+pub(super) struct TokenKey<'s> {
     store: &'s Pkcs11KeyStore,
     path: Arc<KeyPath>,
     found: Arc<FoundKey>,
@@ -357,7 +351,7 @@ impl TokenKey<'_> {
     }
 }
 
-impl RemoteKey for TokenKey<'_> {
+impl MasterKey for TokenKey<'_> {
     fn public_key(&self) -> Arc<CmkPublicKey> {
         Arc::clone(&self.found.public)
     }
@@ -376,58 +370,26 @@ impl RemoteKey for TokenKey<'_> {
     }
 }
 
-impl KeyStoreProvider for Pkcs11KeyStore {
-    fn name(&self) -> &str {
+impl KeyFinder for Pkcs11KeyStore {
+    type Key<'s> = TokenKey<'s>;
+
+    fn provider_name(&self) -> &str {
         &self.name
     }
 
-    fn unwrap_cek<'a>(
-        &'a self,
-        key_path: &'a str,
-        algorithm: &'a str,
-        envelope: &'a [u8],
-    ) -> BoxFuture<'a, Result<Cek, KeyStoreError>> {
-        Box::pin(async move {
-            local_key::check_algorithm(algorithm)?;
-            // Nonsense should not cost the token a search.
-            Envelope::parse(envelope)?;
-            remote_key::unwrap(&self.name, &self.key(key_path).await?, envelope).await
-        })
-    }
-
-    fn wrap_cek<'a>(
-        &'a self,
-        key_path: &'a str,
-        algorithm: &'a str,
-        cek: &'a Cek,
-    ) -> BoxFuture<'a, Result<Vec<u8>, KeyStoreError>> {
-        Box::pin(async move {
-            local_key::check_algorithm(algorithm)?;
-            remote_key::wrap(&self.name, &self.key(key_path).await?, key_path, cek).await
-        })
-    }
-
-    fn sign_cmk_metadata<'a>(
-        &'a self,
-        key_path: &'a str,
-        allow_enclave_computations: bool,
-    ) -> BoxFuture<'a, Result<Vec<u8>, KeyStoreError>> {
-        Box::pin(async move {
-            let key = self.key(key_path).await?;
-            remote_key::sign_metadata(&self.name, &key, key_path, allow_enclave_computations).await
-        })
-    }
-
-    fn verify_cmk_metadata<'a>(
-        &'a self,
-        key_path: &'a str,
-        allow_enclave_computations: bool,
-        signature: &'a [u8],
-    ) -> BoxFuture<'a, Result<bool, KeyStoreError>> {
-        Box::pin(async move {
-            let key = self.key(key_path).await?;
-            let allow = allow_enclave_computations;
-            remote_key::verify_metadata(&self.name, &key, key_path, allow, signature).await
-        })
+    /// Only a path that is one costs the token anything.
+    async fn key(&self, key_path: &str) -> Result<TokenKey<'_>, KeyStoreError> {
+        let path = KeyPath::parse(key_path).map_err(|reason| KeyStoreError::InvalidKeyPath {
+            key_path: key_path.into(),
+            reason: reason.to_string(),
+        })?;
+        let (path, text) = (Arc::new(path), Arc::from(key_path));
+        let wanted = Arc::clone(&path);
+        let find = move |connection: &Connection, session: &Session| {
+            FoundKey::find(connection, session, &wanted, &text)
+        };
+        Ok(TokenKey { store: self, path, found: Arc::new(self.call(find).await?) })
     }
 }
+
+provider_by_key!(Pkcs11KeyStore);

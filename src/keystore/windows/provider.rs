@@ -1,4 +1,4 @@
-//! The provider: which key a path names, and the four operations with it.
+//! The provider: which key a path names, and what Windows does with it.
 
 use std::sync::Arc;
 
@@ -10,12 +10,13 @@ use super::{
     native::{Failure, Key},
 };
 use crate::{
-    crypto::{Cek, CmkPublicKey, InvalidEnvelope},
+    crypto::{CmkPublicKey, InvalidEnvelope},
     keystore::{
-        BoxFuture, CertificateKeyPath, KeyStoreError, KeyStoreProvider, MSSQL_CERTIFICATE_STORE,
-        MSSQL_CNG_STORE, MSSQL_CSP_PROVIDER, StoreLocation,
-        local_key::{blocking, check_algorithm},
-        remote_key::{self, RemoteKey},
+        BoxFuture, CertificateKeyPath, KeyStoreError, MSSQL_CERTIFICATE_STORE, MSSQL_CNG_STORE,
+        MSSQL_CSP_PROVIDER, StoreLocation,
+        key_finder::{KeyFinder, provider_by_key},
+        local_key::blocking,
+        master_key::MasterKey,
     },
 };
 
@@ -86,19 +87,6 @@ impl WindowsKeyStore {
         Self { kind: Kind::Csp }
     }
 
-    async fn open(&self, key_path: &str) -> Result<WindowsKey, KeyStoreError> {
-        let named = self.parse(key_path)?;
-        let (provider, path) = (self.kind.provider_name(), key_path.to_owned());
-        blocking(provider, move || {
-            let failed = |failure| error(provider, &path, failure);
-            let key = named.open().map_err(failed)?;
-            let (modulus, exponent) = key.public().map_err(failed)?;
-            let public = CmkPublicKey::from_components(&modulus, &exponent)?;
-            Ok(WindowsKey { provider, path, key: Arc::new(key), public: Arc::new(public) })
-        })
-        .await
-    }
-
     fn parse(&self, key_path: &str) -> Result<Named, KeyStoreError> {
         let invalid =
             |reason: String| KeyStoreError::InvalidKeyPath { key_path: key_path.into(), reason };
@@ -110,17 +98,6 @@ impl WindowsKeyStore {
         }
         let path = ProviderAndKey::parse(key_path).map_err(|reason| invalid(reason.into()))?;
         Ok(if self.kind == Kind::Cng { Named::Cng(path) } else { Named::Csp(path) })
-    }
-
-    /// SqlClient's CNG and CSP providers have no such signatures either.
-    async fn open_to_sign(&self, key_path: &str) -> Result<WindowsKey, KeyStoreError> {
-        if self.kind == Kind::Certificates {
-            return self.open(key_path).await;
-        }
-        Err(KeyStoreError::NotOffered {
-            provider: self.name().into(),
-            operation: "sign or verify definitions of master keys",
-        })
     }
 }
 
@@ -145,14 +122,14 @@ impl Named {
 }
 
 /// A key of Windows, open for one operation.
-struct WindowsKey {
+pub(in crate::keystore) struct WindowsKey {
     provider: &'static str,
     path: String,
     key: Arc<Key>,
     public: Arc<CmkPublicKey>,
 }
 
-impl RemoteKey for WindowsKey {
+impl MasterKey for WindowsKey {
     fn public_key(&self) -> Arc<CmkPublicKey> {
         self.public.clone()
     }
@@ -196,57 +173,36 @@ fn error(provider: &str, key_path: &str, failure: Failure) -> KeyStoreError {
     }
 }
 
-impl KeyStoreProvider for WindowsKeyStore {
-    fn name(&self) -> &str {
+impl KeyFinder for WindowsKeyStore {
+    type Key<'s> = WindowsKey;
+
+    fn provider_name(&self) -> &str {
         self.kind.provider_name()
     }
 
-    fn unwrap_cek<'a>(
-        &'a self,
-        key_path: &'a str,
-        algorithm: &'a str,
-        envelope: &'a [u8],
-    ) -> BoxFuture<'a, Result<Cek, KeyStoreError>> {
-        Box::pin(async move {
-            check_algorithm(algorithm)?;
-            remote_key::unwrap(self.name(), &self.open(key_path).await?, envelope).await
+    async fn key(&self, key_path: &str) -> Result<WindowsKey, KeyStoreError> {
+        let named = self.parse(key_path)?;
+        let (provider, path) = (self.kind.provider_name(), key_path.to_owned());
+        blocking(provider, move || {
+            let failed = |failure| error(provider, &path, failure);
+            let key = named.open().map_err(failed)?;
+            let (modulus, exponent) = key.public().map_err(failed)?;
+            let public = CmkPublicKey::from_components(&modulus, &exponent)?;
+            Ok(WindowsKey { provider, path, key: Arc::new(key), public: Arc::new(public) })
         })
+        .await
     }
 
-    fn wrap_cek<'a>(
-        &'a self,
-        key_path: &'a str,
-        algorithm: &'a str,
-        cek: &'a Cek,
-    ) -> BoxFuture<'a, Result<Vec<u8>, KeyStoreError>> {
-        Box::pin(async move {
-            check_algorithm(algorithm)?;
-            remote_key::wrap(self.name(), &self.open(key_path).await?, key_path, cek).await
-        })
-    }
-
-    fn sign_cmk_metadata<'a>(
-        &'a self,
-        key_path: &'a str,
-        allow_enclave_computations: bool,
-    ) -> BoxFuture<'a, Result<Vec<u8>, KeyStoreError>> {
-        Box::pin(async move {
-            let key = self.open_to_sign(key_path).await?;
-            let allow = allow_enclave_computations;
-            remote_key::sign_metadata(self.name(), &key, key_path, allow).await
-        })
-    }
-
-    fn verify_cmk_metadata<'a>(
-        &'a self,
-        key_path: &'a str,
-        allow_enclave_computations: bool,
-        signature: &'a [u8],
-    ) -> BoxFuture<'a, Result<bool, KeyStoreError>> {
-        Box::pin(async move {
-            let key = self.open_to_sign(key_path).await?;
-            let allow = allow_enclave_computations;
-            remote_key::verify_metadata(self.name(), &key, key_path, allow, signature).await
+    /// SqlClient's CNG and CSP providers have no such signatures either.
+    fn check_definition(&self, _allow_enclave_computations: bool) -> Result<(), KeyStoreError> {
+        if self.kind == Kind::Certificates {
+            return Ok(());
+        }
+        Err(KeyStoreError::NotOffered {
+            provider: self.kind.provider_name().into(),
+            operation: "sign or verify definitions of master keys",
         })
     }
 }
+
+provider_by_key!(WindowsKeyStore);

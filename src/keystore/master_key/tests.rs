@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::{crypto::CmkPrivateKey, keystore::local_key};
+use crate::{crypto::CmkPrivateKey, keystore::local_key::LocalKey};
 
 /// A store that may sign with another key than it shows.
 struct Store {
@@ -18,7 +18,7 @@ impl Store {
     }
 }
 
-impl RemoteKey for Store {
+impl MasterKey for Store {
     fn public_key(&self) -> Arc<CmkPublicKey> {
         Arc::new(self.shown.public_key())
     }
@@ -39,7 +39,7 @@ impl RemoteKey for Store {
 }
 
 #[tokio::test]
-async fn what_a_remote_key_wrapped_is_what_a_key_in_memory_opens() {
+async fn what_a_key_elsewhere_wrapped_is_what_a_key_in_memory_opens() {
     let store = Store::new();
     let cek = Cek::generate().unwrap();
     let envelope = wrap("S", &store, "Some/Path", &cek).await.unwrap();
@@ -102,16 +102,13 @@ async fn under_a_name_of_microsofts_the_signatures_are_those_of_a_key_in_memory(
     let cek = Cek::generate().unwrap();
     let key = Arc::new(CmkPrivateKey::from_pem(&store.shown.to_pkcs8_pem().unwrap()).unwrap());
     for name in ["MSSQL_CNG_STORE", "mssql_csp_provider", "MSSQL_JAVA_KEYSTORE"] {
+        let key = LocalKey { provider: name, key: Arc::clone(&key) };
         let ours = wrap(name, &store, "p", &cek).await.unwrap();
-        let local = local_key::unwrap(name, Arc::clone(&key), &ours).await.unwrap();
-        assert_eq!(local.expose(), cek.expose());
-        let theirs = local_key::wrap(name, Arc::clone(&key), "p", &cek).await.unwrap();
+        assert_eq!(unwrap(name, &key, &ours).await.unwrap().expose(), cek.expose());
+        let theirs = wrap(name, &key, "p", &cek).await.unwrap();
         assert_eq!(unwrap(name, &store, &theirs).await.unwrap().expose(), cek.expose());
         let ours = sign_metadata(name, &store, "p", true).await.unwrap();
-        assert_eq!(
-            ours,
-            local_key::sign_metadata(name, Arc::clone(&key), "p", true).await.unwrap()
-        );
+        assert_eq!(ours, sign_metadata(name, &key, "p", true).await.unwrap());
         assert!(verify_metadata(name, &store, "p", true, &ours).await.unwrap());
     }
     let plain = wrap("S", &store, "p", &cek).await.unwrap();

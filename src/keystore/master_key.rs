@@ -1,5 +1,5 @@
-//! The four operations of a key store whose keys do not leave it: what the public half can do is done
-//! here, and the store is asked for the rest.
+//! The four operations with a column master key: what its public half can do is done here, on the
+//! blocking pool, and whoever keeps the private half is asked for the rest.
 
 use std::sync::Arc;
 
@@ -10,8 +10,9 @@ use crate::crypto::{
     Cek, CmkPublicKey, Envelope, InvalidEnvelope, SignatureForm, cmk_metadata_message,
 };
 
-/// A column master key in a token, a vault or an operating system's store.
-pub(super) trait RemoteKey: Send + Sync {
+/// A column master key: in this process, or in a token, a vault or an operating system's store, which
+/// it does not leave.
+pub(super) trait MasterKey: Send + Sync {
     /// The public half.
     fn public_key(&self) -> Arc<CmkPublicKey>;
 
@@ -28,7 +29,7 @@ pub(super) trait RemoteKey: Send + Sync {
 /// Verifies the envelope here, so that a false one costs the store nothing.
 pub(super) async fn unwrap(
     provider: &str,
-    key: &dyn RemoteKey,
+    key: &dyn MasterKey,
     envelope: &[u8],
 ) -> Result<Cek, KeyStoreError> {
     let (_, forms) = SignatureForms::of(provider).envelope;
@@ -37,10 +38,10 @@ pub(super) async fn unwrap(
     Ok(Envelope::cek(&key.oaep_decrypt(ciphertext).await?)?)
 }
 
-/// `key_path` goes into the envelope as given.
+/// `key_path` goes into the envelope as given: SqlClient 7 does not fold its case either.
 pub(super) async fn wrap(
     provider: &str,
-    key: &dyn RemoteKey,
+    key: &dyn MasterKey,
     key_path: &str,
     cek: &Cek,
 ) -> Result<Vec<u8>, KeyStoreError> {
@@ -57,7 +58,7 @@ pub(super) async fn wrap(
 
 async fn verify_envelope(
     provider: &str,
-    key: &dyn RemoteKey,
+    key: &dyn MasterKey,
     forms: &[SignatureForm],
     envelope: &[u8],
 ) -> Result<(), KeyStoreError> {
@@ -68,7 +69,7 @@ async fn verify_envelope(
 
 pub(super) async fn sign_metadata(
     provider: &str,
-    key: &dyn RemoteKey,
+    key: &dyn MasterKey,
     key_path: &str,
     allow_enclave_computations: bool,
 ) -> Result<Vec<u8>, KeyStoreError> {
@@ -84,7 +85,7 @@ pub(super) async fn sign_metadata(
 
 pub(super) async fn verify_metadata(
     provider: &str,
-    key: &dyn RemoteKey,
+    key: &dyn MasterKey,
     key_path: &str,
     allow_enclave_computations: bool,
     signature: &[u8],
@@ -96,7 +97,7 @@ pub(super) async fn verify_metadata(
 
 async fn verify(
     provider: &str,
-    key: &dyn RemoteKey,
+    key: &dyn MasterKey,
     forms: &[SignatureForm],
     message: Vec<u8>,
     signature: &[u8],
