@@ -122,3 +122,17 @@ impl fmt::Debug for FilePasswords {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_password_file_forges_no_line_in_a_log() {
+        let path = "password\n12:00 INFO all is well \u{1b}[2K\u{202e}";
+        let problem = FilePasswords::in_file(path).of(Path::new("a.pfx")).unwrap_err();
+        let text = problem.to_string();
+        assert!(text.contains(r"password\n12:00"), "{text:?} does not tell the file");
+        assert!(!text.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text:?}");
+    }
+}
