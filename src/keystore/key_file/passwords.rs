@@ -45,7 +45,7 @@ enum Source {
 }
 
 impl FilePasswords {
-    /// No password: for unencrypted PEM keys, and PKCS#12 files whose password is empty.
+    /// No password: for unencrypted PEM keys, and PKCS#12 files whose password is empty or null.
     #[must_use]
     pub fn none() -> Self {
         Self::default()

@@ -20,8 +20,9 @@ pub(super) const LISTED: usize = 8;
 pub enum Pkcs11Error {
     /// The module cannot be loaded, or is none. The configuration or the host is at fault.
     #[error(
-        "{module:?}: the PKCS#11 module cannot be loaded: {message}; check the path, and that the module is \
-         installed for this platform and readable for this account"
+        "{module:?}: the PKCS#11 module cannot be loaded: {}; check the path, and that the module is \
+         installed for this platform and readable for this account",
+        message.escape_debug()
     )]
     ModuleNotLoadable {
         /// The path that was configured.
@@ -445,7 +446,11 @@ mod tests {
     fn the_path_of_a_module_forges_no_line_in_a_log() {
         let module = PathBuf::from("a.so\n12:00 INFO all is well \u{1b}[2K\u{202e}");
         for error in [
-            Pkcs11Error::ModuleNotLoadable { module: module.clone(), message: "no".into() },
+            // The loader names the path too.
+            Pkcs11Error::ModuleNotLoadable {
+                message: format!("{}: no such file", module.display()),
+                module: module.clone(),
+            },
             Pkcs11Error::ModuleNotStarted { module, code: "CKR_GENERAL_ERROR".into() },
         ] {
             let text = error.to_string();

@@ -31,9 +31,9 @@ fn problem(bytes: &[u8], password: &str) -> Option<KeyFileProblem> {
 
 /// That it opens and holds the key of `pair` with its certificate.
 fn assert_holds_the_pair(bytes: &[u8], passwords: &FilePasswords) {
-    let opened = spent(bytes, passwords).0.ok().expect("it opens");
+    let opened = spent(bytes, passwords).0.expect("it opens");
     assert_eq!((opened.keys.len(), opened.certificates.len()), (1, 1));
-    let key = rsa_key(opened.keys[0].pkcs8.as_ref().unwrap()).ok().expect("a key");
+    let key = rsa_key(opened.keys[0].pkcs8.as_ref().unwrap()).expect("a key");
     let certified = super::super::CertifiedKey::of(&opened.certificates[0]).unwrap();
     assert!(certified.matches(&key));
 }
@@ -58,7 +58,7 @@ fn a_file_whose_password_is_null_opens_without_one_as_one_whose_password_is_empt
 fn a_part_under_another_password_than_the_rest_does_not_open() {
     // The certificate of one file beside the key of another.
     let part = |bytes: &[u8], number: usize| {
-        let safe = Pfx::parse(bytes).ok().unwrap().safe.to_vec();
+        let safe = Pfx::parse(bytes).map(|pfx| pfx.safe.to_vec()).unwrap();
         let parts = structure::sequence(&safe, |list| {
             use x509_cert::der::{Decode as _, Reader as _, asn1::AnyRef};
             let mut parts = Vec::new();
@@ -103,7 +103,7 @@ fn files_of_openssl_with_a_pbmac1_open_and_only_with_their_password() {
 fn the_files_of_rfc_9579_end_as_its_appendix_says() {
     for number in 1..=3 {
         let bytes = fixture(&format!("rfc9579/a{number}.p12"));
-        let opened = spent(&bytes, &FilePasswords::same("1234")).0.ok().expect("it opens");
+        let opened = spent(&bytes, &FilePasswords::same("1234")).0.expect("it opens");
         assert_eq!((opened.keys.len(), opened.certificates.len()), (1, 1), "A.{number}");
     }
     // A wrong number of iterations, a wrong salt.
@@ -220,7 +220,7 @@ fn what_protects_a_key_by_an_algorithm_that_is_not_read_is_named_with_the_way_ou
         let key = der_value(0x30, &[&algorithm, &der_value(0x04, &[&[0; 16]])]);
         let key = bag(SHROUDED_KEY_BAG, &key, &der_value(0x31, &[]));
         let part = content(DATA, &der_value(0x04, &[&der_value(0x30, &[&key])]));
-        let opened = spent(&pfx(&[&part]), &FilePasswords::same(PASSWORD)).0.ok().unwrap();
+        let opened = spent(&pfx(&[&part]), &FilePasswords::same(PASSWORD)).0.unwrap();
         let refused = opened.keys[0].pkcs8.as_ref().unwrap_err();
         let algorithm = name.to_owned();
         assert_eq!(*refused, KeyFileProblem::UnsupportedEncryption { algorithm });
