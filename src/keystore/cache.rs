@@ -54,7 +54,7 @@ pub(super) struct Measures {
     /// How long a value that failed is not asked for again.
     pub(super) failure_pause: Duration,
     /// When those who make a call give it up; others wait for theirs a little longer than that.
-    pub(super) call_time_limit: Option<Duration>,
+    pub(super) call_time_limit: Duration,
 }
 
 /// Opened keys, for the time and up to the number that were configured.
@@ -168,7 +168,7 @@ impl CekCache {
     where
         F: Future<Output = Result<Cek, KeyStoreError>>,
     {
-        let patience = self.measures.call_time_limit.map(|limit| limit.saturating_add(GRACE));
+        let patience = self.measures.call_time_limit.saturating_add(GRACE);
         loop {
             match passenger.flight.turn(patience).await {
                 Turn::Landed(outcome) => return outcome,

@@ -302,6 +302,24 @@ pub enum KeyFileProblem {
          as with `openssl pkcs8 -topk8 -v2 aes-256-cbc`"
     )]
     TooCostly,
+    /// The key files of a directory ask together for more work than one reading of it does; those
+    /// that were left out are for the next reading.
+    #[error(
+        "it was not opened: the files before it ask for as much key derivation as one reading of the \
+         directory does, and it waits for the next; see that they are yours, and encrypt those anew \
+         that ask for most, such as with `openssl pkcs8 -topk8 -v2 aes-256-cbc`"
+    )]
+    ReadingTooCostly,
+    /// It is encrypted, or has its MAC made, by an algorithm that is not supported: one that is broken,
+    /// or that nothing is known to write.
+    #[error(
+        "it is protected by {algorithm}, which is not supported; protect it anew by PBES2, a key with \
+         `openssl pkcs8 -topk8 -v2 aes-256-cbc`, a PKCS#12 file by exporting it with AES-256"
+    )]
+    UnsupportedEncryption {
+        /// The algorithm's name, or its object identifier.
+        algorithm: String,
+    },
     /// The password of the key store does not open this key in it.
     #[error(
         "the key store's password does not open this key; give both the same with `keytool \

@@ -50,7 +50,7 @@ impl<T> Default for Flight<T> {
 impl<T: Clone> Flight<T> {
     /// Waits until there is an outcome or nobody else makes the call. Nobody's call is waited for
     /// longer than `patience`, counted from its beginning.
-    pub(super) async fn turn(self: &Arc<Self>, patience: Option<Duration>) -> Turn<T> {
+    pub(super) async fn turn(self: &Arc<Self>, patience: Duration) -> Turn<T> {
         loop {
             // Made before the look at the phase, so that no change in between goes unnoticed.
             let changed = self.changed.notified();
@@ -62,7 +62,7 @@ impl<T: Clone> Flight<T> {
                     return Turn::Yours(Call(Arc::clone(self)));
                 }
             };
-            match patience.and_then(|patience| since.checked_add(patience)) {
+            match since.checked_add(patience) {
                 // Only a runtime has a clock that wakes us.
                 Some(end) if Handle::try_current().is_ok() => {
                     let silent = timeout_at(end, changed).await.is_err();

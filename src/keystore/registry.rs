@@ -67,7 +67,7 @@ pub struct KeyStores {
     providers: HashMap<String, Arc<dyn KeyStoreProvider>>,
     /// The names as the providers give them, for messages.
     names: Vec<String>,
-    call_time_limit: Option<Duration>,
+    call_time_limit: Duration,
     cache: Arc<CekCache>,
     signatures: SignatureCache,
     /// Keys that are being renewed. They are given up when this is dropped.
@@ -234,7 +234,7 @@ async fn unwrap_cek(
     provider: &dyn KeyStoreProvider,
     name: &str,
     value: &CacheKey,
-    limit: Option<Duration>,
+    limit: Duration,
 ) -> Result<Cek, KeyStoreError> {
     let call =
         async { provider.unwrap_cek(&value.key_path, &value.algorithm, &value.envelope).await };
@@ -245,20 +245,19 @@ async fn unwrap_cek(
 async fn bounded<T>(
     call: impl Future<Output = Result<T, KeyStoreError>>,
     provider: &str,
-    limit: Option<Duration>,
+    limit: Duration,
 ) -> Result<T, KeyStoreError> {
     // Nothing of ours is seen half-changed after a panic; what the provider's own state is worth
     // is the provider's affair.
     let call = AssertUnwindSafe(call).catch_unwind();
-    let outcome = match limit {
-        // Only a runtime has a clock that wakes us.
-        Some(limit) if Handle::try_current().is_ok() => {
-            match tokio::time::timeout(limit, call).await {
-                Ok(outcome) => outcome,
-                Err(_) => return Err(KeyStoreError::TimedOut { provider: provider.into(), limit }),
-            }
+    // Only a runtime has a clock that wakes us.
+    let outcome = if Handle::try_current().is_ok() {
+        match tokio::time::timeout(limit, call).await {
+            Ok(outcome) => outcome,
+            Err(_) => return Err(KeyStoreError::TimedOut { provider: provider.into(), limit }),
         }
-        _ => call.await,
+    } else {
+        call.await
     };
     outcome.unwrap_or_else(|_| Err(KeyStoreError::Panicked { provider: provider.into() }))
 }
@@ -349,7 +348,8 @@ impl KeyStoresBuilder {
     }
 
     /// How long a provider may take over one call before its future is dropped and the call counts as
-    /// failed. Default [`DEFAULT_CALL_TIME_LIMIT`]; zero waits for ever.
+    /// failed. Default [`DEFAULT_CALL_TIME_LIMIT`]. Zero is refused by [`build`](Self::build), since no
+    /// call could succeed in it; who wants no limit says [`Duration::MAX`].
     ///
     /// A provider that blocks the thread it is polled on cannot be interrupted, by this or anything.
     #[must_use]
@@ -362,7 +362,7 @@ impl KeyStoresBuilder {
     ///
     /// # Errors
     ///
-    /// A provider without a name, or two with the same, whatever the case.
+    /// A provider without a name, or two with the same, whatever the case; a time limit of zero.
     pub fn build(self) -> Result<KeyStores, BuildError> {
         let mut providers = HashMap::new();
         let mut names = Vec::new();
@@ -376,8 +376,10 @@ impl KeyStoresBuilder {
             }
             names.push(name);
         }
-        let Self { ttl, capacity, failure_pause, .. } = self;
-        let call_time_limit = (!self.call_time_limit.is_zero()).then_some(self.call_time_limit);
+        let Self { ttl, capacity, failure_pause, call_time_limit, .. } = self;
+        if call_time_limit.is_zero() {
+            return Err(BuildError::NoTimeForCalls);
+        }
         let measures = Measures { ttl, capacity, failure_pause, call_time_limit };
         Ok(KeyStores {
             providers,
@@ -402,7 +404,8 @@ impl fmt::Debug for KeyStoresBuilder {
     }
 }
 
-/// Providers that do not go together. The program that registers them is at fault.
+/// Providers that do not go together, or settings that none can serve under. The program that registers
+/// them is at fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -417,6 +420,12 @@ pub enum BuildError {
     /// A provider has an empty name, which no column master key can carry.
     #[error("a key store provider has an empty name; name it as the column master keys do")]
     NamelessProvider,
+    /// The time limit of calls is zero, in which none can succeed.
+    #[error(
+        "KeyStoresBuilder::call_time_limit is zero, in which no key store can answer; give it some \
+         time, or Duration::MAX for no limit"
+    )]
+    NoTimeForCalls,
 }
 
 #[cfg(test)]

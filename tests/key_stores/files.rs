@@ -22,6 +22,7 @@ pub fn cases() -> Vec<Case> {
     cases![
         a_pfx_in_every_encoding_that_is_exported_gives_its_key,
         a_pfx_with_an_empty_password_needs_none,
+        a_password_beyond_ascii_opens_what_openssl_sealed_with_it,
         a_wrong_password_is_told_from_damage_although_there_is_no_mac,
         a_pfx_with_a_chain_and_names_serves_its_own_certificate_only,
         a_pfx_with_several_keys_serves_each,
@@ -105,6 +106,21 @@ async fn a_pfx_with_an_empty_password_needs_none() {
     }
 }
 
+async fn a_password_beyond_ascii_opens_what_openssl_sealed_with_it() {
+    let bench = Bench::new();
+    bench.certificate("a");
+    let password = "Schlüssel-ключ-🔑";
+    for (number, how) in ["", "-legacy"].iter().enumerate() {
+        let dir = format!("keys{number}");
+        bench.subdir(&dir);
+        bench.openssl(&format!(
+            "pkcs12 -export -inkey a.key -in a.crt -passout pass:{password} {how} -out {dir}/a.pfx"
+        ));
+        let store = open(&bench, &dir, FilePasswords::same(password)).await;
+        assert_serves(&bench, &store, "a", how).await;
+    }
+}
+
 async fn a_wrong_password_is_told_from_damage_although_there_is_no_mac() {
     let bench = Bench::new();
     bench.certificate("a");
@@ -179,6 +195,10 @@ async fn a_key_in_every_pem_form_serves_beside_its_certificate() {
         pkcs8("-scrypt"),
         pkcs8("-scrypt -scrypt_N 1024 -scrypt_r 4 -scrypt_p 2"),
         pkcs8("-outform DER"),
+        // PKCS#12's own schemes, as some guides have it for old programs' sake.
+        pkcs8("-v1 PBE-SHA1-3DES"),
+        pkcs8("-v1 PBE-SHA1-3DES -iter 5000 -outform DER"),
+        pkcs8("-v1 PBE-SHA1-RC2-40 -provider legacy -provider default"),
         "rsa -in a.key -traditional -outform DER".to_owned(),
     ]
     .iter()
@@ -191,6 +211,10 @@ async fn a_key_in_every_pem_form_serves_beside_its_certificate() {
         let store = open(&bench, &dir, FilePasswords::same(PASSWORD)).await;
         assert_serves(&bench, &store, "a", how).await;
     }
+}
+
+fn unsupported(algorithm: &str) -> KeyFileProblem {
+    KeyFileProblem::UnsupportedEncryption { algorithm: algorithm.into() }
 }
 
 async fn a_key_that_cannot_be_used_says_why_and_how_to_mend_it() {
@@ -240,6 +264,22 @@ async fn a_key_that_cannot_be_used_says_why_and_how_to_mend_it() {
             "openssl pkcs8",
         ),
         ("rsa -in a.key -traditional -out DIR/k.key".to_owned(), P::NoCertificate, "thumbprint"),
+        (
+            // What OpenSSL 1.0 wrote unless told otherwise.
+            format!(
+                "pkcs8 -topk8 -passout pass:{PASSWORD} -in a.key -v1 PBE-MD5-DES -provider legacy \
+                 -provider default -out DIR/m.key"
+            ),
+            unsupported("pbeWithMD5AndDES-CBC"),
+            "openssl pkcs8",
+        ),
+        (
+            format!(
+                "{export} -inkey a.key -in a.crt -legacy -keypbe PBE-SHA1-RC4-128 -out DIR/r.pfx"
+            ),
+            unsupported("pbeWithSHAAnd128BitRC4"),
+            "exporting it with AES-256",
+        ),
     ]
     .into_iter()
     .enumerate()

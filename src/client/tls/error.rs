@@ -41,7 +41,7 @@ pub enum TlsError {
     InvalidCertificate(#[source] rustls::Error),
     /// The server's name is neither a host name nor an IP address. The caller's to mend.
     #[error(
-        "'{name}' is neither a host name nor an IP address that a certificate could carry: \
+        "{name:?} is neither a host name nor an IP address that a certificate could carry: \
              set HostNameInCertificate or correct it"
     )]
     InvalidName {
@@ -53,7 +53,7 @@ pub enum TlsError {
     Io(#[source] io::Error),
     /// The certificate was issued for another name.
     #[error(
-        "the server's certificate is not for '{expected}'{}: connect under a name that it has, or \
+        "the server's certificate is not for {expected:?}{}: connect under a name that it has, or \
          set HostNameInCertificate to one that you trust",
         names(presented)
     )]
@@ -126,7 +126,7 @@ impl TlsError {
 /// How an error calls a certificate of the configuration.
 pub(super) fn described(source: &CertificateSource) -> String {
     match source {
-        CertificateSource::File(path) => format!("in {}", path.display()),
+        CertificateSource::File(path) => format!("in {path:?}"),
         CertificateSource::Bytes(bytes) => format!("of {} bytes", bytes.len()),
     }
 }
@@ -136,10 +136,31 @@ fn names(presented: &[String]) -> String {
     const MOST: usize = 8;
     let mut text = String::new();
     for (i, name) in presented.iter().take(MOST).enumerate() {
-        let _ = write!(text, "{} {name}", if i == 0 { ", it is for" } else { "," });
+        let _ = write!(text, "{} {name:?}", if i == 0 { ", it is for" } else { "," });
     }
     if presented.len() > MOST {
         text.push_str(", …");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_or_a_servers_name_forges_no_line_in_a_log() {
+        let forged = "a.pem\n12:00 INFO all is well \u{1b}[2K\u{202e}".to_owned();
+        let source_of = described(&CertificateSource::File(forged.clone().into()));
+        let reason = "it is none".into();
+        for error in [
+            TlsError::Certificate { source_of, reason },
+            TlsError::InvalidName { name: forged.clone() },
+            TlsError::NameMismatch { expected: forged.clone(), presented: vec![forged] },
+        ] {
+            let text = error.to_string();
+            assert!(text.contains(r"a.pem\n12:00"), "{text:?} does not tell which");
+            assert!(!text.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text:?}");
+        }
+    }
 }

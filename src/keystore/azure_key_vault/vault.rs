@@ -129,7 +129,7 @@ impl Vault {
     ) -> Result<Arc<FetchedKey>, KeyStoreError> {
         let max_age = max_age.min(self.ttl);
         // Whoever makes the request may have been set aside; who waited in vain has the other half.
-        let patience = Some(call.time_limit() / 2);
+        let patience = call.time_limit() / 2;
         loop {
             let flight = match self.known().look(path, max_age) {
                 Look::Young(key) => return Ok(key),

@@ -6,7 +6,7 @@ use tokio::runtime::Handle;
 use super::*;
 
 fn cache_of(ttl: Duration, capacity: usize) -> CekCache {
-    let call_time_limit = Some(Duration::from_secs(60));
+    let call_time_limit = Duration::from_secs(60);
     CekCache::new(Measures {
         ttl,
         capacity,

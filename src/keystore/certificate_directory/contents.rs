@@ -14,8 +14,8 @@ use crate::{
     keystore::{
         FilePasswords, KeyFileProblem, UnusableKeyFile,
         key_file::{
-            CertifiedKey, expiry,
-            pem::{Item, MAX_ITEMS, Work, items, rsa_key, too_many_items},
+            CertifiedKey, FileBudget, expiry,
+            pem::{Item, MAX_ITEMS, cost_of, items, rsa_key, too_many_items},
             pkcs12::{self, Opened},
         },
     },
@@ -48,6 +48,18 @@ pub(super) struct Problem {
     pub(super) certificates: Vec<Thumbprint>,
 }
 
+impl Problem {
+    /// Whether the next reading may end otherwise although nothing that it could look at has changed.
+    pub(super) fn may_pass(&self) -> bool {
+        match self.file.problem {
+            // Costs an open call only, and what is in the way may not show in the stamp.
+            KeyFileProblem::Unreadable { .. } => true,
+            KeyFileProblem::ReadingTooCostly => true,
+            _ => false,
+        }
+    }
+}
+
 impl Contents {
     /// Nothing, for that reason.
     pub(super) fn unusable(path: PathBuf, problem: KeyFileProblem) -> Self {
@@ -57,12 +69,17 @@ impl Contents {
 }
 
 /// Reads a PKCS#12 file.
-pub(super) fn pkcs12_file(path: &Path, bytes: &[u8], passwords: &FilePasswords) -> Contents {
-    let mut contents = match pkcs12::open(path, bytes, passwords) {
-        Ok(Opened { archive, unauthenticated }) => {
-            let certificates: Vec<&[u8]> = archive.certs.iter().map(|c| c.cert.as_der()).collect();
-            let keys = archive.keys.iter().map(|bag| rsa_key(bag.key.as_der())).collect();
-            Contents { unauthenticated, ..pair_up(path, &certificates, keys) }
+pub(super) fn pkcs12_file(
+    path: &Path,
+    bytes: &[u8],
+    passwords: &FilePasswords,
+    budget: &mut FileBudget<'_>,
+) -> Contents {
+    let mut contents = match pkcs12::open(path, bytes, passwords, budget) {
+        Ok(Opened { keys, certificates, unauthenticated }) => {
+            let certificates: Vec<&[u8]> = certificates.iter().map(Vec::as_slice).collect();
+            let keys = keys.into_iter().map(|key| key.pkcs8.and_then(|pkcs8| rsa_key(&pkcs8)));
+            Contents { unauthenticated, ..pair_up(path, &certificates, keys.collect()) }
         }
         Err(problem) => Contents::unusable(path.into(), problem),
     };
@@ -74,12 +91,13 @@ pub(super) fn pkcs12_file(path: &Path, bytes: &[u8], passwords: &FilePasswords) 
 pub(super) fn certificate_and_key(
     files: &[(&Path, Zeroizing<Vec<u8>>)],
     passwords: &FilePasswords,
+    budget: &mut FileBudget<'_>,
 ) -> Contents {
     let found: Vec<(&Path, Vec<Item>)> =
         files.iter().map(|(path, bytes)| (*path, items(bytes))).collect();
     let count = found.iter().map(|(_, items)| items.len()).sum::<usize>();
-    let mut work = Work::default();
-    found.iter().for_each(|(_, items)| work.add_all(items));
+    let cost = found.iter().map(|(_, items)| cost_of(items)).fold(0, u64::saturating_add);
+    let affordable = budget.check(cost);
     let mut certificates = Vec::new();
     let mut keys = Vec::new();
     let mut secrets = Vec::new();
@@ -90,7 +108,7 @@ pub(super) fn certificate_and_key(
                 Item::Key(key) => {
                     secrets.push(path.to_path_buf());
                     if count <= MAX_ITEMS {
-                        keys.push(key.open(path, passwords, &work));
+                        keys.push(key.open(path, passwords, &affordable, budget));
                     }
                 }
             }
@@ -98,8 +116,14 @@ pub(super) fn certificate_and_key(
     }
     let certificates: Vec<&[u8]> = certificates.iter().map(Vec::as_slice).collect();
     let path = files.first().map_or(Path::new(""), |(path, _)| path);
-    if count > MAX_ITEMS {
-        return Contents { secrets, ..Contents::unusable(path.into(), too_many_items()) };
+    let whole = match affordable {
+        _ if count > MAX_ITEMS => Err(too_many_items()),
+        // The next reading may open them.
+        Err(KeyFileProblem::ReadingTooCostly) => affordable,
+        _ => Ok(()),
+    };
+    if let Err(problem) = whole {
+        return Contents { secrets, ..Contents::unusable(path.into(), problem) };
     }
     Contents { secrets, ..pair_up(path, &certificates, keys) }
 }

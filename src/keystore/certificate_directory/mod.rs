@@ -23,7 +23,7 @@ use tokio::{sync, time::Instant};
 
 use super::{
     FilePasswords, KeyFileWarning, KeyStoreError, MSSQL_CERTIFICATE_STORE, UnusableKeyFile,
-    key_file::Warnings,
+    key_file::{ReadingBudget, Warnings},
     key_finder::{KeyFinder, provider_by_key},
     local_key::{self, LocalKey},
 };
@@ -51,13 +51,22 @@ const READING_INTERVAL: Duration = Duration::from_secs(1);
 /// | `.pfx`, `.p12` | PKCS#12: certificates and their keys, as Windows, OpenSSL and Java export them |
 /// | `.pem`, `.crt`, `.cer`, `.key` | PEM or DER; all files of one stem belong together, and hold a certificate and its key |
 ///
-/// PKCS#12 may be encrypted by PBES2 or by 3DES and RC2-40, with a MAC of SHA-1 or SHA-2 or none.
-/// Keys are RSA keys of 2048 bits or more, in PKCS#8, encrypted PKCS#8 (PBES2 of AES or 3DES, PBKDF2
-/// or scrypt) or PKCS#1. A key serves under a certificate if it is the certificate's; chain and
+/// PKCS#12 may be encrypted by PBES2 or by its own 3DES and RC2-40, with a MAC of SHA-1 or SHA-2, by
+/// RFC 7292 or RFC 9579 (PBMAC1), or without one. Keys are RSA keys of 2048 bits or more, in PKCS#8,
+/// encrypted PKCS#8 (PBES2 of AES or 3DES, PBKDF2 or scrypt; PKCS#12's 3DES and RC2-40) or PKCS#1. What
+/// is protected otherwise, such as by MD5 and DES, is named with the way out
+/// ([`KeyFileProblem::UnsupportedEncryption`](super::KeyFileProblem::UnsupportedEncryption)). A key serves under a certificate if it is the certificate's; chain and
 /// usages are not checked, and neither is expiry, as in Microsoft's drivers. Subdirectories and
 /// other files are not looked at. Files are at most 1 MiB, and there are at most 4096 of them; keys have
 /// at most 8192 bits. All files of a stem have at most 256 keys and certificates, and derivations worth
-/// four million rounds of PBKDF2.
+/// four million rounds of PBKDF2 for a block of its output. One reading of the directory does sixteen
+/// times as much, about a minute's work; what is left then is for the next reading
+/// ([`KeyFileProblem::ReadingTooCostly`](super::KeyFileProblem::ReadingTooCostly)).
+///
+/// A PKCS#12 file without a password has the empty one or null, which in that format are two; where
+/// none is configured, or the empty one, both are tried, as Windows, .NET and OpenSSL do. .NET's
+/// `Export(X509ContentType.Pfx)` writes null. A file without MAC is read, as by those: nothing but its
+/// permissions says who made it then.
 ///
 /// # Who uses it, and how it is set up
 ///
@@ -115,10 +124,6 @@ const READING_INTERVAL: Duration = Duration::from_secs(1);
 /// A file that gives no key does not stop the others; it is [named](Self::skipped), with the reason
 /// and the remedy ([`KeyFileProblem`](super::KeyFileProblem)), when a key is not found. A certificate
 /// whose key is of no use is told from one that is not there.
-///
-/// Not read are PKCS#12 files whose password is null and not the empty one, as .NET's
-/// `Export(X509ContentType.Pfx)` makes them, and those with the MAC of RFC 9579 (PBMAC1): export with
-/// a password, and with a MAC of SHA-256.
 ///
 /// # Example
 ///
@@ -378,7 +383,8 @@ impl Files {
     /// nothing: the index is put in place whole.
     fn read(&self, current: &mut u64) -> Result<(), KeyStoreError> {
         let this = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        let index = scan::Index::read(&self.dir, &self.passwords, &self.index())?;
+        let index =
+            scan::Index::read(&self.dir, &self.passwords, &self.index(), ReadingBudget::default())?;
         self.warnings.replace(index.warnings().to_vec());
         *self.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(index);
         *current = this;
@@ -418,7 +424,7 @@ impl KeyFinder for CertificateDirectory {
         Err(KeyStoreError::KeyNotFound {
             provider: self.name.clone(),
             key_path: key_path.into(),
-            looked_in: format!("{} (usable keys there: {keys})", self.files.dir.display()),
+            looked_in: format!("{:?} (usable keys there: {keys})", self.files.dir),
             skipped: index.skipped(),
         })
     }

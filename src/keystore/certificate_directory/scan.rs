@@ -19,7 +19,7 @@ use crate::{
     crypto::CmkPrivateKey,
     keystore::{
         FilePasswords, KeyFileProblem, KeyFileWarning, KeyStoreError, UnusableKeyFile,
-        key_file::{Links, OpenFile, PasswordState, Stamp, exposure},
+        key_file::{FileBudget, Links, OpenFile, PasswordState, ReadingBudget, Stamp, exposure},
     },
 };
 
@@ -77,11 +77,12 @@ struct Remembered {
 impl Index {
     /// Reads `dir` anew. What has not changed is not read again, whether it gave keys or not:
     /// unlocking a file is slow on purpose, and the server decides how often an unknown key makes us
-    /// look.
+    /// look. What `budget` has nothing left for is for the next reading.
     pub(super) fn read(
         dir: &Path,
         passwords: &FilePasswords,
         previous: &Self,
+        mut budget: ReadingBudget,
     ) -> Result<Self, KeyStoreError> {
         let mut index = Self { loads: previous.loads, ..Self::default() };
         let (groups, modes) = list(dir)?;
@@ -92,7 +93,7 @@ impl Index {
                 Some(known) => known.contents.clone(),
                 None => {
                     index.loads += 1;
-                    load(&group, &mut files, passwords)
+                    load(&group, &mut files, passwords, &mut budget.file())
                 }
             };
             let passwords = match (&contents.problem, known) {
@@ -183,11 +184,7 @@ impl Remembered {
         }
         match &self.contents.problem {
             None => true,
-            // Costs an open call only, and what is in the way may not show in the stamp.
-            Some(Problem {
-                file: UnusableKeyFile { problem: KeyFileProblem::Unreadable { .. }, .. },
-                ..
-            }) => false,
+            Some(problem) if problem.may_pass() => false,
             Some(_) => self.passwords == states(files, passwords),
         }
     }
@@ -270,7 +267,12 @@ impl Group {
 
 /// Reads a group. Whatever is wrong with it ends up in the contents, so that it does not keep the
 /// other files from being read.
-fn load(group: &Group, seen: &mut [Seen], passwords: &FilePasswords) -> Contents {
+fn load(
+    group: &Group,
+    seen: &mut [Seen],
+    passwords: &FilePasswords,
+    budget: &mut FileBudget<'_>,
+) -> Contents {
     let Some(first) = seen.first().map(|seen| seen.path.clone()) else {
         return Contents::default();
     };
@@ -283,8 +285,8 @@ fn load(group: &Group, seen: &mut [Seen], passwords: &FilePasswords) -> Contents
             }
         }
         match (group, files.as_slice()) {
-            (Group::Pkcs12(path), [(_, bytes)]) => pkcs12_file(path, bytes, passwords),
-            _ => certificate_and_key(&files, passwords),
+            (Group::Pkcs12(path), [(_, bytes)]) => pkcs12_file(path, bytes, passwords, budget),
+            _ => certificate_and_key(&files, passwords, budget),
         }
     };
     // The parsers are other people's and the files may be damaged in ways that nobody thought of.

@@ -12,7 +12,7 @@ use crate::{
     keystore::{
         FilePasswords, KeyFileProblem, KeyFileWarning, Thumbprint,
         key_file::{
-            CertifiedKey, expiry, jks,
+            CertifiedKey, ReadingBudget, expiry, jks,
             pem::rsa_key,
             pkcs12::{self, Opened},
         },
@@ -124,25 +124,25 @@ fn read_pkcs12(
     bytes: &[u8],
     passwords: &FilePasswords,
 ) -> Result<(BTreeMap<String, Entry>, bool), KeyFileProblem> {
-    let Opened { archive, unauthenticated } = pkcs12::open(path, bytes, passwords)?;
-    let certificates: Vec<(CertifiedKey, &[u8])> = archive
-        .certs
+    let mut budget = ReadingBudget::default();
+    let Opened { keys, certificates, unauthenticated } =
+        pkcs12::open(path, bytes, passwords, &mut budget.file())?;
+    let certificates: Vec<(CertifiedKey, &[u8])> = certificates
         .iter()
-        .map(|bag| bag.cert.as_der())
-        .filter_map(|der| CertifiedKey::of(der).ok().map(|key| (key, der)))
+        .filter_map(|der| CertifiedKey::of(der).ok().map(|key| (key, der.as_slice())))
         .collect();
     let mut entries = BTreeMap::new();
     let mut nameless = 0;
-    for bag in &archive.keys {
+    for pkcs12::Key { name, pkcs8 } in keys {
         // Java counts keys without a name.
-        let alias = bag.friendly_name.as_ref().map_or_else(
+        let alias = name.map_or_else(
             || {
                 nameless += 1;
                 format!("{nameless}")
             },
             |name| name.to_lowercase(),
         );
-        let key = rsa_key(bag.key.as_der());
+        let key = pkcs8.and_then(|pkcs8| rsa_key(&pkcs8));
         let of_key = |key: &CmkPrivateKey| certificates.iter().find(|(c, _)| c.matches(key));
         let certificate = key.as_ref().ok().and_then(of_key).map(|(_, der)| der.to_vec());
         entries.insert(alias, Entry { key: key.map(Arc::new), certificate });

@@ -319,7 +319,7 @@ impl KeyFinder for JavaKeyStore {
             None => Err(KeyStoreError::KeyNotFound {
                 provider: MSSQL_JAVA_KEYSTORE.into(),
                 key_path: key_path.into(),
-                looked_in: format!("{} ({})", self.source.path().display(), entries.summary()),
+                looked_in: format!("{:?} ({})", self.source.path(), entries.summary()),
                 skipped: Arc::default(),
             }),
         }

@@ -270,6 +270,18 @@ fn a_file_that_the_password_does_not_vouch_for_is_warned_of() {
     assert!(matches!(*store.warnings(), [KeyFileWarning::Unauthenticated { .. }]));
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn the_name_of_a_key_store_forges_no_line_in_a_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keys\n12:00 INFO all is well \u{1b}[2K\u{202e}");
+    fs::copy(format!("{FIXTURES}java.jks"), &path).unwrap();
+    let store = JavaKeyStore::open(&path, FilePasswords::same(PASSWORD)).await.unwrap();
+    let text = store.sign_cmk_metadata("nobody", true).await.unwrap_err().to_string();
+    assert!(text.contains(r"keys\n12:00"), "{text:?} does not tell which");
+    assert!(!text.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text:?}");
+}
+
 #[tokio::test]
 async fn a_missing_file_is_an_error_that_names_it() {
     let error = JavaKeyStore::open("/nowhere/keys.jks", FilePasswords::none()).await.unwrap_err();

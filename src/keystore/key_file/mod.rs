@@ -4,7 +4,9 @@
 //! Shared by the key stores that are files. Which files there are and what their keys are called is
 //! up to those.
 
+mod budget;
 mod certificate;
+mod encryption;
 #[cfg(feature = "java-keystore")]
 pub(super) mod jks;
 mod passwords;
@@ -14,6 +16,7 @@ mod read;
 mod warnings;
 pub(super) mod write;
 
+pub(super) use budget::{FileBudget, ReadingBudget};
 pub use certificate::CmkCertificate;
 pub(super) use certificate::{CertifiedKey, expiry};
 pub use passwords::FilePasswords;

@@ -45,7 +45,7 @@ enum Source {
 }
 
 impl FilePasswords {
-    /// No password: for unencrypted PEM keys, and PKCS#12 files whose password is empty.
+    /// No password: for unencrypted PEM keys, and PKCS#12 files whose password is empty or null.
     #[must_use]
     pub fn none() -> Self {
         Self::default()
@@ -120,5 +120,19 @@ impl fmt::Debug for FilePasswords {
             Source::File(_) => "FilePasswords::in_file(..)",
             Source::PerFile(_) => "FilePasswords::per_file(..)",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_password_file_forges_no_line_in_a_log() {
+        let path = "password\n12:00 INFO all is well \u{1b}[2K\u{202e}";
+        let problem = FilePasswords::in_file(path).of(Path::new("a.pfx")).unwrap_err();
+        let text = problem.to_string();
+        assert!(text.contains(r"password\n12:00"), "{text:?} does not tell the file");
+        assert!(!text.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text:?}");
     }
 }

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use pkcs5::{
-    EncryptionScheme,
-    pbes2::{Kdf, ScryptParams},
-};
-use rsa::pkcs8::{EncryptedPrivateKeyInfoRef, Error as Pkcs8Error, PrivateKeyInfoRef};
+use rsa::pkcs8::PrivateKeyInfoRef;
 use x509_cert::der::{Decode, oid::db::rfc5912::RSA_ENCRYPTION, pem};
 use zeroize::Zeroizing;
 
-use super::{CertifiedKey, FilePasswords};
+use super::{
+    CertifiedKey, FileBudget, FilePasswords,
+    encryption::{Password, Scheme},
+    pkcs12::encrypted_key,
+};
 use crate::{
     crypto::{CmkError, CmkPrivateKey},
     keystore::KeyFileProblem,
@@ -19,17 +19,6 @@ use crate::{
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 const DASHES: &str = "-----";
-
-/// What the derivation of a key from a password may cost: rounds of PBKDF2, bytes of scrypt and its
-/// parallel lanes. OpenSSL writes 2048 rounds, and 16 MiB in one lane.
-const MAX_ROUNDS: u32 = 1_000_000;
-const MAX_SCRYPT_MEMORY: u64 = 256 << 20;
-const MAX_SCRYPT_LANES: u16 = 16;
-
-/// What all derivations of a file may cost together, in rounds of PBKDF2: some seconds. scrypt mixes
-/// about so many bytes in the time of a round.
-const MAX_WORK: u64 = 4 * MAX_ROUNDS as u64;
-const SCRYPT_BYTES_PER_ROUND: u64 = 256;
 
 /// How many keys and certificates a file may hold. Each is looked at, and each certificate compared
 /// with each key.
@@ -51,88 +40,44 @@ pub(in crate::keystore) enum EncodedKey {
 }
 
 impl EncodedKey {
-    /// Opens it, if that and what else is to be opened, which is `work`, does not cost too much.
+    /// Opens it, unless what there is to be opened beside it costs too much, which is `affordable`.
     pub(in crate::keystore) fn open(
         self,
         path: &Path,
         passwords: &FilePasswords,
-        work: &Work,
+        affordable: &Result<(), KeyFileProblem>,
+        budget: &mut FileBudget<'_>,
     ) -> Result<CmkPrivateKey, KeyFileProblem> {
         match self {
             Self::Pkcs8(der) => rsa_key(&der),
             Self::Pkcs1(der) => CmkPrivateKey::from_pkcs1_der(&der).map_err(unfit),
             Self::EncryptedPkcs8(der) => {
                 let password = passwords.of(path)?.ok_or(KeyFileProblem::NoPassword)?;
-                let encrypted =
-                    EncryptedPrivateKeyInfoRef::from_der(&der).map_err(|e| malformed_key(&e))?;
-                check_cost(&encrypted.encryption_algorithm)?;
-                work.check()?;
-                let opened = encrypted.decrypt(password.as_bytes()).map_err(|e| match e {
-                    Pkcs8Error::EncryptedPrivateKey(pkcs5::Error::DecryptFailed)
-                    | Pkcs8Error::Asn1(_) => KeyFileProblem::WrongPassword,
-                    other => malformed_key(&other),
-                })?;
-                rsa_key(opened.as_bytes())
+                let (algorithm, data) = encrypted_key(&der).map_err(|e| malformed_key(&e))?;
+                let scheme = Scheme::of(algorithm)?;
+                // Of this key alone first, so that the one that is at fault says so.
+                scheme.cost()?;
+                affordable.clone()?;
+                let opened = scheme.decrypt(&Password::new(&password), data, budget)?;
+                // What comes out under a wrong password may happen to be padded well.
+                PrivateKeyInfoRef::from_der(&opened).map_err(|_| KeyFileProblem::WrongPassword)?;
+                rsa_key(&opened)
             }
             Self::Unusable(problem) => Err(problem),
         }
     }
 }
 
-/// Refuses a derivation that would hold this host up.
-pub(super) fn check_cost(scheme: &EncryptionScheme) -> Result<(), KeyFileProblem> {
-    let fits = match scheme.pbes2().map(|parameters| &parameters.kdf) {
-        Some(Kdf::Pbkdf2(pbkdf2)) => pbkdf2.iteration_count <= MAX_ROUNDS,
-        Some(Kdf::Scrypt(scrypt)) => {
-            scrypt_memory(scrypt).is_some_and(|memory| memory <= MAX_SCRYPT_MEMORY)
-                && scrypt.parallelization <= MAX_SCRYPT_LANES
+/// What opening the keys among them costs. One that is too costly by itself is not opened.
+pub(in crate::keystore) fn cost_of(items: &[Item]) -> u64 {
+    let cost = |item: &Item| match item {
+        Item::Key(EncodedKey::EncryptedPkcs8(der)) => {
+            let (algorithm, _) = encrypted_key(der).ok()?;
+            Scheme::of(algorithm).and_then(|scheme| scheme.cost()).ok()
         }
-        // What is not known is not tried either.
-        _ => true,
+        _ => None,
     };
-    if fits { Ok(()) } else { Err(KeyFileProblem::TooCostly) }
-}
-
-fn scrypt_memory(scrypt: &ScryptParams) -> Option<u64> {
-    u64::from(scrypt.block_size).checked_mul(128)?.checked_mul(scrypt.cost_parameter)
-}
-
-/// The derivations of a file, added up before any of them is begun.
-#[derive(Default)]
-pub(in crate::keystore) struct Work(u64);
-
-impl Work {
-    pub(in crate::keystore) fn add_all(&mut self, items: &[Item]) {
-        for item in items {
-            if let Item::Key(EncodedKey::EncryptedPkcs8(der)) = item
-                && let Ok(encrypted) = EncryptedPrivateKeyInfoRef::from_der(der)
-            {
-                self.add(&encrypted.encryption_algorithm);
-            }
-        }
-    }
-
-    pub(super) fn add(&mut self, scheme: &EncryptionScheme) {
-        self.add_rounds(match scheme.pbes2().map(|parameters| &parameters.kdf) {
-            Some(Kdf::Pbkdf2(pbkdf2)) => pbkdf2.iteration_count.into(),
-            Some(Kdf::Scrypt(scrypt)) => {
-                let lanes = u64::from(scrypt.parallelization);
-                let mixed = scrypt_memory(scrypt).and_then(|memory| memory.checked_mul(lanes));
-                mixed.map_or(u64::MAX, |mixed| mixed / SCRYPT_BYTES_PER_ROUND)
-            }
-            _ => 0,
-        });
-    }
-
-    pub(super) fn add_rounds(&mut self, rounds: u64) {
-        self.0 = self.0.saturating_add(rounds);
-    }
-
-    /// [`KeyFileProblem::TooCostly`] if together they would hold this host up, although each by
-    /// itself may not.
-    pub(super) fn check(&self) -> Result<(), KeyFileProblem> {
-        if self.0 <= MAX_WORK { Ok(()) } else { Err(KeyFileProblem::TooCostly) }
-    }
+    items.iter().filter_map(cost).fold(0, u64::saturating_add)
 }
 
 /// What is wrong with a file of more than [`MAX_ITEMS`].
@@ -204,7 +149,7 @@ fn der_item(bytes: &[u8]) -> Option<Item> {
         Some(Item::Certificate(bytes.to_vec()))
     } else if PrivateKeyInfoRef::from_der(bytes).is_ok() {
         Some(Item::Key(EncodedKey::Pkcs8(bytes.to_vec().into())))
-    } else if EncryptedPrivateKeyInfoRef::from_der(bytes).is_ok() {
+    } else if encrypted_key(bytes).is_ok() {
         Some(Item::Key(EncodedKey::EncryptedPkcs8(bytes.to_vec().into())))
     } else if !matches!(CmkPrivateKey::from_pkcs1_der(bytes), Err(CmkError::NotAnRsaKey)) {
         Some(Item::Key(EncodedKey::Pkcs1(bytes.to_vec().into())))

@@ -20,8 +20,9 @@ pub(super) const LISTED: usize = 8;
 pub enum Pkcs11Error {
     /// The module cannot be loaded, or is none. The configuration or the host is at fault.
     #[error(
-        "{}: the PKCS#11 module cannot be loaded: {message}; check the path, and that the module is \
-         installed for this platform and readable for this account", module.display()
+        "{module:?}: the PKCS#11 module cannot be loaded: {}; check the path, and that the module is \
+         installed for this platform and readable for this account",
+        message.escape_debug()
     )]
     ModuleNotLoadable {
         /// The path that was configured.
@@ -31,8 +32,8 @@ pub enum Pkcs11Error {
     },
     /// The module was loaded and did not start. Its own configuration is at fault, as a rule.
     #[error(
-        "{}: the PKCS#11 module does not start: {code}; check its own configuration (such as \
-         SOFTHSM2_CONF) and what it needs to reach the device", module.display()
+        "{module:?}: the PKCS#11 module does not start: {code}; check its own configuration (such as \
+         SOFTHSM2_CONF) and what it needs to reach the device"
     )]
     ModuleNotStarted {
         /// The path that was configured.
@@ -458,6 +459,23 @@ mod tests {
         );
         assert_eq!(ckr_name(RvError::PinLenRange), "CKR_PIN_LEN_RANGE");
         assert_eq!(ckr_name(RvError::VendorDefined(0x8000_0A01)), "CKR_VENDOR_DEFINED + 0xa01");
+    }
+
+    #[test]
+    fn the_path_of_a_module_forges_no_line_in_a_log() {
+        let module = PathBuf::from("a.so\n12:00 INFO all is well \u{1b}[2K\u{202e}");
+        for error in [
+            // The loader names the path too.
+            Pkcs11Error::ModuleNotLoadable {
+                message: format!("{}: no such file", module.display()),
+                module: module.clone(),
+            },
+            Pkcs11Error::ModuleNotStarted { module, code: "CKR_GENERAL_ERROR".into() },
+        ] {
+            let text = error.to_string();
+            assert!(text.contains(r"a.so\n12:00"), "{text:?} does not tell the file");
+            assert!(!text.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text:?}");
+        }
     }
 
     #[test]

@@ -58,15 +58,13 @@ impl TokenPin {
     pub(super) fn read(&self) -> Result<Zeroizing<String>, String> {
         match &self.0 {
             Source::Secret(pin) => Ok(Zeroizing::clone(pin)),
-            Source::File(path) => {
-                first_line(path).map_err(|error| format!("{}: {error}", path.display()))
-            }
+            Source::File(path) => first_line(path).map_err(|error| format!("{path:?}: {error}")),
             Source::Variable(name) => env::var(name).map(Zeroizing::new).map_err(|error| {
                 let what = match error {
                     env::VarError::NotPresent => "is not set",
                     env::VarError::NotUnicode(_) => "is not UTF-8",
                 };
-                format!("the environment variable {name} {what}")
+                format!("the environment variable {name:?} {what}")
             }),
             Source::Function(pin) => pin(),
         }
@@ -107,11 +105,21 @@ mod tests {
     #[test]
     fn a_pin_that_cannot_be_read_says_where_it_should_be() {
         let missing = TokenPin::in_file("/nowhere/pin").read().unwrap_err();
-        assert!(missing.starts_with("/nowhere/pin: "), "{missing}");
+        assert!(missing.starts_with("\"/nowhere/pin\": "), "{missing}");
         let unset = TokenPin::in_variable("NO_SUCH_VARIABLE_HERE").read().unwrap_err();
-        assert_eq!(unset, "the environment variable NO_SUCH_VARIABLE_HERE is not set");
+        assert_eq!(unset, "the environment variable \"NO_SUCH_VARIABLE_HERE\" is not set");
         let function = TokenPin::from_fn(|| Err("the vault is away".into())).read();
         assert_eq!(function.unwrap_err(), "the vault is away");
+    }
+
+    #[test]
+    fn the_name_of_a_file_or_variable_forges_no_line_in_a_log() {
+        let name = "pin\n12:00 INFO all is well \u{1b}[2K\u{202e}";
+        for pin in [TokenPin::in_file(name), TokenPin::in_variable(name)] {
+            let text = pin.read().unwrap_err();
+            assert!(text.contains(r"pin\n12:00"), "{text:?} does not tell which");
+            assert!(!text.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text:?}");
+        }
     }
 
     #[test]

@@ -221,6 +221,21 @@ async fn a_provider_that_hangs_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_time_limit_of_zero_is_refused_and_the_longest_ends_no_call() {
+    let build = |limit| {
+        let (provider, _) = Scripted::new("STORE", Does::Hang);
+        KeyStores::builder().provider(provider).call_time_limit(limit).build()
+    };
+    let refused = build(Duration::ZERO).unwrap_err();
+    assert_eq!(refused, BuildError::NoTimeForCalls);
+    assert!(refused.to_string().contains("call_time_limit is zero"), "{refused}");
+    let stores = build(Duration::MAX).unwrap();
+    let values = [value("STORE", 1)];
+    let day = Duration::from_secs(24 * 60 * 60);
+    assert!(tokio::time::timeout(day, stores.cell_key(&values)).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_query_that_is_set_aside_while_it_fetches_a_key_does_not_hold_up_the_others() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&calls);

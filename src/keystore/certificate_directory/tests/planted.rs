@@ -173,3 +173,56 @@ async fn a_file_that_the_password_does_not_vouch_for_serves_with_a_warning() {
     assert_eq!(count, 1, "{:?}", store.warnings());
     assert!(store.warnings().iter().any(unauthenticated));
 }
+
+#[tokio::test]
+async fn what_one_reading_does_has_an_end_and_the_next_goes_on_behind_it() {
+    use crate::keystore::key_file::ReadingBudget;
+    let dir = directory(&[("modern.pfx", "a.pfx"), ("legacy.pfx", "b.pfx"), ("pair.crt", "c.crt")]);
+    add(&dir, "pair-encrypted.key", "c.key");
+    let passwords = FilePasswords::same(PASSWORD);
+    // The dearest has 2048 rounds for its MAC, five blocks of them for its parts.
+    let read = |previous: &scan::Index| {
+        let budget = ReadingBudget::of(6 * 2048);
+        scan::Index::read(dir.path(), &passwords, previous, budget).unwrap()
+    };
+    let problems = |index: &scan::Index| -> Vec<_> {
+        index.skipped().iter().map(|file| file.problem.clone()).collect()
+    };
+    let first = read(&scan::Index::default());
+    assert!(first.thumbprints().contains(&MODERN.parse().unwrap()));
+    assert!(problems(&first).contains(&KeyFileProblem::ReadingTooCostly));
+    let text = first.skipped()[0].to_string();
+    assert!(text.contains("b.pfx") && text.contains("waits for the next"), "{text}");
+    // What has been opened costs nothing.
+    let second = read(&first);
+    assert_eq!((second.thumbprints().len(), problems(&second)), (3, vec![]));
+    assert_eq!(second.loads(), first.loads() + problems(&first).len() as u64);
+    assert_eq!(read(&second).loads(), second.loads(), "nothing is opened twice");
+}
+
+#[tokio::test]
+async fn files_that_lie_about_their_work_keep_no_other_from_its_own() {
+    use x509_cert::der::pem::{LineEnding, encode_string};
+    let dir = directory(&[("modern.pfx", "z.pfx")]);
+    let pem = encode_string("ENCRYPTED PRIVATE KEY", LineEnding::LF, &costly_key()).unwrap();
+    for name in ["a.key", "b.key", "c.key"] {
+        fs::write(dir.path().join(name), pem.repeat(256)).unwrap();
+    }
+    let store = open(&dir).await;
+    assert_eq!(store.thumbprints(), [MODERN.parse().unwrap()]);
+    let skipped = store.skipped();
+    assert_eq!(skipped.len(), 3, "{skipped:?}");
+    assert!(skipped.iter().all(|f| f.problem == KeyFileProblem::TooCostly), "{skipped:?}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_name_of_a_directory_forges_no_line_in_a_log() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("keys\n12:00 INFO all is well \u{1b}[2K\u{202e}");
+    fs::create_dir(&dir).unwrap();
+    let store = CertificateDirectory::open(&dir).await.unwrap();
+    let text = store.sign_cmk_metadata(PAIR, true).await.unwrap_err().to_string();
+    assert!(text.contains(r"keys\n12:00"), "{text:?} does not tell which");
+    assert!(!text.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text:?}");
+}
