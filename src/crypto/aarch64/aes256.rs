@@ -135,8 +135,11 @@ pub(super) fn decrypt_next<const N: usize>(
     blocks: [&mut Block; N],
 ) {
     let [keys @ .., last_but_one, last] = &schedules.decrypt;
-    let ciphertext = blocks.each_ref().map(|block| load(block));
-    let mut vectors = ciphertext;
+    let mut vectors = [vdupq_n_u8(0); N];
+    for (vector, block) in vectors.iter_mut().zip(&blocks) {
+        *vector = load(block);
+    }
+    let ciphertext = vectors;
     for key in keys {
         for vector in &mut vectors {
             *vector = vaesimcq_u8(vaesdq_u8(*vector, *key));

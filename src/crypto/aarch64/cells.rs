@@ -2,6 +2,9 @@
 //!
 //! Cells that go together need not be of one length. They keep step as far as the shortest goes, and
 //! what remains of the others is done one after the other.
+//!
+//! Loops where `map` would do: a closure in a function with more instructions than `core` was compiled
+//! for is called rather than inlined.
 
 use std::arch::aarch64::{
     uint8x16_t, uint32x4_t, vandq_u8, vceqq_u8, vcltq_u8, vdupq_n_u8, vdupq_n_u32, veorq_u8,
@@ -62,16 +65,17 @@ fn seal_together<const N: usize>(
     if encryption_type == EncryptionType::Deterministic {
         set_ivs(&macs.iv, drafts);
     }
-    let mut chains = drafts.each_ref().map(|draft| load(&draft.iv()));
+    let mut chains = [vdupq_n_u8(0); N];
+    for (chain, draft) in chains.iter_mut().zip(drafts.iter()) {
+        *chain = load(&draft.iv());
+    }
     let mut states = [state_of(macs.tag.inner()); N];
     let together = drafts.iter().map(|draft| draft.blocks().len()).min().unwrap_or(0);
     let mut hashed = 0;
     for at in 0..together {
-        let next = drafts.each_mut().map(|draft| &mut draft.blocks_mut()[at]);
-        aes256::encrypt_next(schedules, &mut chains, next);
+        aes256::encrypt_next(schedules, &mut chains, next_blocks(drafts, at));
         if at % 4 == 2 {
-            let cells = drafts.each_ref().map(|draft| &*draft.cell);
-            compress(&mut states, &message_blocks(cells, hashed));
+            compress(&mut states, &message_blocks(cells_of(drafts), hashed));
             hashed += 1;
         }
     }
@@ -81,8 +85,7 @@ fn seal_together<const N: usize>(
             aes256::encrypt_next(schedules, &mut chain, [block]);
         }
     }
-    let cells = drafts.each_ref().map(|draft| &*draft.cell);
-    let tags = finish_tags(&macs.tag, states, cells, hashed);
+    let tags = finish_tags(&macs.tag, states, cells_of(drafts), hashed);
     for (draft, [low, high]) in drafts.iter_mut().zip(tags) {
         let mut tag = [0; 32];
         if let [to_low, to_high] = tag.as_chunks_mut().0 {
@@ -91,6 +94,19 @@ fn seal_together<const N: usize>(
         }
         draft.set_tag(&tag);
     }
+}
+
+#[inline]
+fn cells_of<'a, const N: usize>(drafts: &'a [Draft<'_>; N]) -> [&'a [u8]; N] {
+    drafts.each_ref().map(|draft| &*draft.cell)
+}
+
+#[inline]
+fn next_blocks<'a, const N: usize>(
+    drafts: &'a mut [Draft<'_>; N],
+    at: usize,
+) -> [&'a mut Block; N] {
+    drafts.each_mut().map(|draft| &mut draft.blocks_mut()[at])
 }
 
 /// Verifies cells and decrypts those that are authentic, [`LANES`] at a time.
@@ -189,14 +205,16 @@ fn finish_tags<const N: usize>(
     for at in hashed..together {
         compress(&mut states, &message_blocks(cells, at));
     }
+    let mut last = [[vdupq_n_u32(0); 4]; N];
     for lane in 0..N {
         let mut alone = [states[lane]];
         for at in together.max(hashed)..whole[lane] {
             compress(&mut alone, &message_blocks([cells[lane]], at));
         }
         [states[lane]] = alone;
+        last[lane] = last_of_message(cells[lane]);
     }
-    compress(&mut states, &cells.map(|cell| last_of_message(cell)));
+    compress(&mut states, &last);
     finish(key, states)
 }
 
@@ -204,15 +222,16 @@ fn finish_tags<const N: usize>(
 #[inline]
 #[target_feature(enable = "aes,sha2")]
 fn message_blocks<const N: usize>(cells: [&[u8]; N], at: usize) -> [Words; N] {
-    cells.map(|cell| {
-        let mut words = words_of(&cell[MESSAGE..].as_chunks().0[at]);
+    let mut blocks = [[vdupq_n_u32(0); 4]; N];
+    for (words, cell) in blocks.iter_mut().zip(cells) {
+        *words = words_of(&cell[MESSAGE..].as_chunks().0[at]);
         if at == 0 {
             // The first byte of the block is the highest of its word.
             let bytes = vsetq_lane_u8::<3>(VERSION, vreinterpretq_u8_u32(words[0]));
             words[0] = vreinterpretq_u32_u8(bytes);
         }
-        words
-    })
+    }
+    blocks
 }
 
 /// What is left of a message, with its padding: one byte and up to three sixteens, the length of the
@@ -233,7 +252,10 @@ fn last_of_message(cell: &[u8]) -> Words {
     if blocks.is_empty() {
         bytes[0] = vsetq_lane_u8::<0>(VERSION, bytes[0]);
     }
-    let mut words = bytes.map(|bytes| words_of_bytes(bytes));
+    let mut words = [vdupq_n_u32(0); 4];
+    for (words, bytes) in words.iter_mut().zip(bytes) {
+        *words = words_of_bytes(bytes);
+    }
     words[3] = vorrq_u32(words[3], bits_of(64 + message.len() + 1));
     words
 }
@@ -252,9 +274,17 @@ fn bits_of(bytes: usize) -> uint32x4_t {
 fn finish<const N: usize>(key: &HmacSha256Key, states: [State; N]) -> [[uint8x16_t; 2]; N] {
     let end = load_words(&[0x8000_0000, 0, 0, 0]);
     let bits = bits_of(64 + 32);
-    let mut outer = [state_of(key.outer()); N];
-    compress(&mut outer, &states.map(|[low, high]| [low, high, end, bits]));
-    outer.map(|state| bytes_of(state))
+    let mut blocks = [[bits; 4]; N];
+    for (block, [low, high]) in blocks.iter_mut().zip(states) {
+        *block = [low, high, end, bits];
+    }
+    let mut states = [state_of(key.outer()); N];
+    compress(&mut states, &blocks);
+    let mut macs = [[vdupq_n_u8(0); 2]; N];
+    for (mac, state) in macs.iter_mut().zip(states) {
+        *mac = bytes_of(state);
+    }
+    macs
 }
 
 /// The IVs of deterministic cells: the first half of HMAC over the plaintext, which lies in the
@@ -266,7 +296,11 @@ fn set_ivs<const N: usize>(key: &HmacSha256Key, drafts: &mut [Draft<'_>; N]) {
     let plaintexts = drafts.each_ref().map(|draft| draft.plaintext().as_chunks::<64>().0);
     let together = plaintexts.iter().map(|blocks| blocks.len()).min().unwrap_or(0);
     for at in 0..together {
-        compress(&mut states, &plaintexts.map(|blocks| words_of(&blocks[at])));
+        let mut words = [[vdupq_n_u32(0); 4]; N];
+        for (words, blocks) in words.iter_mut().zip(plaintexts) {
+            *words = words_of(&blocks[at]);
+        }
+        compress(&mut states, &words);
     }
     let mut last = [[vdupq_n_u32(0); 4]; N];
     for lane in 0..N {

@@ -63,14 +63,16 @@ pub(super) fn words_of_bytes(bytes: uint8x16_t) -> uint32x4_t {
 #[inline]
 #[target_feature(enable = "sha2")]
 pub(super) fn bytes_of(state: State) -> [uint8x16_t; 2] {
-    state.map(|words| vrev32q_u8(vreinterpretq_u8_u32(words)))
+    let [low, high] = state;
+    [vrev32q_u8(vreinterpretq_u8_u32(low)), vrev32q_u8(vreinterpretq_u8_u32(high))]
 }
 
 #[inline]
 #[target_feature(enable = "sha2")]
 pub(super) fn words_of(block: &[u8; 64]) -> Words {
     let [a, b, c, d] = block.as_chunks().0 else { unreachable!() };
-    [a, b, c, d].map(|bytes| words_of_bytes(load(bytes)))
+    let (a, b) = (words_of_bytes(load(a)), words_of_bytes(load(b)));
+    [a, b, words_of_bytes(load(c)), words_of_bytes(load(d))]
 }
 
 /// Takes one block into each state.
