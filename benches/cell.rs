@@ -54,7 +54,8 @@ impl Tier for Portable {
 }
 
 impl Tier for Kernels {
-    const IMPLEMENTATION: Implementation = Implementation::X86;
+    const IMPLEMENTATION: Implementation =
+        if cfg!(target_arch = "aarch64") { Implementation::Aarch64 } else { Implementation::X86 };
 }
 
 fn plaintexts(count: usize, len: usize) -> Vec<Vec<u8>> {

@@ -129,7 +129,7 @@
 //!
 //! | feature | brings |
 //! |---|---|
-//! | `simd`, on by default | cells encrypted and decrypted by AES-NI and SHA-NI on x86-64 processors that have them; without it the bytes are the same, and there is no `unsafe` code. [`crypto::implementation`] says what a process works with |
+//! | `simd`, on by default | cells encrypted and decrypted by the instructions for AES and SHA-256 of x86-64 and AArch64 processors that have them (for AArch64 tested in an emulator, never measured); without it the bytes are the same, and there is no `unsafe` code. [`crypto::implementation`] says what a process works with |
 //! | `java-keystore`, `pkcs11`, `azure-key-vault` | the key stores of those names |
 //! | `windows-key-stores` | on Windows its certificate stores, CNG and CSP keys, by calls that are `unsafe` code; elsewhere nothing |
 //! | `tracing` | events of what happens to keys: calls to key stores, their time, failures |
@@ -140,7 +140,8 @@
 //! and go-mssqldb, each reading what the others wrote; never against a live SQL Server. The
 //! [`manual`] says where those drivers differ, and what none of them can protect.
 
-// The modules that may have it are `crypto::x86` and, on Windows, `keystore::windows::native`.
+// The modules that may have it are `crypto::x86`, `crypto::aarch64` and, on Windows,
+// `keystore::windows::native`.
 #![cfg_attr(any(feature = "simd", feature = "windows-key-stores"), deny(unsafe_code))]
 #![cfg_attr(not(any(feature = "simd", feature = "windows-key-stores")), forbid(unsafe_code))]
 #![deny(missing_docs)]

@@ -18,8 +18,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::{Zeroize, Zeroizing};
 
-#[cfg(all(feature = "simd", target_arch = "x86_64"))]
-use super::x86;
+#[cfg(all(feature = "simd", any(target_arch = "x86_64", target_arch = "aarch64")))]
+use super::native;
 use super::{
     Cek, Implementation, IvSource, RandomFailed,
     hmac::HmacSha256Key,
@@ -92,8 +92,8 @@ pub(super) struct CellMacs {
 /// The AES schedules of a key, as whoever works with them has them.
 enum Kernels {
     Portable(portable::Kernels),
-    #[cfg(all(feature = "simd", target_arch = "x86_64"))]
-    X86(x86::Kernels),
+    #[cfg(all(feature = "simd", any(target_arch = "x86_64", target_arch = "aarch64")))]
+    Native(native::Kernels),
 }
 
 impl CellKey {
@@ -110,8 +110,8 @@ impl CellKey {
     pub fn with(cek: &Cek, implementation: Implementation) -> Self {
         let encryption_key = derive(cek, "encryption");
         let kernels = match implementation {
-            #[cfg(all(feature = "simd", target_arch = "x86_64"))]
-            Implementation::X86 => x86::Kernels::new(&encryption_key).map(Kernels::X86),
+            #[cfg(all(feature = "simd", any(target_arch = "x86_64", target_arch = "aarch64")))]
+            native::IMPLEMENTATION => native::Kernels::new(&encryption_key).map(Kernels::Native),
             _ => None,
         };
         Self {
@@ -137,8 +137,8 @@ impl CellKey {
     pub fn implementation(&self) -> Implementation {
         match &self.kernels {
             Kernels::Portable(_) => Implementation::Portable,
-            #[cfg(all(feature = "simd", target_arch = "x86_64"))]
-            Kernels::X86(_) => Implementation::X86,
+            #[cfg(all(feature = "simd", any(target_arch = "x86_64", target_arch = "aarch64")))]
+            Kernels::Native(_) => native::IMPLEMENTATION,
         }
     }
 
@@ -266,8 +266,8 @@ impl CellKey {
         let authentic = is_shaped(cell)
             && match &self.kernels {
                 Kernels::Portable(kernels) => kernels.verify(&self.macs, cell),
-                #[cfg(all(feature = "simd", target_arch = "x86_64"))]
-                Kernels::X86(kernels) => kernels.verify(&self.macs, cell),
+                #[cfg(all(feature = "simd", any(target_arch = "x86_64", target_arch = "aarch64")))]
+                Kernels::Native(kernels) => kernels.verify(&self.macs, cell),
             };
         if authentic { Ok(()) } else { Err(InvalidCell) }
     }
@@ -276,8 +276,8 @@ impl CellKey {
     pub(super) fn decrypt_blocks(&self, iv: &[u8; BLOCK], ciphertext: &mut [u8]) {
         match &self.kernels {
             Kernels::Portable(kernels) => kernels.decrypt(iv, ciphertext),
-            #[cfg(all(feature = "simd", target_arch = "x86_64"))]
-            Kernels::X86(kernels) => kernels.decrypt(iv, ciphertext),
+            #[cfg(all(feature = "simd", any(target_arch = "x86_64", target_arch = "aarch64")))]
+            Kernels::Native(kernels) => kernels.decrypt(iv, ciphertext),
         }
     }
 
@@ -285,8 +285,8 @@ impl CellKey {
     pub(super) fn seal(&self, drafts: &mut [Draft<'_>], encryption_type: EncryptionType) {
         match &self.kernels {
             Kernels::Portable(kernels) => kernels.seal(&self.macs, drafts, encryption_type),
-            #[cfg(all(feature = "simd", target_arch = "x86_64"))]
-            Kernels::X86(kernels) => kernels.seal(&self.macs, drafts, encryption_type),
+            #[cfg(all(feature = "simd", any(target_arch = "x86_64", target_arch = "aarch64")))]
+            Kernels::Native(kernels) => kernels.seal(&self.macs, drafts, encryption_type),
         }
     }
 
@@ -294,8 +294,8 @@ impl CellKey {
     pub(super) fn open(&self, cells: &mut [Opening<'_>]) {
         match &self.kernels {
             Kernels::Portable(kernels) => kernels.open(&self.macs, cells),
-            #[cfg(all(feature = "simd", target_arch = "x86_64"))]
-            Kernels::X86(kernels) => kernels.open(&self.macs, cells),
+            #[cfg(all(feature = "simd", any(target_arch = "x86_64", target_arch = "aarch64")))]
+            Kernels::Native(kernels) => kernels.open(&self.macs, cells),
         }
     }
 

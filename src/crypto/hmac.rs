@@ -34,13 +34,13 @@ impl HmacSha256Key {
     }
 
     /// The state after the inner pad.
-    #[cfg(all(feature = "simd", target_arch = "x86_64"))]
+    #[cfg(all(feature = "simd", any(target_arch = "x86_64", target_arch = "aarch64")))]
     pub(super) fn inner(&self) -> &[u32; 8] {
         &self.inner
     }
 
     /// The state after the outer pad.
-    #[cfg(all(feature = "simd", target_arch = "x86_64"))]
+    #[cfg(all(feature = "simd", any(target_arch = "x86_64", target_arch = "aarch64")))]
     pub(super) fn outer(&self) -> &[u32; 8] {
         &self.outer
     }

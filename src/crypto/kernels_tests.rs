@@ -6,15 +6,11 @@
 
 use EncryptionType::{Deterministic, Randomized};
 
-#[cfg(target_arch = "x86_64")]
-use super::x86::is_available;
 use super::{
     Cek, CellKey, CellToDecrypt, CellToEncrypt, EncryptionType, Implementation, InvalidCell,
     encrypted_len,
+    native::{IMPLEMENTATION as KERNELS, is_available},
 };
-
-#[cfg(target_arch = "x86_64")]
-const KERNELS: Implementation = Implementation::X86;
 
 /// The same key twice: by the kernels and in safe Rust.
 fn keys() -> [CellKey; 2] {

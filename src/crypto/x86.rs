@@ -1,4 +1,4 @@
-//! Cells on x86-64 with AES-NI and SHA-NI: the only `unsafe` code of the crate.
+//! Cells on x86-64 with AES-NI and SHA-NI.
 //!
 //! What is unsafe about it is two things. Instructions that a processor may not have: a [`Kernels`]
 //! exists only where they have been found, and its methods are the only way in. And loads and stores
@@ -14,7 +14,7 @@
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::{
-    CellMacs, EncryptionType,
+    CellMacs, EncryptionType, Implementation,
     layout::{BLOCK, Draft, Opening},
 };
 
@@ -22,6 +22,9 @@ mod aes256;
 mod cells;
 mod sha256;
 mod vector;
+
+/// What these kernels are called.
+pub(super) const IMPLEMENTATION: Implementation = Implementation::X86;
 
 /// How many cells go side by side.
 const LANES: usize = 4;

@@ -6,7 +6,7 @@ use crate::crypto::{BufferTooSmall, Implementation, PLAINTEXT_OFFSET};
 
 fn keys() -> Vec<CellKey> {
     let cek = Cek::from(std::array::from_fn(|i| i as u8));
-    [Implementation::Portable, Implementation::X86].map(|i| CellKey::with(&cek, i)).into()
+    [Implementation::Portable, Implementation::detect()].map(|i| CellKey::with(&cek, i)).into()
 }
 
 fn plaintexts(lengths: &[usize]) -> Vec<Vec<u8>> {

@@ -8,7 +8,7 @@ use super::{super::*, faults::after};
 const UNTOUCHED: u8 = 0xEE;
 
 fn keys() -> impl Iterator<Item = CellKey> {
-    let implementations = [Implementation::Portable, Implementation::X86];
+    let implementations = [Implementation::Portable, Implementation::detect()];
     let sources = [IvSource::Thread, IvSource::OperatingSystem];
     implementations.into_iter().flat_map(move |implementation| {
         sources
