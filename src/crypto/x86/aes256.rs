@@ -95,17 +95,17 @@ pub(super) fn encrypt_next<const N: usize>(
     }
 }
 
-/// A sixteenth of encrypting four blocks of each chain where they lie, each block in four steps.
+/// A quarter of encrypting the block `at` of each chain where it lies.
 #[inline]
 #[target_feature(enable = "aes,sse4.1")]
-pub(super) fn encrypt_step<const N: usize>(
+pub(super) fn encrypt_quarter<const N: usize>(
     schedules: &Schedules,
     chains: &mut [__m128i; N],
-    blocks: &mut [&mut [Block; 4]; N],
-    step: usize,
+    blocks: &mut [&mut [Block]; N],
+    at: usize,
+    quarter: usize,
 ) {
     let keys = &schedules.encrypt;
-    let (at, quarter) = (step / 4, step % 4);
     if quarter == 0 {
         for (chain, blocks) in chains.iter_mut().zip(blocks.iter()) {
             *chain = _mm_xor_si128(*chain, _mm_xor_si128(load(&blocks[at]), keys[0]));
@@ -123,17 +123,6 @@ pub(super) fn encrypt_step<const N: usize>(
             store(&mut blocks[at], *chain);
         }
     }
-}
-
-/// Encrypts the blocks of one chain where they lie.
-#[inline]
-#[target_feature(enable = "aes,sse4.1")]
-pub(super) fn encrypt(schedules: &Schedules, chain: &mut __m128i, blocks: &mut [Block]) {
-    let mut alone = [*chain];
-    for block in blocks {
-        encrypt_next(schedules, &mut alone, [block]);
-    }
-    [*chain] = alone;
 }
 
 /// Decrypts blocks of one cell where they lie. They do not wait for each other.
