@@ -87,7 +87,7 @@ impl HmacSha256Key {
         finish(&mut state, &mut last, used, hashed);
         if P == 0 {
             // Without a prefix it is a plaintext that is hashed, not a ciphertext.
-            last.zeroize();
+            wipe(&mut last);
         }
         self.outer_mac(&state)
     }
@@ -115,7 +115,7 @@ impl HmacSha256Key {
         compress256(&mut state, blocks);
         if P == 0 {
             // Without a prefix it is a plaintext that is hashed, not a ciphertext.
-            message.zeroize();
+            wipe(&mut message);
         }
         self.outer_mac(&state)
     }
@@ -196,6 +196,14 @@ fn finish(state: &mut [u32; 8], last: &mut [u8; 2 * BLOCK], used: usize, hashed:
     last[end - 8..end].copy_from_slice(&((hashed as u64) * 8).to_be_bytes());
     let (blocks, _) = last[..end].as_chunks::<BLOCK>();
     compress256(state, blocks);
+}
+
+/// Wipes what is left of a plaintext. Byte by byte, as `zeroize` does it with an array, takes as long
+/// as hashing a block.
+#[inline]
+fn wipe(bytes: &mut [u8]) {
+    bytes.fill(0);
+    zeroize::optimization_barrier(bytes);
 }
 
 #[inline]

@@ -7,7 +7,7 @@ use aes::{
     Aes256Dec, Aes256Enc, Block,
     cipher::{
         Array, BlockCipherEncBackend, BlockCipherEncClosure, BlockCipherEncrypt, BlockModeDecrypt,
-        BlockModeEncrypt, BlockSizeUser, InnerIvInit, KeyInit, consts::U16,
+        BlockSizeUser, InnerIvInit, KeyInit, consts::U16,
     },
 };
 use subtle::ConstantTimeEq;
