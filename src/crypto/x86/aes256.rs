@@ -8,12 +8,15 @@ use std::arch::x86_64::{
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::vector::{load, store};
+use super::{
+    vaes,
+    vector::{load, store},
+};
 
-const ROUNDS: usize = 14;
+pub(super) const ROUNDS: usize = 14;
 
 pub(super) type Block = [u8; 16];
-type RoundKeys = [__m128i; ROUNDS + 1];
+pub(super) type RoundKeys = [__m128i; ROUNDS + 1];
 
 /// The round keys of both directions.
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -128,7 +131,15 @@ pub(super) fn encrypt_quarter<const N: usize>(
 /// Decrypts blocks of one cell where they lie. They do not wait for each other.
 #[target_feature(enable = "aes,sse4.1")]
 pub(super) fn decrypt(schedules: &Schedules, iv: &Block, blocks: &mut [Block]) {
-    let mut chain = load(iv);
+    let (mut chain, mut blocks) = (*iv, blocks);
+    // Below that, the wider registers are hardly awake.
+    if blocks.len() >= 4 * vaes::WIDTH && vaes::is_available() {
+        let (runs, rest) = blocks.as_chunks_mut();
+        // SAFETY: the instructions have just been found.
+        chain = unsafe { vaes::decrypt(&schedules.decrypt, chain, runs) };
+        blocks = rest;
+    }
+    let mut chain = load(&chain);
     let (eights, rest) = blocks.as_chunks_mut::<8>();
     for blocks in eights {
         chain = decrypt_run(schedules, chain, blocks);
