@@ -127,11 +127,10 @@ impl Contender for Batch {
 
     fn run(&mut self, operation: Operation, inputs: &[Vec<u8>], cells: usize) {
         let longest = inputs.iter().map(Vec::len).max().unwrap_or(0);
+        let room = encrypted_len(longest);
         let mut out = std::mem::take(&mut self.out);
-        out.resize_with(out.len().max(CELLS_PER_CALL.min(cells)), Vec::new);
-        for buffer in out.iter_mut().filter(|buffer| buffer.len() < encrypted_len(longest)) {
-            buffer.resize(encrypted_len(longest), 0);
-        }
+        out.retain(|buffer| buffer.len() == room);
+        out.resize(out.len().max(CELLS_PER_CALL.min(cells)), vec![0; room]);
         let endless: Vec<&Vec<u8>> =
             inputs.iter().cycle().take(inputs.len() + CELLS_PER_CALL).collect();
         let (mut done, mut at) = (0, 0);
