@@ -8,6 +8,9 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 const BLOCK: usize = 64;
 
+/// Messages of up to so many bytes fill three blocks with their padding, or fewer.
+const SHORT: usize = 3 * BLOCK - 9;
+
 /// FIPS 180-4, 5.3.3: the initial hash value of SHA-256.
 const INITIAL: [u32; 8] = [
     0x6a09_e667,
@@ -55,6 +58,9 @@ impl HmacSha256Key {
         suffix: [u8; S],
     ) -> [u8; 32] {
         const { assert!(P < BLOCK && S < BLOCK) }
+        if P + body.len() + S <= SHORT {
+            return self.short_mac(prefix, body, suffix);
+        }
         let mut state = self.inner;
         let mut rest = body;
         if P > 0 && body.len() >= BLOCK - P {
@@ -81,7 +87,35 @@ impl HmacSha256Key {
         finish(&mut state, &mut last, used, hashed);
         if P == 0 {
             // Without a prefix it is a plaintext that is hashed, not a ciphertext.
-            last.zeroize();
+            wipe(&mut last);
+        }
+        self.outer_mac(&state)
+    }
+
+    /// The same for a message that fits into a buffer with its padding: all of its blocks go into one
+    /// call, so that what has just been put together is waited for once.
+    #[inline]
+    fn short_mac<const P: usize, const S: usize>(
+        &self,
+        prefix: [u8; P],
+        body: &[u8],
+        suffix: [u8; S],
+    ) -> [u8; 32] {
+        let mut message = [0; SHORT + 9];
+        let end = P + body.len();
+        message[..P].copy_from_slice(&prefix);
+        message[P..end].copy_from_slice(body);
+        message[end..end + S].copy_from_slice(&suffix);
+        message[end + S] = 0x80;
+        let padded = (end + S + 9).next_multiple_of(BLOCK);
+        let bits = ((BLOCK + end + S) as u64) * 8;
+        message[padded - 8..padded].copy_from_slice(&bits.to_be_bytes());
+        let (blocks, _) = message[..padded].as_chunks::<BLOCK>();
+        let mut state = self.inner;
+        compress256(&mut state, blocks);
+        if P == 0 {
+            // Without a prefix it is a plaintext that is hashed, not a ciphertext.
+            wipe(&mut message);
         }
         self.outer_mac(&state)
     }
@@ -162,6 +196,14 @@ fn finish(state: &mut [u32; 8], last: &mut [u8; 2 * BLOCK], used: usize, hashed:
     last[end - 8..end].copy_from_slice(&((hashed as u64) * 8).to_be_bytes());
     let (blocks, _) = last[..end].as_chunks::<BLOCK>();
     compress256(state, blocks);
+}
+
+/// Wipes what is left of a plaintext. Byte by byte, as `zeroize` does it with an array, takes as long
+/// as hashing a block.
+#[inline]
+fn wipe(bytes: &mut [u8]) {
+    bytes.fill(0);
+    zeroize::optimization_barrier(bytes);
 }
 
 #[inline]

@@ -69,8 +69,15 @@ pub(super) struct Draft<'a> {
 impl<'a> Draft<'a> {
     /// `out` has been measured by [`room_for`].
     pub(super) fn lay_out(plaintext: &[u8], out: &'a mut [u8]) -> Self {
-        out[CIPHERTEXT..CIPHERTEXT + plaintext.len()].copy_from_slice(plaintext);
-        Self::around(plaintext.len(), out)
+        let cell = &mut out[..encrypted_len(plaintext.len())];
+        cell[0] = VERSION;
+        // All of the last block, which the plaintext then covers in part.
+        let pad = BLOCK - plaintext.len() % BLOCK;
+        if let Some(last) = cell.last_chunk_mut() {
+            *last = [pad as u8; BLOCK];
+        }
+        cell[CIPHERTEXT..CIPHERTEXT + plaintext.len()].copy_from_slice(plaintext);
+        Self { cell, plaintext_len: plaintext.len() }
     }
 
     /// The plaintext is in its place already.

@@ -7,7 +7,7 @@ use aes::{
     Aes256Dec, Aes256Enc, Block,
     cipher::{
         Array, BlockCipherEncBackend, BlockCipherEncClosure, BlockCipherEncrypt, BlockModeDecrypt,
-        BlockModeEncrypt, BlockSizeUser, InnerIvInit, KeyInit, consts::U16,
+        BlockSizeUser, InnerIvInit, KeyInit, consts::U16,
     },
 };
 use subtle::ConstantTimeEq;
@@ -58,8 +58,7 @@ impl Kernels {
     }
 
     fn encrypt_alone(&self, draft: &mut Draft<'_>) {
-        cbc::Encryptor::inner_iv_init(&self.encrypt, (&draft.iv()).into())
-            .encrypt_blocks(Array::cast_slice_from_core_mut(draft.blocks_mut()));
+        self.encrypt.encrypt_with_backend(Chain { iv: draft.iv(), blocks: draft.blocks_mut() });
     }
 
     /// Whether the tag is that of the cell. All its 32 bytes are compared, and the comparison takes
@@ -126,8 +125,32 @@ impl BlockCipherEncClosure for Chains<'_, '_> {
     }
 }
 
+/// One CBC chain. It stays in a register from block to block, which `cbc` does not see to.
+struct Chain<'a> {
+    iv: [u8; BLOCK],
+    blocks: &'a mut [[u8; BLOCK]],
+}
+
+impl BlockSizeUser for Chain<'_> {
+    type BlockSize = U16;
+}
+
+impl BlockCipherEncClosure for Chain<'_> {
+    #[inline(always)]
+    fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
+        let mut chain = Block::from(self.iv);
+        for block in self.blocks {
+            xor(&mut chain, block);
+            backend.encrypt_block_inplace(&mut chain);
+            *block = chain.into();
+        }
+    }
+}
+
+/// Byte by byte, which compilers make one instruction of.
 #[inline(always)]
 fn xor(chain: &mut Block, block: &[u8; BLOCK]) {
-    let sum = u128::from_ne_bytes((*chain).into()) ^ u128::from_ne_bytes(*block);
-    *chain = sum.to_ne_bytes().into();
+    for (sum, byte) in chain.iter_mut().zip(block) {
+        *sum ^= byte;
+    }
 }

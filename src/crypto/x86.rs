@@ -1,15 +1,17 @@
 //! Cells on x86-64 with AES-NI and SHA-NI.
 //!
-//! What is unsafe about it is two things. Instructions that a processor may not have: a [`Kernels`]
-//! exists only where they have been found, and its methods are the only way in. And loads and stores
-//! of 16 bytes: `vector` makes them from references to arrays. The kernels between the two are safe
-//! functions on slices, with their bounds checked.
+//! What is unsafe about it is three things. Instructions that a processor may not have: a [`Kernels`]
+//! exists only where they have been found, and its methods are the only way in. Loads and stores of 16
+//! bytes: `vector` makes them from references to arrays. And four rounds of SHA-256 in assembly, which
+//! write registers only (`sha256`). The kernels between them are safe functions on slices, with their
+//! bounds checked.
 //!
 //! A SHA-NI stream waits for itself two thirds of the time, an AES chain longer still, so [`LANES`]
 //! cells go side by side; a cell alone has its last blocks hashed while the next are encrypted.
 //!
-//! No AVX here, on purpose. The SHA instructions have no VEX form, and on some processors each one
-//! costs a hundredfold while the upper half of a vector register is dirty.
+//! No AVX here, on purpose, but in `vaes`, which is apart from the hashing. The SHA instructions have no
+//! VEX form, and on some processors each one costs a hundredfold while the upper half of a vector
+//! register is dirty.
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -21,6 +23,7 @@ use super::{
 mod aes256;
 mod cells;
 mod sha256;
+mod vaes;
 mod vector;
 
 /// What these kernels are called.

@@ -70,7 +70,12 @@ impl Peer for Portable {
 
 /// Many cells per call, each into a buffer of its own. Decryption happens in place, so copying the
 /// cells there is in its time.
-pub struct Batch(CellKey);
+pub struct Batch {
+    key: CellKey,
+    /// Kept from run to run: of long cells a run has time for few, and memory that the operating
+    /// system has to find for each of them costs as much as they do.
+    out: Vec<Vec<u8>>,
+}
 
 /// The name under which the verdict looks for it.
 pub const BATCH: &str = "always-encrypted, batches of 64";
@@ -78,14 +83,14 @@ const CELLS_PER_CALL: usize = 64;
 
 impl Batch {
     pub fn new(cek: &[u8; 32]) -> Self {
-        Self(CellKey::new(&Cek::from(*cek)))
+        Self { key: CellKey::new(&Cek::from(*cek)), out: Vec::new() }
     }
 
     fn encrypt(&self, inputs: &[&Vec<u8>], encryption_type: EncryptionType, out: &mut [Vec<u8>]) {
         let pairs = inputs.iter().zip(out);
         let mut cells: Vec<_> =
             pairs.map(|(p, out)| CellToEncrypt::new(black_box(p), out)).collect();
-        self.0.encrypt_batch(black_box(&mut cells), encryption_type);
+        self.key.encrypt_batch(black_box(&mut cells), encryption_type);
         assert!(cells.iter().all(|cell| cell.written().is_ok()), "{BATCH} refused a plaintext");
     }
 
@@ -96,7 +101,7 @@ impl Batch {
         let pairs = inputs.iter().zip(out);
         let mut cells: Vec<_> =
             pairs.map(|(input, out)| CellToDecrypt::new(&mut out[..input.len()])).collect();
-        self.0.decrypt_batch(black_box(&mut cells));
+        self.key.decrypt_batch(black_box(&mut cells));
         assert!(cells.iter().all(|cell| cell.plaintext().is_ok()), "{BATCH} refused a good cell");
     }
 }
@@ -116,13 +121,16 @@ impl Contender for Batch {
     fn plaintext(&mut self, cell: &[u8]) -> Option<Vec<u8>> {
         let mut cell = cell.to_vec();
         let mut batch = [CellToDecrypt::new(&mut cell)];
-        self.0.decrypt_batch(&mut batch);
+        self.key.decrypt_batch(&mut batch);
         batch[0].plaintext().ok().map(<[u8]>::to_vec)
     }
 
     fn run(&mut self, operation: Operation, inputs: &[Vec<u8>], cells: usize) {
         let longest = inputs.iter().map(Vec::len).max().unwrap_or(0);
-        let mut out = vec![vec![0; encrypted_len(longest)]; CELLS_PER_CALL.min(cells)];
+        let room = encrypted_len(longest);
+        let mut out = std::mem::take(&mut self.out);
+        out.retain(|buffer| buffer.len() == room);
+        out.resize(out.len().max(CELLS_PER_CALL.min(cells)), vec![0; room]);
         let endless: Vec<&Vec<u8>> =
             inputs.iter().cycle().take(inputs.len() + CELLS_PER_CALL).collect();
         let (mut done, mut at) = (0, 0);
@@ -139,5 +147,6 @@ impl Contender for Batch {
             done += group.len();
             at = (at + group.len()) % inputs.len();
         }
+        self.out = out;
     }
 }

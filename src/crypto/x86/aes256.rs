@@ -8,12 +8,15 @@ use std::arch::x86_64::{
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::vector::{load, store};
+use super::{
+    vaes,
+    vector::{load, store},
+};
 
-const ROUNDS: usize = 14;
+pub(super) const ROUNDS: usize = 14;
 
 pub(super) type Block = [u8; 16];
-type RoundKeys = [__m128i; ROUNDS + 1];
+pub(super) type RoundKeys = [__m128i; ROUNDS + 1];
 
 /// The round keys of both directions.
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -99,17 +102,17 @@ pub(super) fn encrypt_next<const N: usize>(
     }
 }
 
-/// A sixteenth of encrypting four blocks of each chain where they lie, each block in four steps.
+/// A quarter of encrypting the block `at` of each chain where it lies.
 #[inline]
 #[target_feature(enable = "aes,sse4.1")]
-pub(super) fn encrypt_step<const N: usize>(
+pub(super) fn encrypt_quarter<const N: usize>(
     schedules: &Schedules,
     chains: &mut [__m128i; N],
-    blocks: &mut [&mut [Block; 4]; N],
-    step: usize,
+    blocks: &mut [&mut [Block]; N],
+    at: usize,
+    quarter: usize,
 ) {
     let keys = &schedules.encrypt;
-    let (at, quarter) = (step / 4, step % 4);
     if quarter == 0 {
         for (chain, blocks) in chains.iter_mut().zip(blocks.iter()) {
             *chain = _mm_xor_si128(*chain, _mm_xor_si128(load(&blocks[at]), keys[0]));
@@ -129,21 +132,18 @@ pub(super) fn encrypt_step<const N: usize>(
     }
 }
 
-/// Encrypts the blocks of one chain where they lie.
-#[inline]
-#[target_feature(enable = "aes,sse4.1")]
-pub(super) fn encrypt(schedules: &Schedules, chain: &mut __m128i, blocks: &mut [Block]) {
-    let mut alone = [*chain];
-    for block in blocks {
-        encrypt_next(schedules, &mut alone, [block]);
-    }
-    [*chain] = alone;
-}
-
 /// Decrypts blocks of one cell where they lie. They do not wait for each other.
 #[target_feature(enable = "aes,sse4.1")]
 pub(super) fn decrypt(schedules: &Schedules, iv: &Block, blocks: &mut [Block]) {
-    let mut chain = load(iv);
+    let (mut chain, mut blocks) = (*iv, blocks);
+    // Below that, the wider registers are hardly awake.
+    if blocks.len() >= 4 * vaes::WIDTH && vaes::is_available() {
+        let (runs, rest) = blocks.as_chunks_mut();
+        // SAFETY: the instructions have just been found.
+        chain = unsafe { vaes::decrypt(&schedules.decrypt, chain, runs) };
+        blocks = rest;
+    }
+    let mut chain = load(&chain);
     let (eights, rest) = blocks.as_chunks_mut::<8>();
     for blocks in eights {
         chain = decrypt_run(schedules, chain, blocks);
