@@ -74,9 +74,10 @@ impl AzureKeyVaultBuilder {
         self
     }
 
-    /// In place of HTTPS, where time is to pass as the test says.
-    #[cfg(test)]
-    pub(super) fn transport(mut self, transport: Transport) -> Self {
+    /// In place of HTTPS, where time is to pass as the test says, and for the fuzz target.
+    #[cfg(any(test, fuzzing))]
+    #[doc(hidden)]
+    pub fn transport(mut self, transport: Transport) -> Self {
         self.transport = Some(transport);
         self
     }
