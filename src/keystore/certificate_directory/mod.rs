@@ -245,7 +245,8 @@ impl CertificateDirectory {
         self.files.index().skipped()
     }
 
-    /// What is unwise about the files, as of the last reading: the keys serve all the same.
+    /// What is unwise about the files, as of the last reading: the keys serve all the same. At most
+    /// 256, and one that says how many more there are.
     #[must_use]
     pub fn warnings(&self) -> Arc<[KeyFileWarning]> {
         self.files.warnings.current()
@@ -379,15 +380,17 @@ impl Files {
         local_key::blocking(provider, move || files.read(&mut current)).await
     }
 
-    /// Reads the directory, and notes in `current` which reading that was. A panic in here changes
-    /// nothing: the index is put in place whole.
+    /// Reads the directory, and notes in `current` which reading that was. A panic of the reading
+    /// changes nothing: the index is put in place whole. It is there before anybody is told of
+    /// warnings, so that keys do not wait for that, and are there if the program's hook panics.
     fn read(&self, current: &mut u64) -> Result<(), KeyStoreError> {
         let this = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        let index =
+        let mut index =
             scan::Index::read(&self.dir, &self.passwords, &self.index(), ReadingBudget::default())?;
-        self.warnings.replace(index.warnings().to_vec());
+        let warnings = index.take_warnings();
         *self.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(index);
         *current = this;
+        self.warnings.replace(warnings);
         Ok(())
     }
 }
