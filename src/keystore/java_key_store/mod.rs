@@ -146,7 +146,7 @@ impl JavaKeyStore {
     /// As [`open`](Self::open).
     pub fn from_bytes(bytes: &[u8], password: &str) -> Result<Self, KeyStoreError> {
         let path = PathBuf::from("key store in memory");
-        let entries = Entries::read(&path, bytes, &FilePasswords::same(password))
+        let entries = guarded(|| Entries::read(&path, bytes, &FilePasswords::same(password)))
             .map_err(|problem| UnusableKeyFile { path, problem })?;
         let (warnings, mut found) = (Warnings::default(), Found::default());
         found.extend(entries.warnings());
@@ -236,17 +236,22 @@ impl File {
             Err(_) => stamp,
         };
         let read = || Entries::read(&self.path, &opened?.read()?, &self.passwords);
-        // As for certificates: the parsers are other people's.
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
-        let outcome = outcome.unwrap_or_else(|_| {
-            let message = "the parser failed".into();
-            Err(KeyFileProblem::Malformed { expected: "a Java key store", message })
-        });
+        let outcome = guarded(read);
         if let Ok(entries) = &outcome {
             warnings.extend(entries.warnings());
         }
         (Loaded { stamp, passwords, outcome: outcome.map(Arc::new), times: times + 1 }, warnings)
     }
+}
+
+/// Reads a key store. As for certificates: the parsers are other people's.
+fn guarded(
+    read: impl FnOnce() -> Result<Entries, KeyFileProblem>,
+) -> Result<Entries, KeyFileProblem> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        let message = "the parser failed".into();
+        Err(KeyFileProblem::Malformed { expected: "a Java key store", message })
+    })
 }
 
 impl Source {
