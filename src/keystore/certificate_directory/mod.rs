@@ -60,13 +60,14 @@ const READING_INTERVAL: Duration = Duration::from_secs(1);
 /// other files are not looked at. Files are at most 1 MiB, and there are at most 4096 of them; keys have
 /// at most 8192 bits. All files of a stem have at most 256 keys and certificates, and derivations worth
 /// four million rounds of PBKDF2 for a block of its output. One reading of the directory does sixteen
-/// times as much, about a minute's work; what is left then is for the next reading
+/// times as much, about a minute's work, parsing keys and finding their certificates not counted; what is
+/// left then is for the next reading
 /// ([`KeyFileProblem::ReadingTooCostly`](super::KeyFileProblem::ReadingTooCostly)).
 ///
 /// A PKCS#12 file without a password has the empty one or null, which in that format are two; where
 /// none is configured, or the empty one, both are tried, as Windows, .NET and OpenSSL do. .NET's
-/// `Export(X509ContentType.Pfx)` writes null. A file without MAC is read, as by those: nothing but its
-/// permissions says who made it then.
+/// `Export(X509ContentType.Pfx)` writes null. Each attempt may cost what a file may. A file without MAC
+/// is read, as by those: nothing but its permissions says who made it then.
 ///
 /// # Who uses it, and how it is set up
 ///

@@ -13,7 +13,8 @@ const MAX_ROUNDS: u32 = 1_000_000;
 /// is tried in two forms of that, and may cost as much in either.
 const MAX_OF_FILE: u64 = 4 * MAX_ROUNDS as u64;
 
-/// What all files together may cost that one reading of a directory opens: a minute, about.
+/// What all files together may cost that one reading of a directory opens: a minute, about. Parsing
+/// keys and pairing them with certificates comes on top, bounded by their number.
 const MAX_OF_READING: u64 = 16 * MAX_OF_FILE;
 
 /// The cost of a derivation of that many rounds and blocks of output.
