@@ -320,10 +320,10 @@ pub enum KeyFileProblem {
         /// The algorithm's name, or its object identifier.
         algorithm: String,
     },
-    /// The password of the key store does not open this key in it.
+    /// The password is the file's, and does not open this key in it, or what the key lies in.
     #[error(
-        "the key store's password does not open this key; give both the same with `keytool \
-         -keypasswd`"
+        "the file's password does not open this key in it; give both the same, in a JKS file with \
+         `keytool -keypasswd`, in a PKCS#12 file by exporting the key again"
     )]
     KeyPassword,
 }

@@ -158,6 +158,7 @@ static ul sign(ul session, unsigned char *in, ul in_len, unsigned char *out, ul 
     const char *said = liar ? lie("C_Sign") : NULL;
     if (code(said)) return code(said);
     ul result = theirs->functions[C_Sign](session, in, in_len, out, out_len);
+    if (!out && is(said, "huge")) *out_len = -1UL;
     if (out && is(said, "false")) out[0] ^= 1;
     if (out && is(said, "short")) *out_len -= 1;
     return result;

@@ -281,12 +281,16 @@ async fn a_length_that_cannot_be_ends_neither_the_process_nor_the_sessions() {
     let store = liar.builder().sessions(2).build();
     let (envelope, honest) = (wrap(&store, "liar").await, wrap(&store, "honest").await);
     let open = || liar.calls("C_OpenSession") - liar.calls("C_CloseSession");
-    for lie in ["C_Decrypt huge", "C_GetAttributeValue 64-bit"] {
+    for lie in ["C_Decrypt huge", "C_Sign huge", "C_GetAttributeValue 64-bit"] {
         opens(&store, "liar", &envelope).await;
         let before = open();
         liar.tells(lie);
         for _ in 0..5 {
-            let error = token_error(refusal(&store, &envelope).await);
+            let error = match lie {
+                "C_Sign huge" => store.sign_cmk_metadata("liar", true).await.unwrap_err(),
+                _ => refusal(&store, &envelope).await,
+            };
+            let error = token_error(error);
             let Pkcs11Error::ImpossibleAnswer { function, .. } = &error else { panic!("{error}") };
             assert!(lie.starts_with(function), "{lie}: {error}");
             opens(&store, "honest", &honest).await;

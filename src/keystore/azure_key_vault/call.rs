@@ -40,6 +40,7 @@ enum Last {
     Answer {
         status: StatusCode,
         retry_after: Option<Duration>,
+        at: Instant,
     },
     /// There was no answer, for this reason.
     Failure(String),
@@ -48,9 +49,7 @@ enum Last {
 impl Call {
     pub(super) fn new(limit: Duration) -> Self {
         let began = Instant::now();
-        // A limit beyond the clock's end is none.
-        let far = || began + Duration::from_secs(365 * 24 * 60 * 60);
-        let deadline = began.checked_add(limit).unwrap_or_else(far);
+        let deadline = later(began, limit);
         Self { began, limit, heard: Arc::new(Heard { deadline, last: Mutex::new(None) }) }
     }
 
@@ -104,9 +103,25 @@ impl Call {
         }
     }
 
+    /// Until when the vault has asked to be left alone, if that is longer than the call may take: a
+    /// failure of this call, and of those that end no later.
+    pub(super) fn pause(&self) -> Option<Instant> {
+        self.last().and_then(|last| last.pause_beyond(self.heard.deadline))
+    }
+
+    /// Whether there is time behind that moment.
+    pub(super) fn outlasts(&self, moment: Instant) -> bool {
+        moment < self.heard.deadline
+    }
+
     fn last(&self) -> Option<Last> {
         self.heard.last().clone()
     }
+}
+
+/// A moment after another; one beyond the clock's end is one that nobody sees.
+fn later(from: Instant, by: Duration) -> Instant {
+    from.checked_add(by).unwrap_or_else(|| from + Duration::from_secs(365 * 24 * 60 * 60))
 }
 
 impl Heard {
@@ -121,9 +136,15 @@ impl Last {
         matches!(status, StatusCode::TooManyRequests | StatusCode::ServiceUnavailable)
     }
 
+    /// When the service wants to be asked again, if that is not before the deadline.
+    fn pause_beyond(&self, deadline: Instant) -> Option<Instant> {
+        let Self::Answer { retry_after: Some(after), at, .. } = self else { return None };
+        Some(later(*at, *after)).filter(|wake| self.is_overload() && *wake >= deadline)
+    }
+
     fn words(&self) -> String {
         match self {
-            Self::Answer { status, retry_after: Some(after) } => {
+            Self::Answer { status, retry_after: Some(after), .. } => {
                 format!("the last answer was {}, retry after {after:?}", u16::from(*status))
             }
             Self::Answer { status, .. } => format!("the last answer was {}", u16::from(*status)),
@@ -158,16 +179,16 @@ impl Policy for Listen {
             }
         };
         let retry_after = retry_after(response.headers());
-        let answer = Last::Answer { status: response.status(), retry_after };
-        let overload = answer.is_overload();
+        let answer = Last::Answer { status: response.status(), retry_after, at: Instant::now() };
+        let too_long = answer.pause_beyond(heard.deadline).is_some();
         *heard.last() = Some(answer);
-        match retry_after.map(|after| Instant::now().checked_add(after)) {
-            // A time beyond the clock's end is later than any deadline.
-            Some(wake) if overload && wake.is_none_or(|at| at >= heard.deadline) => {
-                Err(Error::with_message(ErrorKind::Other, "the service asks for a longer pause"))
-            }
-            _ => Ok(response),
+        if too_long {
+            return Err(Error::with_message(
+                ErrorKind::Other,
+                "the service asks for a longer pause",
+            ));
         }
+        Ok(response)
     }
 }
 

@@ -64,7 +64,18 @@ pub(super) struct Vault {
     known: Mutex<Known>,
 }
 
-type KeyFlight = Flight<Arc<FetchedKey>>;
+type KeyFlight = Flight<Fetched>;
+
+/// What comes of a request for a key, but for failures that are everybody's.
+#[derive(Clone)]
+enum Fetched {
+    Key(Arc<FetchedKey>),
+    /// The vault is not to be asked until then, which is later than whoever asked could wait for.
+    Paused {
+        until: Instant,
+        error: KeyStoreError,
+    },
+}
 
 /// A look at what is known of a key.
 enum Look {
@@ -121,6 +132,7 @@ impl Vault {
 
     /// The key from the cache if it is younger than `max_age`, or from the vault: from the request that
     /// is under way for it, if there is one. A failure goes to those who wait for it and is forgotten.
+    /// That there was no time for a pause is one of those only who have no more time themselves.
     pub(super) async fn key(
         &self,
         path: &AzureKeyPath,
@@ -135,17 +147,28 @@ impl Vault {
                 Look::Young(key) => return Ok(key),
                 Look::Asked(flight) => flight,
             };
-            match flight.turn(patience).await {
-                Turn::Landed(outcome) => return outcome,
+            let outcome = match flight.turn(patience).await {
+                Turn::Landed(outcome) => outcome,
                 Turn::Yours(turn) => {
-                    let outcome = self.fetch(path, call).await.map(Arc::new);
+                    let outcome = match (self.fetch(path, call).await, call.pause()) {
+                        (Ok(key), _) => Ok(Fetched::Key(Arc::new(key))),
+                        (Err(error), Some(until)) => Ok(Fetched::Paused { until, error }),
+                        (Err(error), None) => Err(error),
+                    };
                     self.known().land(path, &flight, &outcome, self.ttl);
                     turn.landed(outcome.clone());
-                    return outcome;
+                    outcome
                 }
                 Turn::Overdue => {
                     self.known().end(path, &flight);
+                    continue;
                 }
+            };
+            match outcome? {
+                Fetched::Key(key) => return Ok(key),
+                // The next request is made by one who can wait for longer.
+                Fetched::Paused { until, .. } if call.outlasts(until) => {}
+                Fetched::Paused { error, .. } => return Err(error),
             }
         }
     }
@@ -297,12 +320,12 @@ impl Known {
         &mut self,
         path: &AzureKeyPath,
         flight: &Arc<KeyFlight>,
-        outcome: &Result<Arc<FetchedKey>, KeyStoreError>,
+        outcome: &Result<Fetched, KeyStoreError>,
         ttl: Duration,
     ) {
         if self.end(path, flight)
             && !ttl.is_zero()
-            && let Ok(key) = outcome
+            && let Ok(Fetched::Key(key)) = outcome
         {
             self.remember(path, key);
         }

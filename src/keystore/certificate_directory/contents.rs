@@ -102,15 +102,16 @@ pub(super) fn certificate_and_key(
     let mut keys = Vec::new();
     let mut secrets = Vec::new();
     for (path, items) in found {
+        if items.iter().any(|item| matches!(item, Item::Key(_))) {
+            secrets.push(path.to_path_buf());
+        }
         for item in items {
             match item {
                 Item::Certificate(der) => certificates.push(der),
-                Item::Key(key) => {
-                    secrets.push(path.to_path_buf());
-                    if count <= MAX_ITEMS {
-                        keys.push(key.open(path, passwords, &affordable, budget));
-                    }
+                Item::Key(key) if count <= MAX_ITEMS => {
+                    keys.push(key.open(path, passwords, &affordable, budget));
                 }
+                Item::Key(_) => {}
             }
         }
     }

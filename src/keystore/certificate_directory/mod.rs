@@ -60,13 +60,14 @@ const READING_INTERVAL: Duration = Duration::from_secs(1);
 /// other files are not looked at. Files are at most 1 MiB, and there are at most 4096 of them; keys have
 /// at most 8192 bits. All files of a stem have at most 256 keys and certificates, and derivations worth
 /// four million rounds of PBKDF2 for a block of its output. One reading of the directory does sixteen
-/// times as much, about a minute's work; what is left then is for the next reading
+/// times as much, about a minute's work, parsing keys and finding their certificates not counted; what is
+/// left then is for the next reading
 /// ([`KeyFileProblem::ReadingTooCostly`](super::KeyFileProblem::ReadingTooCostly)).
 ///
 /// A PKCS#12 file without a password has the empty one or null, which in that format are two; where
 /// none is configured, or the empty one, both are tried, as Windows, .NET and OpenSSL do. .NET's
-/// `Export(X509ContentType.Pfx)` writes null. A file without MAC is read, as by those: nothing but its
-/// permissions says who made it then.
+/// `Export(X509ContentType.Pfx)` writes null. Each attempt may cost what a file may. A file without MAC
+/// is read, as by those: nothing but its permissions says who made it then.
 ///
 /// # Who uses it, and how it is set up
 ///
@@ -245,7 +246,8 @@ impl CertificateDirectory {
         self.files.index().skipped()
     }
 
-    /// What is unwise about the files, as of the last reading: the keys serve all the same.
+    /// What is unwise about the files, as of the last reading: the keys serve all the same. At most
+    /// 256, and one that says how many more there are.
     #[must_use]
     pub fn warnings(&self) -> Arc<[KeyFileWarning]> {
         self.files.warnings.current()
@@ -379,15 +381,17 @@ impl Files {
         local_key::blocking(provider, move || files.read(&mut current)).await
     }
 
-    /// Reads the directory, and notes in `current` which reading that was. A panic in here changes
-    /// nothing: the index is put in place whole.
+    /// Reads the directory, and notes in `current` which reading that was. A panic of the reading
+    /// changes nothing: the index is put in place whole. It is there before anybody is told of
+    /// warnings, so that keys do not wait for that, and are there if the program's hook panics.
     fn read(&self, current: &mut u64) -> Result<(), KeyStoreError> {
         let this = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        let index =
+        let mut index =
             scan::Index::read(&self.dir, &self.passwords, &self.index(), ReadingBudget::default())?;
-        self.warnings.replace(index.warnings().to_vec());
+        let warnings = index.take_warnings();
         *self.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(index);
         *current = this;
+        self.warnings.replace(warnings);
         Ok(())
     }
 }

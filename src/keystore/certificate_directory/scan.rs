@@ -19,7 +19,9 @@ use crate::{
     crypto::CmkPrivateKey,
     keystore::{
         FilePasswords, KeyFileProblem, KeyFileWarning, KeyStoreError, UnusableKeyFile,
-        key_file::{FileBudget, Links, OpenFile, PasswordState, ReadingBudget, Stamp, exposure},
+        key_file::{
+            FileBudget, Found, Links, OpenFile, PasswordState, ReadingBudget, Stamp, exposure,
+        },
     },
 };
 
@@ -31,7 +33,7 @@ pub(super) const MAX_FILES: usize = 4096;
 pub(super) struct Index {
     groups: BTreeMap<Group, Remembered>,
     keys: HashMap<Thumbprint, Arc<CmkPrivateKey>>,
-    warnings: Vec<KeyFileWarning>,
+    warnings: Found,
     /// How many groups have been read and unlocked, by this reading and those before.
     #[cfg_attr(not(test), allow(dead_code))]
     loads: u64,
@@ -103,7 +105,7 @@ impl Index {
             };
             index.groups.insert(group, Remembered { files, passwords, contents });
         }
-        index.warnings = passwords.exposure();
+        index.warnings.extend(passwords.exposure());
         if let Ok(metadata) = fs::metadata(dir) {
             index.warnings.extend(exposure(dir, &metadata));
         }
@@ -120,22 +122,25 @@ impl Index {
             self.warnings.extend(secrets.filter_map(|path| exposed.get(path)).flatten().cloned());
             let Some(Seen { path, .. }) = known.files.first() else { continue };
             if known.contents.unauthenticated && !known.contents.keys.is_empty() {
-                self.warnings.push(KeyFileWarning::Unauthenticated { path: path.clone() });
+                self.warnings.note(|| KeyFileWarning::Unauthenticated { path: path.clone() });
             }
             for FoundKey { thumbprint, key, not_after } in &known.contents.keys {
                 if let Some(used) = used.get(thumbprint) {
-                    self.warnings.push(KeyFileWarning::DuplicateCertificate {
-                        thumbprint: *thumbprint,
-                        used: used.clone(),
-                        other: path.clone(),
-                    });
+                    // One file may hold a certificate twice, which says nothing of two files.
+                    if used != path {
+                        self.warnings.note(|| KeyFileWarning::DuplicateCertificate {
+                            thumbprint: *thumbprint,
+                            used: used.clone(),
+                            other: path.clone(),
+                        });
+                    }
                     continue;
                 }
                 used.insert(*thumbprint, path.clone());
                 self.keys.insert(*thumbprint, Arc::clone(key));
                 if let Some(not_after) = not_after.filter(|end| *end < now) {
                     let (path, thumbprint) = (path.clone(), *thumbprint);
-                    self.warnings.push(KeyFileWarning::Expired { path, thumbprint, not_after });
+                    self.warnings.note(|| KeyFileWarning::Expired { path, thumbprint, not_after });
                 }
             }
         }
@@ -162,8 +167,9 @@ impl Index {
         self.problems().map(|problem| problem.file.clone()).collect()
     }
 
-    pub(super) fn warnings(&self) -> &[KeyFileWarning] {
-        &self.warnings
+    /// What is unwise about the files, for once.
+    pub(super) fn take_warnings(&mut self) -> Found {
+        std::mem::take(&mut self.warnings)
     }
 
     #[cfg(test)]

@@ -15,7 +15,7 @@ use std::{
 use super::{
     CmkCertificate, FilePasswords, KeyFileProblem, KeyFileWarning, KeyStoreError,
     MSSQL_JAVA_KEYSTORE, UnusableKeyFile,
-    key_file::{Links, OpenFile, PasswordState, Stamp, Warnings, exposure, pkcs12, write},
+    key_file::{Found, Links, OpenFile, PasswordState, Stamp, Warnings, exposure, pkcs12, write},
     key_finder::{KeyFinder, provider_by_key},
     local_key::{self, LocalKey},
 };
@@ -146,10 +146,11 @@ impl JavaKeyStore {
     /// As [`open`](Self::open).
     pub fn from_bytes(bytes: &[u8], password: &str) -> Result<Self, KeyStoreError> {
         let path = PathBuf::from("key store in memory");
-        let entries = Entries::read(&path, bytes, &FilePasswords::same(password))
+        let entries = guarded(|| Entries::read(&path, bytes, &FilePasswords::same(password)))
             .map_err(|problem| UnusableKeyFile { path, problem })?;
-        let warnings = Warnings::default();
-        warnings.replace(entries.warnings());
+        let (warnings, mut found) = (Warnings::default(), Found::default());
+        found.extend(entries.warnings());
+        warnings.replace(found);
         let loaded = Loaded {
             stamp: None,
             passwords: PasswordState::Fixed,
@@ -222,9 +223,10 @@ impl JavaKeyStore {
 
 impl File {
     /// Reads the file, which had that stamp before it was opened.
-    fn load(&self, stamp: Option<Stamp>, times: u64) -> (Loaded, Vec<KeyFileWarning>) {
+    fn load(&self, stamp: Option<Stamp>, times: u64) -> (Loaded, Found) {
         let passwords = self.passwords.state(&self.path);
-        let mut warnings = self.passwords.exposure();
+        let mut warnings = Found::default();
+        warnings.extend(self.passwords.exposure());
         let opened = OpenFile::at(&self.path, Links::Follow);
         let stamp = match &opened {
             Ok(file) => {
@@ -234,17 +236,22 @@ impl File {
             Err(_) => stamp,
         };
         let read = || Entries::read(&self.path, &opened?.read()?, &self.passwords);
-        // As for certificates: the parsers are other people's.
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
-        let outcome = outcome.unwrap_or_else(|_| {
-            let message = "the parser failed".into();
-            Err(KeyFileProblem::Malformed { expected: "a Java key store", message })
-        });
+        let outcome = guarded(read);
         if let Ok(entries) = &outcome {
             warnings.extend(entries.warnings());
         }
         (Loaded { stamp, passwords, outcome: outcome.map(Arc::new), times: times + 1 }, warnings)
     }
+}
+
+/// Reads a key store. As for certificates: the parsers are other people's.
+fn guarded(
+    read: impl FnOnce() -> Result<Entries, KeyFileProblem>,
+) -> Result<Entries, KeyFileProblem> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        let message = "the parser failed".into();
+        Err(KeyFileProblem::Malformed { expected: "a Java key store", message })
+    })
 }
 
 impl Source {

@@ -315,3 +315,9 @@ fn debug_shows_no_password() {
     let text = format!("{:?}", store("java.jks"));
     assert!(text.contains("messages") && !text.contains(PASSWORD), "{text}");
 }
+
+#[test]
+fn a_parser_that_panics_takes_nobody_along() {
+    let refused = guarded(|| panic!("a byte that nobody thought of")).err();
+    assert!(matches!(refused, Some(KeyFileProblem::Malformed { .. })), "{refused:?}");
+}

@@ -9,10 +9,12 @@ use crate::keystore::KeyFileProblem;
 /// The rounds of one derivation. OpenSSL writes 2048, Windows 2000, Java 10 000.
 const MAX_ROUNDS: u32 = 1_000_000;
 
-/// What all derivations of a file may cost together: some seconds.
+/// What all derivations of a file may cost together: some seconds. A PKCS#12 file without a password
+/// is tried in two forms of that, and may cost as much in either.
 const MAX_OF_FILE: u64 = 4 * MAX_ROUNDS as u64;
 
-/// What all files together may cost that one reading of a directory opens: a minute, about.
+/// What all files together may cost that one reading of a directory opens: a minute, about. Parsing
+/// keys and pairing them with certificates comes on top, bounded by their number.
 const MAX_OF_READING: u64 = 16 * MAX_OF_FILE;
 
 /// The cost of a derivation of that many rounds and blocks of output.
@@ -46,6 +48,12 @@ impl ReadingBudget {
         self.0
     }
 
+    /// A share of another size than a file has.
+    #[cfg(test)]
+    pub(in crate::keystore) fn file_of(&mut self, left: u64) -> FileBudget<'_> {
+        FileBudget { left, reading: &mut self.0 }
+    }
+
     /// A file's share.
     pub(in crate::keystore) fn file(&mut self) -> FileBudget<'_> {
         FileBudget { left: MAX_OF_FILE, reading: &mut self.0 }
@@ -59,6 +67,12 @@ pub(in crate::keystore) struct FileBudget<'a> {
 }
 
 impl FileBudget<'_> {
+    /// A share for one attempt at the file, as large as this one: what another attempt has cost is not
+    /// the file's doing. All come out of the same reading.
+    pub(super) fn attempt(&mut self) -> FileBudget<'_> {
+        FileBudget { left: self.left, reading: self.reading }
+    }
+
     /// Whether so much is left, asked before the first of several derivations: a file that asks for too
     /// much in sum should not get any of it.
     ///

@@ -97,7 +97,12 @@ impl<'a> Scheme<'a> {
             PBES2_OID => {
                 let parameters = algorithm.parameters.ok_or_else(no_parameters)?;
                 return match pbes2::Parameters::try_from(parameters) {
-                    Ok(parameters) => Ok(Self::Pbes2(Box::new(parameters))),
+                    Ok(parameters) => {
+                        if let Kdf::Scrypt(scrypt) = &parameters.kdf {
+                            check_scrypt(scrypt)?;
+                        }
+                        Ok(Self::Pbes2(Box::new(parameters)))
+                    }
                     Err(e) => Err(match e.kind() {
                         ErrorKind::OidUnknown { oid } => unsupported(oid),
                         _ => malformed(&e),
@@ -206,6 +211,19 @@ fn output_size(prf: Pbkdf2Prf) -> usize {
     }
 }
 
+/// Refuses numbers for which scrypt is not defined (RFC 7914, section 6). They stand in the file, and
+/// the crates below panic at some of them.
+fn check_scrypt(scrypt: &ScryptParams) -> Result<(), KeyFileProblem> {
+    let n = scrypt.cost_parameter;
+    if n < 2 || !n.is_power_of_two() {
+        return Err(malformed(&"scrypt's N is no power of two above 1"));
+    }
+    if scrypt.block_size == 0 || scrypt.parallelization == 0 {
+        return Err(malformed(&"scrypt's r or p is 0"));
+    }
+    Ok(())
+}
+
 fn scrypt_cost(scrypt: &ScryptParams) -> Result<u64, KeyFileProblem> {
     let memory = u64::from(scrypt.block_size)
         .checked_mul(128)
@@ -233,4 +251,50 @@ fn no_parameters() -> KeyFileProblem {
 
 fn malformed(error: &impl std::fmt::Display) -> KeyFileProblem {
     KeyFileProblem::Malformed { expected: "an encrypted key or file", message: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keystore::key_file::{ReadingBudget, pkcs12::der_value};
+
+    /// PBES2 by AES-256 and scrypt of these numbers, as an AlgorithmIdentifier.
+    fn scrypt(n: u64, r: u16, p: u16) -> Vec<u8> {
+        // Numbers in DER are as short as can be, and positive.
+        let integer = |number: u64| {
+            let bytes = u128::from(number).to_be_bytes();
+            let skipped = bytes.windows(2).take_while(|w| w[0] == 0 && w[1] < 0x80).count();
+            der_value(0x02, &[&bytes[skipped..]])
+        };
+        let oid = |text: &str| der_value(0x06, &[ObjectIdentifier::new_unwrap(text).as_bytes()]);
+        let salt = der_value(0x04, &[&[7; 16]]);
+        let numbers =
+            der_value(0x30, &[&salt, &integer(n), &integer(r.into()), &integer(p.into())]);
+        let kdf = der_value(0x30, &[&oid("1.3.6.1.4.1.11591.4.11"), &numbers]);
+        let iv = der_value(0x04, &[&[7; 16]]);
+        let cipher = der_value(0x30, &[&oid("2.16.840.1.101.3.4.1.42"), &iv]);
+        der_value(0x30, &[&oid("1.2.840.113549.1.5.13"), &der_value(0x30, &[&kdf, &cipher])])
+    }
+
+    #[test]
+    fn scrypt_of_numbers_that_it_is_not_defined_for_is_refused_before_it_begins() {
+        let decrypt = |n, r, p| {
+            let algorithm = scrypt(n, r, p);
+            let algorithm = AlgorithmIdentifierRef::from_der(&algorithm).unwrap();
+            let mut reading = ReadingBudget::default();
+            let budget = &mut reading.file();
+            let decrypted = Scheme::of(algorithm)
+                .and_then(|scheme| scheme.decrypt(&Password::new("a"), &[0; 16], budget));
+            decrypted.map(drop)
+        };
+        for (n, r, p) in [(0, 8, 1), (1, 8, 1), (3, 8, 1), (16, 0, 1), (16, 8, 0), (1 << 63, 0, 0)]
+        {
+            let refused = decrypt(n, r, p);
+            assert!(matches!(refused, Err(KeyFileProblem::Malformed { .. })), "{n}, {r}, {p}");
+        }
+        for (n, r, p) in [(1 << 63, 8, 1), (1 << 63, 1, 1), (16, 8, u16::MAX), (16, u16::MAX, 17)] {
+            assert_eq!(decrypt(n, r, p), Err(KeyFileProblem::TooCostly), "{n}, {r}, {p}");
+        }
+        assert_eq!(decrypt(16, 8, 1), Err(KeyFileProblem::WrongPassword));
+    }
 }

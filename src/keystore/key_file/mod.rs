@@ -25,4 +25,6 @@ pub(super) use passwords::PasswordState;
 pub(super) use read::MAX_FILE_LEN;
 pub(super) use read::{Links, OpenFile, Stamp, exposure};
 pub use warnings::KeyFileWarning;
-pub(super) use warnings::Warnings;
+#[cfg(test)]
+pub(super) use warnings::MAX_WARNINGS;
+pub(super) use warnings::{Found, Warnings};

@@ -1,6 +1,7 @@
 //! What is unwise about key files that are used all the same, and who is told of it.
 
 use std::{
+    collections::HashSet,
     fmt,
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
@@ -9,11 +10,14 @@ use std::{
 
 use crate::keystore::Thumbprint;
 
+/// How many warnings of a reading are kept: whoever may add files may not fill memory and log.
+pub(in crate::keystore) const MAX_WARNINGS: usize = 256;
+
 /// Something about key files that an administrator should mend. The keys serve all the same.
 ///
 /// Messages show paths escaped: whoever may add a file could otherwise forge lines in a log by its
 /// name.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyFileWarning {
     /// Every account on this host can read the file. Only on Unix.
@@ -77,6 +81,43 @@ pub enum KeyFileWarning {
         /// The file.
         path: PathBuf,
     },
+    /// There are more warnings than are kept.
+    #[error("{count} more warnings of key files are not kept; mend what the others name first")]
+    More {
+        /// How many more.
+        count: usize,
+    },
+}
+
+/// What a reading finds unwise, up to a number; the rest is counted.
+#[derive(Default)]
+pub(in crate::keystore) struct Found {
+    kept: Vec<KeyFileWarning>,
+    more: usize,
+}
+
+impl Found {
+    /// Takes note of a warning, which is not even made if there are too many.
+    pub(in crate::keystore) fn note(&mut self, warning: impl FnOnce() -> KeyFileWarning) {
+        if self.kept.len() < MAX_WARNINGS {
+            self.kept.push(warning());
+        } else {
+            self.more += 1;
+        }
+    }
+
+    fn into_warnings(mut self) -> Arc<[KeyFileWarning]> {
+        if self.more > 0 {
+            self.kept.push(KeyFileWarning::More { count: self.more });
+        }
+        self.kept.into()
+    }
+}
+
+impl Extend<KeyFileWarning> for Found {
+    fn extend<I: IntoIterator<Item = KeyFileWarning>>(&mut self, warnings: I) {
+        warnings.into_iter().for_each(|warning| self.note(|| warning));
+    }
 }
 
 type Hook = dyn Fn(&KeyFileWarning) + Send + Sync;
@@ -94,13 +135,15 @@ impl Warnings {
     }
 
     /// Takes the place of what there was, and tells of what is new.
-    pub(in crate::keystore) fn replace(&self, warnings: Vec<KeyFileWarning>) {
+    pub(in crate::keystore) fn replace(&self, found: Found) {
+        let warnings = found.into_warnings();
         let before = {
             let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *current, warnings.as_slice().into())
+            std::mem::replace(&mut *current, Arc::clone(&warnings))
         };
         let hook = self.hook.read().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(hook) = hook {
+            let before: HashSet<&KeyFileWarning> = before.iter().collect();
             warnings.iter().filter(|warning| !before.contains(warning)).for_each(|w| hook(w));
         }
     }
@@ -141,6 +184,28 @@ mod tests {
             let text = warning.to_string();
             assert!(text.contains("logged in"), "{text}");
             assert!(!text.contains(char::is_control), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn of_warnings_without_end_some_are_kept_and_the_others_counted() {
+        let warning = |n: u32| KeyFileWarning::ReadableByAll { path: "a.key".into(), mode: n };
+        for (count, kept, more) in [
+            (MAX_WARNINGS as u32, MAX_WARNINGS, None),
+            (100_000, MAX_WARNINGS + 1, Some(100_000 - MAX_WARNINGS)),
+        ] {
+            let warnings = Warnings::default();
+            let mut found = Found::default();
+            found.extend((0..count).map(warning));
+            warnings.replace(found);
+            let current = warnings.current();
+            assert_eq!(current.len(), kept);
+            assert_eq!(current.first(), Some(&warning(0)));
+            let counted = current.iter().find_map(|warning| match warning {
+                KeyFileWarning::More { count } => Some(*count),
+                _ => None,
+            });
+            assert_eq!(counted, more);
         }
     }
 }

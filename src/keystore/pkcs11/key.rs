@@ -230,7 +230,7 @@ impl FoundKey {
 
 /// What the module answers to `ask`. cryptoki panics at a length or a count that cannot be; that is no
 /// bug of ours, and the session is to be closed as after any other failure.
-fn possible<T>(
+pub(super) fn possible<T>(
     function: &'static str,
     ask: impl FnOnce() -> Result<T, Error>,
 ) -> Result<Result<T, Error>, Pkcs11Error> {

@@ -146,9 +146,11 @@ const DEFAULT_SESSIONS: usize = 4;
 /// A process that forks without `exec` cannot use the module in the child (PKCS#11 says that the child
 /// starts anew): make the key store after the fork. Modules are never unloaded nor finalized.
 ///
-/// Answers that cannot be are errors ([`Pkcs11Error::ImpossibleAnswer`]), with one exception: the memory
-/// for a decryption is as much as the module says it needs, and a module that says terabytes ends the
-/// process.
+/// Answers that cannot be are errors ([`Pkcs11Error::ImpossibleAnswer`]), with two exceptions. The memory
+/// for a decryption, a signature, the list of slots, and an attribute that has another length when it is
+/// asked for again, is as much as the module says it needs: a module that says terabytes ends the
+/// process. And lengths beyond all memory are panics of `cryptoki` that are caught here: a program that is
+/// built with `panic = "abort"` ends at those, and gets no error.
 ///
 /// It has been tried with SoftHSM 2.6.1, also behind a module that lies about the PIN, sessions, lengths
 /// and objects, and with no hardware.

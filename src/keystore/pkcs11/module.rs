@@ -12,7 +12,10 @@ use cryptoki::{
     slot::{Slot, TokenInfo},
 };
 
-use super::error::{Fault, Pkcs11Error, ckr_name, code};
+use super::{
+    error::{Fault, Pkcs11Error, ckr_name, code},
+    key::possible,
+};
 
 /// The modules of this process. A module's state belongs to the process, so it is loaded once,
 /// whichever key stores use it, and stays: other threads may be inside of it, and its own threads may
@@ -66,7 +69,7 @@ impl TokenChoice {
     /// The slot that has the token.
     pub fn find(&self, module: &Pkcs11) -> Result<(Slot, TokenInfo), Fault> {
         let mut tokens = Vec::new();
-        for slot in module.get_slots_with_token()? {
+        for slot in possible("C_GetSlotList", || module.get_slots_with_token())?? {
             // A token that goes while we look is not there.
             if let Ok(token) = module.get_token_info(slot) {
                 tokens.push((slot, token));

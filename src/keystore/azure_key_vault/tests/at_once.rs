@@ -61,6 +61,34 @@ async fn a_failure_goes_to_those_who_wait_for_it_and_to_nobody_after() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pause_that_one_has_no_time_for_is_no_failure_of_those_who_have() {
+    let fake = Fake::new();
+    let store = fake.store();
+    let signature = fake.store().sign_cmk_metadata(&versioned(), true).await.unwrap();
+    let gets = fake.counts().0;
+    // The second pause ends after 21 of the 20 seconds that those have who came first.
+    let mut pauses = ["6", "15"].into_iter();
+    fake.fail(move |_| {
+        let pause = pauses.next()?;
+        Some(Reply::Answer(429, vec![("retry-after", pause)], String::new()))
+    });
+    let path = versioned();
+    let late = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        store.verify_cmk_metadata(&path, true, &signature).await
+    };
+    let ((held, errors), late) =
+        futures_util::future::join(thousand(&store, &signature), late).await;
+    assert!(late.unwrap());
+    assert_eq!((held, errors.len()), (0, 1000));
+    for error in errors {
+        assert!(error.to_string().contains("429, retry after 15s"), "{error}");
+    }
+    // Of those who came first one asked, twice, and of those who have time left one, once.
+    assert_eq!(fake.counts().0, gets + 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_is_not_shared_with_another_credential() {
     let fake = Fake::new();
     let (one, other) = (fake.store(), fake.store());

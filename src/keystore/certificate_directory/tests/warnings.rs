@@ -87,6 +87,77 @@ async fn of_two_files_with_one_certificate_the_first_serves_and_the_other_is_nam
 }
 
 #[tokio::test]
+async fn a_file_that_holds_a_certificate_twice_is_no_duplicate_of_itself() {
+    let dir = directory(&[("pair.key", "a.key")]);
+    let certificate = fs::read_to_string(format!("{FIXTURES}pair.crt")).unwrap();
+    fs::write(dir.path().join("a.crt"), certificate.repeat(255)).unwrap();
+    let store = open(&dir).await;
+    assert_eq!(store.thumbprints(), [PAIR.parse().unwrap()]);
+    let duplicate = |w: &&KeyFileWarning| matches!(w, KeyFileWarning::DuplicateCertificate { .. });
+    assert_eq!(store.warnings().iter().filter(duplicate).count(), 0);
+}
+
+/// Writes a file of `keys` empty keys that all accounts can read.
+#[cfg(unix)]
+fn exposed_keys(dir: &TempDir, name: &str, keys: usize) {
+    use std::os::unix::fs::PermissionsExt;
+    let path = dir.path().join(name);
+    let key = "-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n";
+    fs::write(&path, key.repeat(keys)).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_is_warned_of_once_however_many_keys_are_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = ["a.key", "b.key"];
+    for (name, keys) in names.into_iter().zip([256, 300]) {
+        exposed_keys(&dir, name, keys);
+    }
+    let path = |name: &str| dir.path().join(name);
+    let warning = |name| KeyFileWarning::ReadableByAll { path: path(name), mode: 0o644 };
+    assert_eq!(*open(&dir).await.warnings(), names.map(warning));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn files_without_end_do_not_fill_the_log_with_warnings() {
+    use crate::keystore::key_file::MAX_WARNINGS;
+    let dir = tempfile::tempdir().unwrap();
+    for n in 0..MAX_WARNINGS + 44 {
+        exposed_keys(&dir, &format!("{n}.key"), 1);
+    }
+    let heard = Arc::new(Mutex::new(0));
+    let hear = Arc::clone(&heard);
+    let store = open(&dir).await.on_warning(move |_| *hear.lock().unwrap() += 1);
+    let warnings = store.warnings();
+    assert_eq!(warnings.len(), MAX_WARNINGS + 1);
+    assert_eq!(warnings.last(), Some(&KeyFileWarning::More { count: 44 }));
+    store.rescan().await.unwrap();
+    assert_eq!(*heard.lock().unwrap(), MAX_WARNINGS + 1, "each is told once");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn keys_are_there_when_a_warning_is_told_and_though_the_hook_panics() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    let files = Arc::clone(&store.files);
+    let seen = Arc::new(Mutex::new(None));
+    let see = Arc::clone(&seen);
+    let store = store.on_warning(move |_| {
+        *see.lock().unwrap() = Some(files.index().thumbprints().len());
+        panic!("of the program's own");
+    });
+    add(&dir, "modern.pfx", "b.pfx");
+    exposed_keys(&dir, "a.key", 1);
+    store.rescan().await.unwrap_err();
+    assert_eq!(*seen.lock().unwrap(), Some(1));
+    assert_eq!(store.thumbprints().len(), 1);
+}
+
+#[tokio::test]
 async fn an_expired_certificate_serves_with_a_warning() {
     let dir = tempfile::tempdir().unwrap();
     let key = Arc::new(

@@ -76,7 +76,7 @@ fn encrypt(password: &Password, data: &[u8]) -> Result<(Vec<u8>, Vec<u8>), KeySt
     Ok((der_value(SEQUENCE, &[&oid(PBES2_OID), &parameters]), encrypted))
 }
 
-fn mac_data(password: &Password, safe: &[u8]) -> Result<Vec<u8>, KeyStoreError> {
+pub(super) fn mac_data(password: &Password, safe: &[u8]) -> Result<Vec<u8>, KeyStoreError> {
     let salt = random::<16>()?;
     let tag = mac::sha256(password, &salt, ITERATIONS, safe);
     let algorithm = der_value(SEQUENCE, &[&oid(mac::SHA256), &der_value(NULL, &[])]);

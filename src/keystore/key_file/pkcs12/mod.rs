@@ -31,7 +31,7 @@ pub(super) use structure::encrypted_key;
 ///
 /// Without a password, and with the empty one, the file is tried as one whose password is empty and as
 /// one whose password is null: programs write either and mean the same, and OpenSSL, Windows and .NET
-/// read both. A file is as one of them throughout.
+/// read both. A file is as one of them throughout, and may cost as much in each attempt as with one.
 ///
 /// A file without MAC is read, as Windows, OpenSSL and Java do: nothing vouches for what it holds then,
 /// which [`Opened::unauthenticated`] says.
@@ -49,7 +49,7 @@ pub(in crate::keystore) fn open(
     };
     let mut outcome = Err(KeyFileProblem::WrongPassword);
     for password in &tried {
-        outcome = pfx.open(password, budget);
+        outcome = pfx.open(password, &mut budget.attempt());
         if !matches!(outcome, Err(KeyFileProblem::WrongPassword)) {
             break;
         }
@@ -98,7 +98,8 @@ impl Pfx<'_> {
             match part {
                 Part::Plain(bags) => opened.add(bags, password, budget)?,
                 Part::Encrypted { scheme, data } => {
-                    let bytes = scheme.decrypt(password, data, budget)?;
+                    let bytes =
+                        scheme.decrypt(password, data, budget).map_err(|e| self.blame(e))?;
                     // What comes out under a wrong password may happen to be padded well.
                     let bags = structure::bags(&bytes)
                         .map_err(|problem| self.mac.as_ref().map_or(WRONG, |_| problem))?;
@@ -106,7 +107,7 @@ impl Pfx<'_> {
                 }
             }
         }
-        self.check_keys(&opened)?;
+        self.check_keys(&mut opened)?;
         Ok(opened)
     }
 
@@ -122,19 +123,28 @@ impl Pfx<'_> {
         Ok(cost)
     }
 
+    /// What a failure to decrypt means. A password that has made the MAC is the file's: what it does
+    /// not open has another.
+    fn blame(&self, problem: KeyFileProblem) -> KeyFileProblem {
+        if problem == WRONG && self.mac.is_some() { KeyFileProblem::KeyPassword } else { problem }
+    }
+
     /// Without a MAC a key tells whether the password is right, which one that decrypts to something
     /// else than a key does not; with one, a key may have a password of its own.
-    fn check_keys(&self, opened: &Opened) -> Result<(), KeyFileProblem> {
+    fn check_keys(&self, opened: &mut Opened) -> Result<(), KeyFileProblem> {
         use x509_cert::der::Decode as _;
-        let fails = |key: &Key| match &key.pkcs8 {
-            Ok(pkcs8) => {
-                self.mac.is_none() && rsa::pkcs8::PrivateKeyInfoRef::from_der(pkcs8).is_err()
+        if self.mac.is_some() {
+            for key in &mut opened.keys {
+                let pkcs8 = std::mem::replace(&mut key.pkcs8, Err(WRONG));
+                key.pkcs8 = pkcs8.map_err(|e| self.blame(e));
             }
+            return Ok(());
+        }
+        let fails = |key: &Key| match &key.pkcs8 {
+            Ok(pkcs8) => rsa::pkcs8::PrivateKeyInfoRef::from_der(pkcs8).is_err(),
             Err(problem) => *problem == WRONG,
         };
-        let failed = opened.keys.iter().filter(|key| fails(key)).count();
-        let all = failed == opened.keys.len();
-        if failed > 0 && (all || self.mac.is_none()) { Err(WRONG) } else { Ok(()) }
+        if opened.keys.iter().any(fails) { Err(WRONG) } else { Ok(()) }
     }
 }
 

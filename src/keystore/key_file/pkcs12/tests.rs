@@ -54,21 +54,23 @@ fn a_file_whose_password_is_null_opens_without_one_as_one_whose_password_is_empt
     }
 }
 
+/// A part of a file as it lies there.
+fn part(bytes: &[u8], number: usize) -> Vec<u8> {
+    let safe = Pfx::parse(bytes).map(|pfx| pfx.safe.to_vec()).unwrap();
+    let parts = structure::sequence(&safe, |list| {
+        use x509_cert::der::{Decode as _, Reader as _, asn1::AnyRef};
+        let mut parts = Vec::new();
+        while !list.is_finished() {
+            parts.push(AnyRef::decode(list)?.to_der()?);
+        }
+        Ok(parts)
+    });
+    parts.unwrap().swap_remove(number)
+}
+
 #[test]
 fn a_part_under_another_password_than_the_rest_does_not_open() {
     // The certificate of one file beside the key of another.
-    let part = |bytes: &[u8], number: usize| {
-        let safe = Pfx::parse(bytes).map(|pfx| pfx.safe.to_vec()).unwrap();
-        let parts = structure::sequence(&safe, |list| {
-            use x509_cert::der::{Decode as _, Reader as _, asn1::AnyRef};
-            let mut parts = Vec::new();
-            while !list.is_finished() {
-                parts.push(AnyRef::decode(list)?.to_der()?);
-            }
-            Ok(parts)
-        });
-        parts.unwrap().swap_remove(number)
-    };
     let null = fixture("null-password.pfx");
     let other = fixture("legacy.pfx");
     let mixed = pfx(&[&part(&null, 0), &part(&other, 1)]);
@@ -76,6 +78,53 @@ fn a_part_under_another_password_than_the_rest_does_not_open() {
     assert_eq!(problem(&mixed, PASSWORD), Some(KeyFileProblem::WrongPassword));
     let whole = pfx(&[&part(&null, 0), &part(&null, 1)]);
     assert_holds_the_pair(&whole, &FilePasswords::none());
+}
+
+#[test]
+fn a_key_with_a_password_of_its_own_is_named_where_the_mac_shows_that_the_files_is_right() {
+    let sealed = |parts: &[&[u8]]| {
+        let safe = der_value(0x30, parts);
+        let mac = encode::mac_data(&Password::new("the file's"), &safe).unwrap();
+        let safe = content(DATA, &der_value(0x04, &[&safe]));
+        der_value(0x30, &[&[0x02, 0x01, 0x03], &safe, &mac])
+    };
+    let legacy = fixture("legacy.pfx");
+    let (certificate, key) = (part(&legacy, 0), part(&legacy, 1));
+    let file = sealed(&[&key]);
+    let opened = spent(&file, &FilePasswords::same("the file's")).0.expect("the MAC fits");
+    let refused = opened.keys[0].pkcs8.as_ref().unwrap_err();
+    assert_eq!(*refused, KeyFileProblem::KeyPassword);
+    assert!(refused.to_string().contains("exporting the key again"), "{refused}");
+    let both = sealed(&[&certificate, &key]);
+    assert_eq!(problem(&both, "the file's"), Some(KeyFileProblem::KeyPassword));
+    for file in [file, both] {
+        assert_eq!(problem(&file, PASSWORD), Some(KeyFileProblem::WrongPassword));
+    }
+}
+
+#[test]
+fn either_form_of_no_password_may_cost_what_a_file_may() {
+    let open = |bytes: &[u8], passwords: &FilePasswords, left: u64, reading: u64| {
+        let mut reading = ReadingBudget::of(reading);
+        let opened = open(Path::new("a.pfx"), bytes, passwords, &mut reading.file_of(left));
+        opened.err()
+    };
+    let visible_cost = |bytes: &[u8]| {
+        let pfx = Pfx::parse(bytes).unwrap();
+        pfx.visible_cost(&pfx.parts().unwrap()).unwrap()
+    };
+    let (none, empty) = (FilePasswords::none(), FilePasswords::same(""));
+    let null = fixture("null-password.pfx");
+    let cost = visible_cost(&null);
+    assert_eq!(open(&null, &none, cost, PLENTY), None);
+    assert_eq!(open(&null, &empty, cost, PLENTY), None);
+    assert_eq!(open(&null, &none, cost - 1, PLENTY), Some(KeyFileProblem::TooCostly));
+    // What a reading may cost is not doubled.
+    assert_eq!(open(&null, &none, cost, cost), Some(KeyFileProblem::ReadingTooCostly));
+    let sealed = fixture("modern.pfx");
+    let cost = visible_cost(&sealed);
+    assert_eq!(open(&sealed, &none, cost, PLENTY), Some(KeyFileProblem::NoPassword));
+    assert_eq!(open(&sealed, &empty, cost, PLENTY), Some(KeyFileProblem::WrongPassword));
 }
 
 /// A file of these parts, without a MAC.
