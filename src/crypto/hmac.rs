@@ -57,13 +57,14 @@ impl HmacSha256Key {
         body: &[u8],
         suffix: [u8; S],
     ) -> [u8; 32] {
-        const { assert!(P < BLOCK && S < BLOCK) }
+        // What is not short has more than a block before its suffix.
+        const { assert!(P < BLOCK && S < SHORT - BLOCK) }
         if P + body.len() + S <= SHORT {
             return self.short_mac(prefix, body, suffix);
         }
         let mut state = self.inner;
         let mut rest = body;
-        if P > 0 && body.len() >= BLOCK - P {
+        if P > 0 {
             let (head, tail) = body.split_at(BLOCK - P);
             let mut block = [0; BLOCK];
             block[..P].copy_from_slice(&prefix);
@@ -71,16 +72,12 @@ impl HmacSha256Key {
             compress256(&mut state, &[block]);
             rest = tail;
         }
-        // What is left of the prefix if the first block could not be filled.
-        let pending = if P > 0 && rest.len() == body.len() { P } else { 0 };
-        let (blocks, tail) = if pending == 0 { rest.as_chunks::<BLOCK>() } else { (&[][..], rest) };
+        let (blocks, tail) = rest.as_chunks::<BLOCK>();
         compress256(&mut state, blocks);
 
         let mut last = [0; 2 * BLOCK];
-        let mut used = pending;
-        last[..used].copy_from_slice(&prefix[..pending]);
-        last[used..used + tail.len()].copy_from_slice(tail);
-        used += tail.len();
+        let mut used = tail.len();
+        last[..used].copy_from_slice(tail);
         last[used..used + S].copy_from_slice(&suffix);
         used += S;
         let hashed = BLOCK + P + body.len() + S;

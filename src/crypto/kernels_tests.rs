@@ -19,8 +19,8 @@ fn keys() -> [CellKey; 2] {
 }
 
 /// Lengths around the ends of blocks: of the cipher, of the MAC, of the hash that makes the IV.
-const AT_BOUNDARIES: [usize; 18] =
-    [0, 1, 15, 16, 17, 47, 48, 49, 63, 64, 65, 111, 112, 113, 127, 128, 129, 1000];
+const AT_BOUNDARIES: [usize; 19] =
+    [0, 1, 15, 16, 17, 47, 48, 49, 63, 64, 65, 111, 112, 113, 127, 128, 129, 1000, 1024];
 
 const LONG_FOR_MIRI: usize = 17;
 
@@ -43,7 +43,11 @@ fn a_key_takes_the_kernels_where_the_processor_has_them() {
     let [kernels, portable] = keys();
     assert_eq!(portable.implementation(), Implementation::Portable);
     let here = if is_available() { KERNELS } else { Implementation::Portable };
-    println!("tested against safe Rust: {here}");
+    #[cfg(target_arch = "x86_64")]
+    let wide = if is_x86_feature_detected!("vaes") { ", and VAES" } else { ", without VAES" };
+    #[cfg(not(target_arch = "x86_64"))]
+    let wide = "";
+    println!("tested against safe Rust: {here}{wide}");
     assert_eq!(kernels.implementation(), here);
     assert_eq!(CellKey::new(&Cek::from([1; 32])).implementation(), here);
 }

@@ -1,10 +1,10 @@
 //! Cells on x86-64 with AES-NI and SHA-NI.
 //!
 //! What is unsafe about it is three things. Instructions that a processor may not have: a [`Kernels`]
-//! exists only where they have been found, and its methods are the only way in. Loads and stores of 16
-//! bytes: `vector` makes them from references to arrays. And four rounds of SHA-256 in assembly, which
-//! write registers only (`sha256`). The kernels between them are safe functions on slices, with their
-//! bounds checked.
+//! exists only where they have been found, and its methods are the only way in; those that `vaes` needs
+//! are asked for at each call. Loads and stores of 16 and 32 bytes: `vector` makes them from references to
+//! arrays. And four rounds of SHA-256 in assembly, which write registers only (`sha256`). The kernels
+//! between them are safe functions on slices, with their bounds checked.
 //!
 //! A SHA-NI stream waits for itself two thirds of the time, an AES chain longer still, so [`LANES`]
 //! cells go side by side; a cell alone has its last blocks hashed while the next are encrypted.

@@ -12,6 +12,8 @@ use std::arch::aarch64::{
     vsetq_lane_u32,
 };
 
+use zeroize::Zeroize;
+
 use super::{
     super::{
         CellMacs, EncryptionType,
@@ -301,6 +303,7 @@ fn set_ivs<const N: usize>(key: &HmacSha256Key, drafts: &mut [Draft<'_>; N]) {
             *words = words_of(&blocks[at]);
         }
         compress(&mut states, &words);
+        words.zeroize();
     }
     let mut last = [[vdupq_n_u32(0); 4]; N];
     for lane in 0..N {
@@ -320,6 +323,7 @@ fn set_ivs<const N: usize>(key: &HmacSha256Key, drafts: &mut [Draft<'_>; N]) {
         [states[lane]] = alone;
     }
     compress(&mut states, &last);
+    last.zeroize();
     for (draft, [iv, _]) in drafts.iter_mut().zip(finish(key, states)) {
         let mut bytes = [0; BLOCK];
         store(&mut bytes, iv);

@@ -9,6 +9,8 @@ use std::arch::x86_64::{
     _mm_setzero_si128,
 };
 
+use zeroize::Zeroize;
+
 use super::{
     super::{
         CellMacs, EncryptionType,
@@ -446,6 +448,7 @@ fn ivs<const N: usize>(
             [states[lane]] = alone;
         }
         blocks.set(lane, last);
+        last.zeroize();
     }
     compress(&mut states, blocks);
     let mut ivs = [_mm_setzero_si128(); N];
