@@ -77,6 +77,7 @@ pub(in crate::keystore) struct Opened {
 /// A private key of a file.
 pub(in crate::keystore) struct Key {
     /// Its friendly name, which for Java is its alias.
+    #[cfg_attr(not(feature = "java-keystore"), allow(dead_code, reason = "aliases are Java's"))]
     pub(in crate::keystore) name: Option<String>,
     pub(in crate::keystore) pkcs8: Result<Zeroizing<Vec<u8>>, KeyFileProblem>,
 }
